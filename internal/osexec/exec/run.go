@@ -1,0 +1,63 @@
+//go:build !baseline
+
+package exec
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/seed841d8200/safeexec"
+)
+
+// timeout is what safeexec requires and os/exec does not know. It is longer than any of the tests.
+const timeout = time.Minute
+
+// running holds what Start returned until Wait asks for it: os/exec's struct has no room for it.
+var running sync.Map // *exec.Cmd to *safeexec.Process
+
+// options says in safeexec's words what the fields of the command say in os/exec's. The context
+// of a command made by CommandContext is not among them: safeexec is to find it by itself.
+func (c *Cmd) options() []safeexec.Option {
+	opts := []safeexec.Option{safeexec.WithTimeout(timeout)}
+	if c.WaitDelay > 0 {
+		opts = append(opts, safeexec.WithGracePeriod(c.WaitDelay), safeexec.WithDrainTimeout(c.WaitDelay))
+	}
+	return opts
+}
+
+// Run is safeexec.Run.
+func (c *Cmd) Run() error {
+	_, err := safeexec.Run(context.Background(), c.std(), c.options()...)
+	return err
+}
+
+// Start is safeexec.Start.
+func (c *Cmd) Start() error {
+	p, err := safeexec.Start(context.Background(), c.std(), c.options()...)
+	if err != nil {
+		return err
+	}
+	running.Store(c.std(), p)
+	return nil
+}
+
+// Wait is Process.Wait. A command that was not started, or was waited for, gets os/exec's answer.
+func (c *Cmd) Wait() error {
+	p, ok := running.LoadAndDelete(c.std())
+	if !ok {
+		return c.std().Wait()
+	}
+	_, err := p.(*safeexec.Process).Wait()
+	return err
+}
+
+// Output is safeexec.Output.
+func (c *Cmd) Output() ([]byte, error) {
+	return safeexec.Output(context.Background(), c.std(), c.options()...)
+}
+
+// CombinedOutput is safeexec.CombinedOutput.
+func (c *Cmd) CombinedOutput() ([]byte, error) {
+	return safeexec.CombinedOutput(context.Background(), c.std(), c.options()...)
+}
