@@ -1,0 +1,150 @@
+package safeexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// The errors of a run. Each matches itself and, so that code written for os/exec and context goes
+// on working, the older error named beside it.
+//
+// Several can be true at once, and then all of them match. The text names them in the order of this
+// list, which is their precedence:
+//
+//	ErrNoTimeout, ErrStarted, ErrUnsupported, *ConfigError   refused, nothing was started
+//	ErrNotFound, ErrNotExecutable, ErrBadDir, *ArgumentError  could not be started
+//	ErrTimeout, ErrCanceled, ErrIdle, ErrOutputLimit, ErrStopped   why the run was ended
+//	ErrStartStalled      the start was met by the timeout
+//	*exec.ExitError      the command's own status
+//	ErrStatusUnknown     ... which somebody else took
+//	ErrPipeHeld          output may be incomplete
+//	ErrWriterStuck, ErrReaderStuck, the Writer's or Reader's own error
+//	ErrSurvivors         processes are left
+var (
+	// ErrNoTimeout says that neither the context nor an option bounds the run.
+	ErrNoTimeout error = &kind{text: "no timeout: set WithTimeout or a context deadline"}
+	// ErrStarted says that the command was started before.
+	ErrStarted error = &kind{text: "command was started before"}
+	// ErrUnsupported says that this platform can not run commands this way. It matches
+	// errors.ErrUnsupported.
+	ErrUnsupported error = &kind{"platform is not supported", errors.ErrUnsupported}
+
+	// ErrNotFound says that there is no such program. It matches exec.ErrNotFound.
+	ErrNotFound error = &kind{"program not found", exec.ErrNotFound}
+	// ErrNotExecutable says that the program is there and can not be executed.
+	ErrNotExecutable error = &kind{text: "program can not be executed"}
+	// ErrBadDir says that the command's Dir is not there, is not a directory or may not be entered.
+	ErrBadDir error = &kind{text: "working directory can not be used"}
+
+	// ErrTimeout says that the timeout or the context's deadline passed. It matches
+	// context.DeadlineExceeded.
+	ErrTimeout error = &kind{"timed out", context.DeadlineExceeded}
+	// ErrCanceled says that the context was canceled. It matches context.Canceled.
+	ErrCanceled error = &kind{"canceled", context.Canceled}
+	// ErrIdle says that no output came for the time given to WithIdleTimeout. It matches
+	// os.ErrDeadlineExceeded.
+	ErrIdle error = &kind{"no output for too long", os.ErrDeadlineExceeded}
+	// ErrOutputLimit says that more output came than the limit allows: always with
+	// OverflowStop, and from Output and CombinedOutput, which can not tell otherwise that what
+	// they return is incomplete.
+	ErrOutputLimit error = &kind{text: "output limit exceeded"}
+	// ErrStopped says that Process.Stop ended the run.
+	ErrStopped error = &kind{text: "stopped"}
+	// ErrStartStalled says that Dir or the program's file did not answer, so that nothing was
+	// started.
+	ErrStartStalled error = &kind{text: "file system does not answer"}
+
+	// ErrStatusUnknown says that the command ended and that somebody else took its status: a
+	// foreign wait, or SIGCHLD being ignored.
+	ErrStatusUnknown error = &kind{text: "exit status was taken by somebody else"}
+	// ErrPipeHeld says that a process outside the tree still holds an output pipe, so that more
+	// output might have come. It matches exec.ErrWaitDelay.
+	ErrPipeHeld error = &kind{"output pipe is held by another process", exec.ErrWaitDelay}
+	// ErrWriterStuck says that the caller's Writer did not return and was left behind. It matches
+	// exec.ErrWaitDelay.
+	ErrWriterStuck error = &kind{"writer does not return", exec.ErrWaitDelay}
+	// ErrReaderStuck says that the caller's Reader did not return and was left behind. It matches
+	// exec.ErrWaitDelay.
+	ErrReaderStuck error = &kind{"reader does not return", exec.ErrWaitDelay}
+	// ErrSurvivors says that processes of the tree are alive after SIGKILL and its bound.
+	ErrSurvivors error = &kind{text: "processes survived"}
+)
+
+// A kind is a sentinel that also matches its older cousin.
+type kind struct {
+	text  string
+	older error
+}
+
+func (k *kind) Error() string        { return "safeexec: " + k.text }
+func (k *kind) Is(target error) bool { return k.older != nil && k.older == target }
+
+// An Error says what went wrong with a run. It carries neither arguments nor environment, which may
+// be secret. Its causes are reached with errors.Is and errors.As.
+//
+// A command that merely failed gives no Error but the plain *exec.ExitError, as os/exec does.
+type Error struct {
+	Op      string // "start" or "run"
+	Program string // the last element of the program's path
+	PID     int    // 0 if nothing was started
+	errs    []error
+}
+
+// Error names the program, its PID and every cause, in the order of precedence.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("safeexec: ")
+	b.WriteString(e.Op)
+	if e.Program != "" {
+		fmt.Fprintf(&b, " %q", e.Program)
+	}
+	if e.PID != 0 {
+		fmt.Fprintf(&b, " (pid %d)", e.PID)
+	}
+	for i, err := range e.errs {
+		sep := "; "
+		if i == 0 {
+			sep = ": "
+		}
+		b.WriteString(sep)
+		b.WriteString(strings.TrimPrefix(err.Error(), "safeexec: "))
+	}
+	return b.String()
+}
+
+// Unwrap returns the causes in the order of precedence.
+func (e *Error) Unwrap() []error { return e.errs }
+
+// A ConfigError says that an option, the context or a field of the command can not be used, alone or
+// with the others. Nothing was started.
+type ConfigError struct {
+	Name   string // the option, or the field of exec.Cmd
+	Reason string
+}
+
+func (e *ConfigError) Error() string { return "safeexec: " + e.Name + " " + e.Reason }
+
+// An ArgumentError says which string of the command line or the environment the kernel refuses. It
+// does not contain the string. Nothing was started.
+type ArgumentError struct {
+	Env   bool  // the string is in the environment, not in Args
+	Index int   // in Args or Env
+	Size  int   // of the string, in bytes, with the terminating NUL
+	Total int   // of all strings, in bytes
+	Err   error // syscall.E2BIG: too long, alone or all together; syscall.EINVAL: it contains a NUL
+}
+
+func (e *ArgumentError) Error() string {
+	list := "Args"
+	if e.Env {
+		list = "Env"
+	}
+	return fmt.Sprintf("safeexec: %s[%d] (%d bytes, %d in all): %v", list, e.Index, e.Size, e.Total, e.Err)
+}
+
+// Unwrap returns the kernel's error.
+func (e *ArgumentError) Unwrap() error { return e.Err }

@@ -1,0 +1,266 @@
+// Package safeexec runs external commands that are guaranteed to end.
+//
+// It wraps os/exec: [Run] takes an [exec.Cmd] that was not started and sees it through. A timeout is
+// mandatory. When it passes, or the context is canceled, the whole process tree is asked to end and
+// then killed, not the child alone. Background processes that a command leaves behind are ended as
+// well. Output is always drained, kept in bounded memory, and never waited for without a bound,
+// whoever holds the pipe. What went wrong is in the error, and all that is known in the [Result].
+//
+// # What Run promises
+//
+// Run returns by the timeout plus linger, grace period, kill timeout and drain timeout, whatever the
+// command, its descendants, a dead file system under Dir or the program's path, or the caller's own
+// Reader and Writers do. When it returns, the command has been reaped, no process of its tree is
+// alive (a zombie is not alive), and no goroutine and no descriptor of the run is left. All output
+// that the tree wrote was delivered, or is counted as dropped. No process outside the tree got a
+// signal.
+//
+// What could not be had is in the Result: survivors in uninterruptible sleep, a Reader or Writer that
+// never returned.
+//
+// # What it does not promise
+//
+// The tree is the session and the process group that the command leads: a descendant that calls
+// setsid(2) leaves it. If such a process holds an output pipe, it is named as a [Holder] and Run
+// returns all the same. A file system that dies between the look at the program and its execution
+// can freeze the start, as it does with os/exec. Processes that cannot be killed, in uninterruptible
+// sleep, are reported.
+//
+// # Platforms
+//
+// Linux is the platform. On macOS, FreeBSD, OpenBSD and NetBSD the tree is the process group, ended
+// but not proved empty, and holders are not named. On others every call returns [ErrUnsupported].
+//
+// Three things are kept open for the life of the process once the first command ran: /dev/null,
+// /proc/loadavg, and the Go runtime's poller.
+package safeexec
+
+import (
+	"context"
+	"os/exec"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/escalate"
+	"github.com/seed841d8200/safeexec/internal/poll"
+	"github.com/seed841d8200/safeexec/internal/preflight"
+	"github.com/seed841d8200/safeexec/internal/proctree"
+)
+
+// Run starts cmd, waits until it and its process tree have ended, and returns what is known.
+//
+// The error is nil if cmd exited with code 0 by itself and its output was delivered. It is exactly
+// an *[exec.ExitError] if cmd failed and nothing else is to be said, and an *[Error] otherwise; the
+// errors of this package are matched with [errors.Is]. Without a deadline on ctx and without
+// [WithTimeout] it is [ErrNoTimeout], before anything starts.
+//
+// Run accepts any command that was not started, also one of [exec.CommandContext], whose context
+// then ends the run like ctx does: its Cancel and WaitDelay are not used. The fields mean what they
+// mean to os/exec, except that a nil Stdout or Stderr is captured into the Result, at most
+// [DefaultOutputLimit] bytes each (see [WithOutputLimit]), and that the command leads a session of
+// its own, so that a program that asks the terminal for a password fails instead of waiting.
+// SysProcAttr.Setpgid is therefore dropped; Pgid, Foreground and Ptrace are refused.
+// cmd.Process and cmd.ProcessState are set as by os/exec; the other fields are not changed and must
+// not be until Run returns.
+//
+// Run may be called from any number of goroutines, with a Cmd each.
+func Run(ctx context.Context, cmd *exec.Cmd, opts ...Option) (Result, error) {
+	r, err := begin(ctx, cmd, opts)
+	if err != nil {
+		return r.refuse(err)
+	}
+	r.live()
+	return r.outcome()
+}
+
+// Output is Run that returns the standard output. If it is longer than the output limit, its
+// beginning and its end are returned, with an error that matches [ErrOutputLimit]. The Stderr of an
+// *exec.ExitError holds the standard error, if cmd.Stderr is nil.
+func Output(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte, error) {
+	if cmd != nil && cmd.Stdout != nil {
+		return nil, &ConfigError{Name: "Stdout", Reason: "is set already"}
+	}
+	res, err := Run(ctx, cmd, append(opts[:len(opts):len(opts)], completeOption{})...)
+	return res.Stdout.Bytes(), err
+}
+
+// CombinedOutput is Run that returns standard output and standard error in the order in which they
+// were written. If they are longer than the output limit, the beginning and the end are returned,
+// with an error that matches [ErrOutputLimit].
+func CombinedOutput(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte, error) {
+	switch {
+	case cmd != nil && cmd.Stdout != nil:
+		return nil, &ConfigError{Name: "Stdout", Reason: "is set already"}
+	case cmd != nil && cmd.Stderr != nil:
+		return nil, &ConfigError{Name: "Stderr", Reason: "is set already"}
+	}
+	res, err := Run(ctx, cmd, append(opts[:len(opts):len(opts)], completeOption{}, mergeOption{})...)
+	return res.Stdout.Bytes(), err
+}
+
+// Start starts cmd and returns at once. Its whole life is supervised from then on, as by [Run]: a
+// caller who never calls Wait has the timeout all the same. The error says why nothing was started.
+func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error) {
+	r, err := begin(ctx, cmd, opts)
+	if err != nil {
+		_, err = r.refuse(err)
+		return nil, err
+	}
+	p := &Process{run: r, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		r.live()
+		p.result, p.err = r.outcome()
+	}()
+	return p, nil
+}
+
+// A Process is a command that was started. Its methods may be called from any goroutine, any number
+// of times, also after its end.
+type Process struct {
+	run  *run
+	done chan struct{} // closed by the supervising goroutine, after result and err are set
+
+	result Result
+	err    error
+}
+
+// Wait waits for the end of the run and returns what [Run] returns. It needs no bound of its own:
+// the run has one.
+func (p *Process) Wait() (Result, error) {
+	<-p.done
+	return p.result, p.err
+}
+
+// Done returns a channel that is closed at the end of the run, when Wait will not block.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// PID returns the leader's process ID. Once Done is closed the number may belong to somebody else.
+func (p *Process) PID() int { return p.run.result.PID }
+
+// Signal sends sig to the leader alone. The error is [os.ErrProcessDone] once it has been reaped.
+func (p *Process) Signal(sig syscall.Signal) error { return p.run.forward(sig) }
+
+// Stop ends the run as a timeout would, with [ErrStopped], and waits for its end. It does nothing to
+// a run that is ending or has ended.
+func (p *Process) Stop() (Result, error) {
+	p.run.stopRequested.Store(true)
+	p.run.poller.Wake()
+	return p.Wait()
+}
+
+// A run is one command from the start to the end. All of it belongs to the goroutine that calls
+// live, except the atomics.
+type run struct {
+	cfg config
+	ctx context.Context
+	cmd *exec.Cmd // the caller's
+	own *exec.Cmd // the copy of it that is started and reaped
+
+	// Set by begin.
+	deadline time.Time // of the whole run
+	exitFD   int       // the leader's pidfd, while the poller watches it; else -1
+	poller   poll.Poller
+	look     *preflight.Look
+	streams  [3]stream // by descriptor of the child
+	unwatch  func() bool
+	tree     *proctree.Tree
+
+	// From other goroutines, which wake the poller after writing them.
+	stopRequested atomic.Bool  // by Process.Stop
+	cmdCanceled   atomic.Bool  // by the context of exec.CommandContext
+	exitSeen      atomic.Bool  // by the fallback without a pidfd
+	callerSignal  atomic.Int32 // by Process.Signal: the last one sent
+
+	// Written by step.
+	exited     bool // the leader has exited and is not reaped
+	blind      bool // the poller failed: everything is tried, at short intervals
+	lastOutput time.Time
+	watched    map[int]*proctree.Member // by poller token
+
+	// Written by the steps of live.
+	mark     time.Time // when the present phase began
+	empty    bool      // the tree was seen to be empty
+	sent     uint64    // signals that this run sent to the leader, by bit
+	held     bool      // by drain: a pipe was left with a writer
+	signaled map[proctree.Process]struct{}
+	waitErr  error // by reap
+	result   Result
+}
+
+// live is the life of a run after its start. The order is the heart of the package: everything that
+// sends a signal comes before reap, because the leader, alive or a zombie, pins the numbers of its
+// process, its group and its session; from reap on they may belong to somebody else.
+//
+// What can happen at the same time, and why each order ends the same way:
+//
+//   - Exit and deadline: step reports what is ready even when the deadline has passed, and observe
+//     looks at exited first. A command that made it is never reported as timed out.
+//   - Exit, then the deadline during linger or drain: the command's own status stands. The bounds
+//     of those phases are absolute and short.
+//   - Cancel during stop: the ladder is under way and is not begun again.
+//   - The leader dies of a signal while stop waits: it stays a zombie until reap, so that group
+//     signals go on meaning our group.
+//   - A descendant is born while its parent is being killed: Live finds it at the next look, and
+//     a look that finds nobody is the only end of stop before its bound.
+func (r *run) live() {
+	r.observe()
+	if r.result.Cause != CauseExited || !r.lingers() {
+		r.stop()
+	}
+	r.drain()
+	r.reap()
+}
+
+// observe waits for the leader's exit or for a reason to end it.
+func (r *run) observe() {
+	for {
+		if r.exited {
+			r.result.Cause = CauseExited
+		} else {
+			r.result.Cause = r.reason(time.Now())
+		}
+		if r.result.Cause != CauseNone {
+			r.result.Times.Run = r.lap()
+			return
+		}
+		r.step(r.nextBound())
+	}
+}
+
+// lingers gives the background processes of a leader that exited by itself a moment to end by
+// themselves. It reports whether they did.
+func (r *run) lingers() bool {
+	r.awaitEmpty(r.mark.Add(r.cfg.linger), 0)
+	if r.empty {
+		r.result.Times.Stop = r.lap()
+	}
+	return r.empty
+}
+
+// stop climbs the ladder until the tree is empty or the ladder ends. The grace period watches the
+// tree and not the leader: a leader that goes at once must not cost its workers their time.
+func (r *run) stop() {
+	ladder := escalate.New(
+		escalate.Rung{Signal: r.cfg.termSignal, Wait: r.cfg.grace},
+		escalate.Rung{Signal: syscall.SIGKILL, Wait: r.cfg.kill},
+	)
+	for !r.empty {
+		rung, ok := ladder.Next(time.Now())
+		if !ok {
+			break
+		}
+		r.signalTree(rung.Signal)
+		r.awaitEmpty(ladder.Until(), rung.Signal)
+	}
+	r.result.Times.Stop = r.lap()
+}
+
+// lap ends a phase and returns how long it took.
+func (r *run) lap() time.Duration {
+	now := time.Now()
+	d := now.Sub(r.mark)
+	r.mark = now
+	return d
+}

@@ -1,0 +1,8 @@
+// Package drain moves the bytes of a command: out of its output pipes into a bounded buffer or a
+// caller's Writer, and from a caller's Reader into its input pipe.
+//
+// One goroutine, the run's own, reads and writes the pipes, never blocking. A caller's Reader or
+// Writer may block for ever, so each that is not known to return at once gets a goroutine that does
+// nothing else: it never touches a descriptor, and it can be left behind with the one call it is
+// stuck in.
+package drain

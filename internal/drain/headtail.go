@@ -1,0 +1,94 @@
+package drain
+
+// A HeadTail keeps the first and the last bytes of what is written to it, up to a limit, and counts
+// the rest. Half of the limit is the head, half the tail. Its memory grows with what it keeps and
+// never beyond the limit by more than the growth of append.
+//
+// It has no ReadFrom: a promoted ReadFrom is how caps in front of bytes.Buffer are bypassed.
+type HeadTail struct {
+	limit int
+	// buf is the head followed by the tail. Until limit bytes have come it is simply what came.
+	// Afterwards buf[head:] is a ring whose oldest byte is at next.
+	buf   []byte
+	next  int
+	total int64
+}
+
+// NewHeadTail returns a buffer that keeps at most limit bytes.
+func NewHeadTail(limit int) *HeadTail { return &HeadTail{limit: limit} }
+
+// head is the length of the head, once the buffer is full.
+func (b *HeadTail) head() int { return b.limit - b.limit/2 }
+
+// Write takes all of p; it never fails.
+func (b *HeadTail) Write(p []byte) (int, error) {
+	n := len(p)
+	b.total += int64(n)
+	if room := b.limit - len(b.buf); room > 0 {
+		take := min(room, len(p))
+		b.grow(take)
+		b.buf = append(b.buf, p[:take]...)
+		p = p[take:]
+		b.next = b.head()
+	}
+	ring := b.buf[min(b.head(), len(b.buf)):]
+	if len(p) == 0 || len(ring) == 0 {
+		return n, nil
+	}
+	if skip := len(p) - len(ring); skip > 0 {
+		// Only the last len(ring) bytes can stay. The skipped ones would have moved next along.
+		b.next = b.head() + (b.next-b.head()+skip)%len(ring)
+		p = p[skip:]
+	}
+	for len(p) > 0 {
+		c := copy(b.buf[b.next:], p)
+		p = p[c:]
+		if b.next += c; b.next == len(b.buf) {
+			b.next = b.head()
+		}
+	}
+	return n, nil
+}
+
+// grow makes room for n more bytes without going beyond the limit as append would.
+func (b *HeadTail) grow(n int) {
+	need := len(b.buf) + n
+	if need <= cap(b.buf) {
+		return
+	}
+	size := min(max(need, 2*cap(b.buf)), b.limit)
+	grown := make([]byte, len(b.buf), size)
+	copy(grown, b.buf)
+	b.buf = grown
+}
+
+// Kept puts the ring in order and returns the head and the tail. The head is all that came, and
+// the tail empty, when nothing was dropped. Both alias the buffer, which takes no more writes.
+func (b *HeadTail) Kept() (head, tail []byte) {
+	if b.total <= int64(b.limit) {
+		return b.buf, nil
+	}
+	h := b.head()
+	rotate(b.buf[h:], b.next-h)
+	b.next = h
+	return b.buf[:h:h], b.buf[h:]
+}
+
+// Bytes returns what Kept returns, the tail right behind the head.
+func (b *HeadTail) Bytes() []byte { return b.buf }
+
+// Total returns how many bytes were written.
+func (b *HeadTail) Total() int64 { return b.total }
+
+// rotate moves the first k bytes of p to its end, in place: three reversals.
+func rotate(p []byte, k int) {
+	reverse(p[:k])
+	reverse(p[k:])
+	reverse(p)
+}
+
+func reverse(p []byte) {
+	for i, j := 0, len(p)-1; i < j; i, j = i+1, j-1 {
+		p[i], p[j] = p[j], p[i]
+	}
+}

@@ -1,0 +1,154 @@
+package drain
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+// pumpDepth is how many chunks may wait behind the one that is being written: with one, the next
+// read from the pipe overlaps the present Write.
+const pumpDepth = 1
+
+// A Pump writes chunks to a Writer that may block for ever. Its goroutine starts with the first
+// chunk, belongs to the Pump, and ends after Finish or Abandon as soon as the Writer returns.
+// Put, Room, Finish and Abandon belong to one goroutine, the run's.
+type Pump struct {
+	w      io.Writer
+	notify func() // wakes the run; only called when wanted
+	queue  chan filled
+	open   bool // queue was made and not closed; the run's own
+
+	mu        sync.Mutex
+	wanted    bool      // the run waits for room or for the end
+	since     time.Time // start of the present Write; zero between calls
+	waiting   int       // chunks handed over and not yet written
+	delivered int64
+	err       error // the Writer's first; later chunks are dropped
+	abandoned bool
+}
+
+// filled is the first n bytes of a chunk.
+type filled struct {
+	buf *[chunkSize]byte
+	n   int
+}
+
+func newPump(w io.Writer, notify func()) *Pump { return &Pump{w: w, notify: notify} }
+
+// Room reports whether Put may be called. If not, notify will be.
+func (p *Pump) Room() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	room := p.waiting <= pumpDepth
+	p.wanted = !room
+	return room
+}
+
+// Put hands over the first n bytes of buf and reports whether it took buf. A Writer that has
+// failed is not called again: the bytes are dropped, so that the command lives on.
+func (p *Pump) Put(buf *[chunkSize]byte, n int) bool {
+	p.mu.Lock()
+	failed := p.err != nil || p.abandoned
+	if !failed {
+		p.waiting++
+	}
+	p.mu.Unlock()
+	if failed {
+		return false
+	}
+	if p.queue == nil {
+		p.queue = make(chan filled, 1+pumpDepth)
+		p.open = true
+		go p.run(p.queue)
+	}
+	p.queue <- filled{buf, n} // has room: Room was asked before
+	return true
+}
+
+func (p *Pump) run(queue <-chan filled) {
+	for f := range queue {
+		if p.begin() {
+			n, err := write(p.w, f.buf[:f.n])
+			p.end(n, err)
+		} else {
+			p.end(0, nil)
+		}
+		chunks.Put(f.buf)
+	}
+}
+
+// begin reports whether the next chunk is to be written.
+func (p *Pump) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.abandoned || p.err != nil {
+		return false
+	}
+	p.since = time.Now()
+	return true
+}
+
+func (p *Pump) end(n int, err error) {
+	p.mu.Lock()
+	p.since = time.Time{}
+	p.waiting--
+	if !p.abandoned {
+		// After Abandon the counts have been read, and must stay what the result says.
+		p.delivered += int64(n)
+		if p.err == nil {
+			p.err = err
+		}
+	}
+	call := p.wanted && !p.abandoned
+	p.mu.Unlock()
+	if call {
+		p.notify()
+	}
+}
+
+// Finish says that no more comes, and reports whether every chunk has been dealt with. If not,
+// notify will be called each time one has been.
+func (p *Pump) Finish() bool {
+	p.close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wanted = p.waiting > 0
+	return !p.wanted
+}
+
+func (p *Pump) close() {
+	if p.open {
+		p.open = false
+		close(p.queue)
+	}
+}
+
+// Busy returns when the present Write began; zero if there is none.
+func (p *Pump) Busy() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.since
+}
+
+// Abandon leaves the Writer alone with its present call.
+func (p *Pump) Abandon() {
+	p.close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.abandoned = true
+}
+
+// Delivered returns how many bytes the Writer took.
+func (p *Pump) Delivered() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.delivered
+}
+
+// Err returns the Writer's first error.
+func (p *Pump) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}

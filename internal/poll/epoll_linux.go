@@ -1,0 +1,109 @@
+package poll
+
+import (
+	"errors"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// epoll is an epoll instance wrapped by an os.File, so that the runtime's poller waits for it: an
+// epoll descriptor is itself readable while it has events (epoll(7)). The runtime watches it
+// edge-triggered, which is enough, since the goroutine parks only after epoll_wait returned nothing.
+type epoll struct {
+	fd   int
+	file *os.File
+	conn syscall.RawConn
+	take func(fd uintptr) bool // fetch, bound once so that Wait allocates nothing
+
+	woken atomic.Bool // set by Wake, cleared by Wait
+
+	raw    [8]sys.EpollEvent
+	n      int   // filled part of raw
+	err    error // of the last fetch
+	events [8]Event
+}
+
+func newNative() (Poller, error) {
+	fd, err := sys.EpollCreate()
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	p := &epoll{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
+	// A file that the runtime could not register has no deadlines, and Wait would never be woken.
+	if err := p.file.SetReadDeadline(time.Time{}); err != nil {
+		p.file.Close()
+		return nil, err
+	}
+	p.conn, err = p.file.SyscallConn()
+	if err != nil {
+		p.file.Close()
+		return nil, err
+	}
+	p.take = p.fetch
+	return p, nil
+}
+
+func (p *epoll) Add(fd int, dir Direction, token int) error {
+	events := uint32(sys.EpollIn)
+	if dir == Write {
+		events = sys.EpollOut
+	}
+	return os.NewSyscallError("epoll_ctl", sys.EpollAdd(p.fd, fd, events, int32(token)))
+}
+
+func (p *epoll) SetsNonblock() bool { return false }
+
+func (p *epoll) Remove(fd int) error {
+	return os.NewSyscallError("epoll_ctl", sys.EpollRemove(p.fd, fd))
+}
+
+// fetch reports whether the wait is over.
+func (p *epoll) fetch(fd uintptr) bool {
+	p.n, p.err = sys.EpollPoll(int(fd), p.raw[:])
+	return p.n > 0 || p.err != nil
+}
+
+// Wait orders three steps against Wake's two, so that no wake-up is lost. Wait: set the deadline,
+// look at woken, park. Wake: set woken, then move the deadline into the past. If Wake's store comes
+// before Wait's look, Wait sees it. If it comes after, Wake's deadline comes after Wait's and ends
+// the park. A Wake that is late for one Wait costs the next one an empty round and nothing more.
+func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
+	if err := p.file.SetReadDeadline(deadline); err != nil {
+		return nil, err
+	}
+	if p.woken.Swap(false) {
+		p.fetch(uintptr(p.fd))
+	} else if err := p.conn.Read(p.take); errors.Is(err, os.ErrDeadlineExceeded) {
+		// The runtime looks at the deadline first: what is ready is still reported.
+		p.woken.Store(false)
+		p.fetch(uintptr(p.fd))
+	} else if err != nil {
+		return nil, err
+	}
+	if p.err != nil {
+		return nil, os.NewSyscallError("epoll_wait", p.err)
+	}
+	for i, e := range p.raw[:p.n] {
+		p.events[i] = Event{
+			Token:  int(e.Fd),
+			Ready:  e.Events&(sys.EpollIn|sys.EpollOut) != 0,
+			Hangup: e.Events&sys.EpollHangup != 0,
+		}
+	}
+	return p.events[:p.n], nil
+}
+
+func (p *epoll) Wake() {
+	p.woken.Store(true)
+	// After Close this fails, and nobody waits any more.
+	_ = p.file.SetReadDeadline(past)
+}
+
+func (p *epoll) Close() { p.file.Close() }
+
+// past is long gone, whatever the clock says.
+var past = time.Unix(1, 0)

@@ -1,0 +1,97 @@
+// Package preflight looks at what a start will touch, by ordinary system calls that a goroutine can
+// be left behind in.
+//
+// A child that was vforked and is stuck in chdir or execve, on a FUSE or NFS mount whose server is
+// dead, holds one of the Go runtime's processors: the next garbage collection, or GOMAXPROCS=1,
+// then freezes the whole program, and no timer fires. So the directory and the first page of the
+// program are touched beforehand.
+package preflight
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// A Look is one examination. Done and DirErr may be read while it is under way.
+type Look struct {
+	dir, path string
+	notify    func()
+	done      atomic.Bool
+	dirErr    error
+}
+
+// Begin looks at dir, unless it is empty, and at the program at path, a name relative to dir as it
+// is to the child. It calls notify once it is done, which may be never.
+func Begin(dir, path string, notify func()) *Look {
+	l := &Look{dir: dir, path: path, notify: notify}
+	go l.run()
+	return l
+}
+
+// Done reports whether the look is over.
+func (l *Look) Done() bool { return l.done.Load() }
+
+// DirErr returns why dir can not be a working directory, as os/exec would say it. It is valid once
+// Done.
+func (l *Look) DirErr() error { return l.dirErr }
+
+func (l *Look) run() {
+	l.look()
+	l.done.Store(true)
+	l.notify()
+}
+
+func (l *Look) look() {
+	if l.dir != "" {
+		info, err := os.Stat(l.dir)
+		if err == nil && !info.IsDir() {
+			err = &os.PathError{Op: "chdir", Path: l.dir, Err: syscall.ENOTDIR}
+		}
+		if err != nil {
+			l.dirErr = chdirError(l.dir, err)
+			return
+		}
+	}
+	l.program()
+}
+
+func chdirError(dir string, err error) error {
+	if pe, ok := err.(*os.PathError); ok { //nolint:errorlint // os.Stat returns nothing else
+		err = pe.Err
+	}
+	return &os.PathError{Op: "chdir", Path: dir, Err: err}
+}
+
+// maxInterpreters is how deep the kernel follows #! lines (BINPRM_MAX_RECURSION, execve(2)).
+const maxInterpreters = 5
+
+// program touches the program and the interpreters of its #! lines. Whether they can be executed
+// is left to execve, the only one who knows: an unreadable program may well be executable.
+func (l *Look) program() {
+	path := l.path
+	for range maxInterpreters {
+		if l.dir != "" && !filepath.IsAbs(path) {
+			path = filepath.Join(l.dir, path)
+		}
+		var page [256]byte // as much as the kernel reads of a #! line (BINPRM_BUF_SIZE)
+		n, err := sys.Peek(path, page[:])
+		if err != nil {
+			return
+		}
+		interpreter, ok := bytes.CutPrefix(page[:n], []byte("#!"))
+		if !ok {
+			return
+		}
+		interpreter, _, _ = bytes.Cut(interpreter, []byte("\n"))
+		fields := bytes.Fields(interpreter)
+		if len(fields) == 0 {
+			return
+		}
+		path = string(fields[0])
+	}
+}

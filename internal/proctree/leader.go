@@ -1,0 +1,65 @@
+package proctree
+
+import (
+	"errors"
+	"os"
+	"syscall"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// Supported reports whether commands can be run on this platform.
+const Supported = sys.Supported
+
+// SIGCONT wakes what is stopped. Not every platform's package syscall has it.
+const SIGCONT = sys.SIGCONT
+
+// SessionAttr returns a copy of attr that makes the leader lead a session of its own. The error
+// names what of attr can not be had with that.
+func SessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
+	if sys.Traced(attr) {
+		return nil, errors.New("has Ptrace set: the command would stop before its first instruction")
+	}
+	own, ok := sys.NewSession(attr)
+	if !ok {
+		return nil, errors.New("asks for another process group or the terminal's foreground; the command leads a session of its own")
+	}
+	return own, nil
+}
+
+// ChangesRoot reports whether the command will see another file system than this process does.
+func ChangesRoot(attr *syscall.SysProcAttr) bool { return sys.ChangesRoot(attr) }
+
+// DevNull returns /dev/null for reading, shared by all runs: never close it.
+func DevNull() (*os.File, error) { return sys.DevNull() }
+
+// LendPidfd calls f with the leader's pidfd, which is valid until the leader is reaped. It reports
+// false where there is none.
+func (t *Tree) LendPidfd(f func(fd int)) bool {
+	return sys.Enabled(sys.Pidfd) && t.process.WithHandle(func(h uintptr) { f(int(h)) }) == nil
+}
+
+// WaitLeader blocks a thread until the leader has exited; it is not reaped.
+func (t *Tree) WaitLeader() { _ = sys.WaitExit(t.leader) }
+
+// LeaderExited reports whether the leader has exited, reaped or not.
+func (t *Tree) LeaderExited() bool {
+	exited, err := sys.ExitedUnreaped(t.leader)
+	return exited || err != nil
+}
+
+// InLeaderGroup reports whether a signal to the leader's group reaches m.
+func (t *Tree) InLeaderGroup(m *Member) bool {
+	pgid, err := sys.Group(m.PID)
+	return err == nil && pgid == t.leader
+}
+
+// Inspect names the process that has pid now.
+func Inspect(pid int) Process {
+	p := Process{PID: pid}
+	if st, err := procfs.ReadStat(pid); err == nil {
+		p.Start, p.Name = st.StartTime, st.Comm
+	}
+	return p
+}

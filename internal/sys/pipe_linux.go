@@ -1,0 +1,18 @@
+package sys
+
+import "golang.org/x/sys/unix"
+
+// Pipe makes a pipe, close-on-exec at both ends from the first moment. Both ends block.
+func Pipe() (r, w int, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return -1, -1, err
+	}
+	return p[0], p[1], nil
+}
+
+// GrowPipe asks for a larger pipe. An unprivileged user may have 1 MiB a pipe and a total of
+// 64 MiB (pipe(7)); a refusal leaves the pipe as it was.
+func GrowPipe(fd, size int) {
+	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, size)
+}

@@ -1,0 +1,55 @@
+// Package sys is the only gate to the kernel: one verb per function, EINTR handled here, errors
+// that name the call. Nothing else in the module imports golang.org/x/sys/unix.
+//
+// What each call needs, and what stands in where it is missing:
+//
+//	call                      since   without it
+//	pidfd_open                5.3     [WaitExit]: a thread in waitid(WNOWAIT)
+//	pidfd_send_signal         5.1     kill, after the start time was compared
+//	epoll                     2.6     package poll's portable poller
+//	F_SETPIPE_SZ              2.6.35  pipes keep their 64 KiB
+//
+// Missing means ENOSYS, or EPERM and EACCES from a seccomp filter; a feature is probed by its
+// use, never by a version number.
+package sys
+
+import (
+	"strings"
+	"sync/atomic"
+)
+
+// A Feature is a fast path that has a fallback and that tests can force off.
+type Feature uint32
+
+// The features, by the names that [Disable] takes.
+const (
+	Pidfd   Feature = 1 << iota // "pidfd": pidfd_open, pidfd_send_signal and polling pidfds
+	Epoll                       // "epoll": the epoll poller
+	Loadavg                     // "loadavg": the last PID given out, from /proc/loadavg
+)
+
+var names = map[string]Feature{
+	"pidfd":   Pidfd,
+	"epoll":   Epoll,
+	"loadavg": Loadavg,
+}
+
+// disabled holds the features that tests forced off. It is written before the first run only.
+var disabled atomic.Uint32
+
+// Disable forces fast paths off for the life of the process, so that the same tests run on the
+// fallbacks. It reports the first name that it does not know. Tests call it from TestMain; nothing
+// else does.
+func Disable(features ...string) (unknown string) {
+	for _, name := range features {
+		f, ok := names[strings.TrimSpace(name)]
+		if !ok {
+			return name
+		}
+		disabled.Or(uint32(f))
+	}
+	return ""
+}
+
+// Enabled reports whether f has not been forced off. It does not say that the kernel has it.
+func Enabled(f Feature) bool { return disabled.Load()&uint32(f) == 0 }

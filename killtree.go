@@ -1,0 +1,206 @@
+package safeexec
+
+import (
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/poll"
+	"github.com/seed841d8200/safeexec/internal/proctree"
+)
+
+// signalTree sends one rung's signal to the leader's group and to every member outside it. The
+// leader, which is reaped later, pins the group's number. SIGCONT follows, or what is stopped would
+// not hear of it; SIGKILL needs none.
+func (r *run) signalTree(sig syscall.Signal) {
+	members := r.tree.Live()
+	_ = r.tree.SignalGroup(sig) // ESRCH: all gone; EPERM: set-user-ID, which the result shows as survivors
+	if !r.exited && sig > 0 && sig < 64 {
+		r.sent |= 1 << uint(sig)
+	}
+	for _, m := range members {
+		r.signalMember(m, sig)
+	}
+	if sig == syscall.SIGKILL {
+		return
+	}
+	_ = r.tree.SignalGroup(proctree.SIGCONT)
+	for _, m := range members {
+		if !r.tree.InLeaderGroup(m) {
+			_ = r.tree.Signal(m, proctree.SIGCONT)
+		}
+	}
+}
+
+// signalMember sends sig to a member that the group signal does not reach.
+func (r *run) signalMember(m *proctree.Member, sig syscall.Signal) {
+	if !r.tree.InLeaderGroup(m) {
+		_ = r.tree.Signal(m, sig)
+	}
+	if r.signaled == nil {
+		r.signaled = make(map[proctree.Process]struct{})
+	}
+	r.signaled[m.Process] = struct{}{}
+}
+
+// Looks at a tree are repeated at the latest after these times: for members that can not be
+// watched, and for those born meanwhile while another takes long to die.
+const (
+	firstLook = time.Millisecond
+	lastLook  = 50 * time.Millisecond
+)
+
+// awaitEmpty waits until a look at the tree finds nobody and the leader has exited, until the given
+// time at the latest, and moves bytes meanwhile. While SIGKILL is the rung, whoever was born since
+// gets it as well; after a gentler signal those are left alone until the next rung, or a program
+// that forks when it is told to end would be driven on.
+func (r *run) awaitEmpty(until time.Time, rung syscall.Signal) {
+	for look := firstLook; ; look = min(2*look, lastLook) {
+		members := r.tree.Live()
+		if len(members) == 0 && r.exited {
+			r.empty = true
+			return
+		}
+		if rung == syscall.SIGKILL {
+			for _, m := range members {
+				r.signalMember(m, rung)
+				_ = r.tree.Signal(m, rung) // also where it left the group since
+			}
+		}
+		again := until
+		if all := r.watchMembers(members); !all || rung == syscall.SIGKILL {
+			again = earlier(until, time.Now().Add(look))
+		}
+		for again.After(time.Now()) && (!r.exited || len(members) == 0 || len(r.watched) > 0) {
+			before := len(r.watched)
+			r.step(again)
+			if r.exited && len(r.watched) == 0 && (before > 0 || len(members) == 0) {
+				break
+			}
+		}
+		if !time.Now().Before(until) {
+			r.empty = r.exited && len(r.tree.Live()) == 0
+			return
+		}
+	}
+}
+
+// watchMembers has step told of the members' deaths, and reports whether it is told of all.
+func (r *run) watchMembers(members []*proctree.Member) bool {
+	all := !r.blind
+	for _, m := range members {
+		token := tokenMember + m.PID
+		if r.watched[token] == m {
+			continue
+		}
+		if m.FD < 0 || r.poller.Add(m.FD, poll.Read, token) != nil {
+			all = false
+			continue
+		}
+		if r.watched == nil {
+			r.watched = make(map[int]*proctree.Member)
+		}
+		r.watched[token] = m
+	}
+	return all
+}
+
+func (r *run) memberDied(token int) {
+	if m := r.watched[token]; m != nil {
+		delete(r.watched, token)
+		_ = r.poller.Remove(m.FD)
+		r.tree.Gone(m)
+	}
+}
+
+// unwatchMembers is called before the tree is closed.
+func (r *run) unwatchMembers() {
+	for token, m := range r.watched {
+		delete(r.watched, token)
+		_ = r.poller.Remove(m.FD)
+	}
+}
+
+// forward is Process.Signal.
+func (r *run) forward(sig syscall.Signal) error {
+	err := r.own.Process.Signal(sig)
+	if err == nil {
+		r.callerSignal.Store(int32(sig))
+	}
+	return err
+}
+
+// takeStock writes down who was signaled and who is alive.
+func (r *run) takeStock() {
+	alive := make(map[proctree.Process]bool)
+	if !r.empty {
+		if !r.exited {
+			leader := proctree.Inspect(r.result.PID)
+			r.result.Survivors = append(r.result.Survivors, info(leader))
+		}
+		for _, m := range r.tree.Live() {
+			alive[m.Process] = true
+			r.result.Survivors = append(r.result.Survivors, info(m.Process))
+		}
+	}
+	for p := range r.signaled {
+		if !alive[p] {
+			r.result.Killed = append(r.result.Killed, info(p))
+		}
+	}
+}
+
+func info(p proctree.Process) ProcessInfo {
+	return ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: p.Name}
+}
+
+// reap takes the leader's status, which releases its numbers, and everything else that the run holds.
+func (r *run) reap() {
+	r.takeStock()
+	r.unwatchExit()
+	r.unwatchMembers()
+	r.tree.Close()
+	if !r.exited {
+		// It survived SIGKILL. Waiting for it here could be for ever.
+		r.result.Abandoned = append(r.result.Abandoned, AbandonedLeader)
+		go func() { _ = r.own.Wait() }()
+	} else {
+		r.waitErr = r.own.Wait()
+		r.cmd.ProcessState = r.own.ProcessState
+	}
+	r.closeWaiting()
+}
+
+// closeWaiting ends what wakes the run, and the poller.
+func (r *run) closeWaiting() {
+	if r.unwatch != nil {
+		r.unwatch()
+	}
+	if r.poller != nil {
+		r.poller.Close()
+	}
+}
+
+// status fills in how the leader ended.
+func (r *run) status(state *os.ProcessState) {
+	r.result.State = state
+	if state == nil {
+		return
+	}
+	r.result.ExitCode = state.ExitCode()
+	ws, ok := state.Sys().(syscall.WaitStatus)
+	if !ok || !ws.Signaled() {
+		return
+	}
+	r.result.Signal = ws.Signal()
+	r.result.CoreDumped = ws.CoreDump()
+	sig := ws.Signal()
+	switch {
+	case sig < 64 && r.sent&(1<<uint(sig)) != 0:
+		r.result.SignaledBy = SignalerSafeexec
+	case r.callerSignal.Load() == int32(sig):
+		r.result.SignaledBy = SignalerCaller
+	default:
+		r.result.SignaledBy = SignalerOther
+	}
+}

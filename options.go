@@ -1,0 +1,210 @@
+package safeexec
+
+import (
+	"context"
+	"math"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// Defaults of the options. They are generous on purpose: a bound that is too short turns a slow
+// machine into a failure. Only the timeout has no default.
+const (
+	DefaultGracePeriod  = 5 * time.Second
+	DefaultLinger       = 100 * time.Millisecond
+	DefaultKillTimeout  = 2 * time.Second
+	DefaultDrainTimeout = 2 * time.Second
+	DefaultOutputLimit  = 1 << 20 // bytes a stream
+)
+
+// An Option changes one default of a run. Options are applied in order, the last one wins. The zero
+// value of none of them is useful; a nil Option is ignored.
+type Option interface{ apply(*config) }
+
+// An Overflow says what happens when a command writes more than the output limit.
+type Overflow int
+
+// The policies at the output limit.
+const (
+	// OverflowTruncate goes on reading and counting, and keeps the first and the last bytes.
+	OverflowTruncate Overflow = iota
+	// OverflowStop ends the run with [ErrOutputLimit]. It limits streams with a Writer of the
+	// caller's as well, which never gets more than the limit.
+	OverflowStop
+)
+
+// config is what the options add up to. It is filled by resolve and read-only afterwards.
+type config struct {
+	timeout     time.Duration // 0: the context's deadline alone
+	grace       time.Duration
+	linger      time.Duration
+	kill        time.Duration
+	drain       time.Duration
+	idle        time.Duration // 0: no limit
+	termSignal  syscall.Signal
+	outputLimit int64
+	overflow    Overflow
+
+	timeoutSet, idleSet bool
+	merge               bool // both outputs through one pipe; set by CombinedOutput
+	complete            bool // a truncated stdout is an error; set by Output and CombinedOutput
+}
+
+// defaults is the only place where defaults are set.
+func defaults() config {
+	return config{
+		grace:       DefaultGracePeriod,
+		linger:      DefaultLinger,
+		kill:        DefaultKillTimeout,
+		drain:       DefaultDrainTimeout,
+		termSignal:  syscall.SIGTERM,
+		outputLimit: DefaultOutputLimit,
+	}
+}
+
+type bundle []Option
+
+func (b bundle) apply(c *config) {
+	for _, o := range b {
+		if o != nil {
+			o.apply(c)
+		}
+	}
+}
+
+// Options bundles options into one, for house rules that are passed first and overridden by what
+// follows them.
+func Options(opts ...Option) Option { return bundle(opts) }
+
+type (
+	timeoutOption     time.Duration
+	graceOption       time.Duration
+	lingerOption      time.Duration
+	killOption        time.Duration
+	drainOption       time.Duration
+	idleOption        time.Duration
+	termSignalOption  syscall.Signal
+	outputLimitOption int64
+	overflowOption    Overflow
+	mergeOption       struct{}
+	completeOption    struct{}
+)
+
+func (o timeoutOption) apply(c *config)     { c.timeout, c.timeoutSet = time.Duration(o), true }
+func (o graceOption) apply(c *config)       { c.grace = time.Duration(o) }
+func (o lingerOption) apply(c *config)      { c.linger = time.Duration(o) }
+func (o killOption) apply(c *config)        { c.kill = time.Duration(o) }
+func (o drainOption) apply(c *config)       { c.drain = time.Duration(o) }
+func (o idleOption) apply(c *config)        { c.idle, c.idleSet = time.Duration(o), true }
+func (o termSignalOption) apply(c *config)  { c.termSignal = syscall.Signal(o) }
+func (o outputLimitOption) apply(c *config) { c.outputLimit = int64(o) }
+func (o overflowOption) apply(c *config)    { c.overflow = Overflow(o) }
+func (mergeOption) apply(c *config)         { c.merge = true }
+func (completeOption) apply(c *config)      { c.complete = true }
+
+// WithTimeout bounds the run, from the call on: the start, the command, its background processes
+// and its output. The earlier of d and the context's deadline counts; one of them must be there.
+// When it passes, the tree is ended within the grace period and the bounds that follow it.
+// d must be positive.
+func WithTimeout(d time.Duration) Option { return timeoutOption(d) }
+
+// WithGracePeriod sets how long the whole tree has to go away between the terminating signal and
+// SIGKILL. Zero sends SIGKILL right after the terminating signal.
+func WithGracePeriod(d time.Duration) Option { return graceOption(d) }
+
+// WithLinger sets how long background processes may outlive a command that exited by itself, and
+// a Reader on standard input may be stuck, before they are ended or left.
+func WithLinger(d time.Duration) Option { return lingerOption(d) }
+
+// WithKillTimeout sets how long processes have to die of SIGKILL before they are reported as
+// survivors: in uninterruptible sleep they can take for ever.
+func WithKillTimeout(d time.Duration) Option { return killOption(d) }
+
+// WithDrainTimeout sets how long one Write of a caller's Writer may take once the tree is gone, how
+// long such Writers may go on after the deadline, and how long output is waited for when not all
+// of the tree could be ended.
+func WithDrainTimeout(d time.Duration) Option { return drainOption(d) }
+
+// WithIdleTimeout ends the run with [ErrIdle] when neither output stream moved for d. It needs at
+// least one stream that passes through safeexec: not an *os.File. d must be positive.
+func WithIdleTimeout(d time.Duration) Option { return idleOption(d) }
+
+// WithTermSignal sets the signal that asks the tree to end, instead of SIGTERM. SIGCONT follows it,
+// so that stopped processes hear it. SIGKILL skips the asking.
+func WithTermSignal(sig syscall.Signal) Option { return termSignalOption(sig) }
+
+// WithOutputLimit sets how many bytes of each captured stream are kept, half of them from its
+// beginning and half from its end. Zero keeps none; all are read and counted in any case.
+func WithOutputLimit(n int64) Option { return outputLimitOption(n) }
+
+// WithOverflow sets what happens when a stream exceeds the output limit.
+func WithOverflow(policy Overflow) Option { return overflowOption(policy) }
+
+// resolve applies opts to the defaults and checks them against each other, the context and the
+// command, before anything is started.
+func resolve(ctx context.Context, cmd *exec.Cmd, opts []Option) (config, error) {
+	c := defaults()
+	bundle(opts).apply(&c)
+	if ctx == nil {
+		return c, &ConfigError{Name: "ctx", Reason: "is nil"}
+	}
+	if cmd == nil {
+		return c, &ConfigError{Name: "cmd", Reason: "is nil"}
+	}
+	if cmd.Process != nil || cmd.ProcessState != nil {
+		return c, ErrStarted
+	}
+	if _, ok := ctx.Deadline(); !ok && !c.timeoutSet {
+		return c, ErrNoTimeout
+	}
+	return c, c.check(cmd)
+}
+
+func (c *config) check(cmd *exec.Cmd) error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+		least time.Duration
+	}{
+		{"WithTimeout", c.timeout, positive(c.timeoutSet)},
+		{"WithIdleTimeout", c.idle, positive(c.idleSet)},
+		{"WithGracePeriod", c.grace, 0},
+		{"WithLinger", c.linger, 0},
+		{"WithKillTimeout", c.kill, 0},
+		{"WithDrainTimeout", c.drain, 0},
+	} {
+		if d.value < d.least {
+			reason := "must not be negative"
+			if d.least > 0 {
+				reason = "must be positive"
+			}
+			return &ConfigError{Name: d.name, Reason: reason}
+		}
+	}
+	switch {
+	case c.outputLimit < 0 || c.outputLimit > math.MaxInt/2:
+		return &ConfigError{Name: "WithOutputLimit", Reason: "is out of range"}
+	case c.overflow != OverflowTruncate && c.overflow != OverflowStop:
+		return &ConfigError{Name: "WithOverflow", Reason: "is no known policy"}
+	case c.termSignal <= 0:
+		return &ConfigError{Name: "WithTermSignal", Reason: "is no signal"}
+	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
+		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
+	}
+	return nil
+}
+
+func positive(set bool) time.Duration {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// direct reports whether a stream of the command's bypasses this process.
+func direct(stream any) bool {
+	_, ok := stream.(*os.File)
+	return ok
+}

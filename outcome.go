@@ -1,0 +1,299 @@
+package safeexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/proctree"
+)
+
+// drain takes what is left in the pipes and sees it delivered, within absolute bounds: a bound that
+// moved on with each chunk would never end a chatty process.
+//
+// A pipe whose writers are gone is read to its end, however slow the caller's Writer is, as long as
+// it moves: until the deadline, or one drain timeout from here if that is later. A pipe that
+// somebody outside the tree holds is given up: after the linger if the tree is empty, since nothing
+// more of the tree's can come, else after the drain timeout. What is in it at that moment is still
+// read. Running into a bound proves nothing by itself, so the pipe only counts as held if it has a
+// writer left then.
+func (r *run) drain() {
+	begun := r.mark
+	last := begun.Add(r.cfg.drain)
+	giveUp := last
+	if r.empty {
+		giveUp = begun.Add(r.cfg.linger - r.result.Times.Stop)
+	}
+	writers := last
+	if writers.Before(r.deadline) {
+		writers = r.deadline
+	}
+	for {
+		now := time.Now()
+		next := r.settleInput(now, begun.Add(r.cfg.linger))
+		for fd := 1; fd <= 2; fd++ {
+			next = sooner(next, r.settleOutput(fd, now, giveUp, writers))
+		}
+		if next.IsZero() {
+			break
+		}
+		r.step(next)
+	}
+	r.result.Times.Drain = r.lap()
+}
+
+// sooner returns the earlier of two times, of which zero ones do not count.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// settleInput ends standard input, and gives the caller's Reader until the given time to return. It
+// returns until when to wait, zero if that is over.
+func (r *run) settleInput(now, until time.Time) time.Time {
+	s := &r.streams[0]
+	if s.in == nil || s.finished {
+		return time.Time{}
+	}
+	r.closeStream(s)
+	if !s.in.Quit() {
+		if now.Before(until) {
+			return until
+		}
+		r.result.Abandoned = append(r.result.Abandoned, AbandonedStdin)
+	}
+	s.finished = true
+	return time.Time{}
+}
+
+// settleOutput brings one output to its end. It returns until when to wait, zero if that is over.
+func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
+	s := &r.streams[fd]
+	if s.out == nil || s.finished {
+		return time.Time{}
+	}
+	next := r.settlePipe(s, now, giveUp)
+	if s.end == nil && s.out.Finish() {
+		s.finished = true
+		return time.Time{}
+	}
+	busy := s.out.Busy()
+	if busy.IsZero() {
+		return sooner(next, writers)
+	}
+	// One call of the Writer may take the drain timeout, counted from the end of the tree.
+	if busy.Before(r.mark) {
+		busy = r.mark
+	}
+	stuck := earlier(busy.Add(r.cfg.drain), writers)
+	if now.Before(stuck) {
+		return sooner(next, stuck)
+	}
+	s.out.Abandon()
+	if s.in == nil {
+		r.result.Abandoned = append(r.result.Abandoned, AbandonedStdout+Abandoned(fd-1))
+	}
+	return now
+}
+
+// settlePipe gives up a pipe that does not end. It returns until when to wait for its end.
+func (r *run) settlePipe(s *stream, now, giveUp time.Time) time.Time {
+	if s.end == nil {
+		return time.Time{}
+	}
+	if !s.final {
+		if now.Before(giveUp) {
+			return giveUp
+		}
+		s.final = true
+		s.owed, _ = s.end.Unread()
+	}
+	if s.owed > 0 {
+		return now // step reads it, as fast as the Writer takes it
+	}
+	if !s.end.Hangup() {
+		r.hold(s)
+	}
+	r.closeStream(s)
+	return time.Time{}
+}
+
+// hold names the processes that still have the other end of a pipe.
+func (r *run) hold(s *stream) {
+	holders := proctree.Holders(s.end.Inode())
+	if len(holders) == 0 && s.end.Hangup() {
+		return // it was about to die
+	}
+	r.held = true
+	for _, h := range holders {
+		r.result.Holders = append(r.result.Holders, Holder{ProcessInfo: info(h.Process), FDs: h.FDs})
+	}
+}
+
+// outcome makes the result and the error from what the steps wrote down.
+func (r *run) outcome() (Result, error) {
+	r.status(r.own.ProcessState)
+	r.result.Stdout = r.streams[1].output()
+	r.result.Stderr = r.streams[2].output()
+	r.result.Times.Total = time.Since(r.result.Times.Started)
+
+	errs := r.causeErrors()
+	truncated := r.cfg.overflow == OverflowStop && r.overflowed() ||
+		r.cfg.complete && r.result.Stdout.Dropped > 0
+	if truncated && r.result.Cause != CauseOutputLimit {
+		errs = append(errs, ErrOutputLimit)
+	}
+	var exit *exec.ExitError
+	switch {
+	case r.waitErr == nil:
+	case errors.As(r.waitErr, &exit):
+		exit.Stderr = abridged(&r.result.Stderr)
+		errs = append(errs, exit)
+	case r.own.ProcessState == nil:
+		errs = append(errs, join(ErrStatusUnknown, r.waitErr))
+	default:
+		errs = append(errs, r.waitErr)
+	}
+	if r.held {
+		errs = append(errs, ErrPipeHeld)
+	}
+	errs = append(errs, r.streamErrors()...)
+	if len(r.result.Survivors) > 0 {
+		errs = append(errs, ErrSurvivors)
+	}
+	switch {
+	case len(errs) == 0:
+		return r.result, nil
+	case len(errs) == 1 && exit != nil:
+		return r.result, exit
+	}
+	return r.result, &Error{Op: "run", Program: r.program(), PID: r.result.PID, errs: errs}
+}
+
+// refuse is the outcome of a run that was not started.
+func (r *run) refuse(err error) (Result, error) {
+	if r.result.Cause == CauseNone {
+		r.result.Cause = CauseStartFailed
+	}
+	r.result.Times.Total = time.Since(r.result.Times.Started)
+	return r.result, &Error{Op: "start", Program: r.program(), errs: flatten(err)}
+}
+
+// causeErrors returns the sentinel of the cause and what the context says of it.
+func (r *run) causeErrors() []error {
+	var errs []error
+	switch r.result.Cause {
+	case CauseTimeout:
+		errs = append(errs, ErrTimeout)
+	case CauseCanceled:
+		errs = append(errs, ErrCanceled)
+	case CauseIdle:
+		errs = append(errs, ErrIdle)
+	case CauseOutputLimit:
+		errs = append(errs, ErrOutputLimit)
+	case CauseStopped:
+		errs = append(errs, ErrStopped)
+	case CauseNone, CauseExited, CauseStartFailed:
+		return nil
+	}
+	if r.result.Cause == CauseTimeout || r.result.Cause == CauseCanceled {
+		if err := r.ctx.Err(); err != nil {
+			errs = append(errs, err)
+			if cause := context.Cause(r.ctx); !errors.Is(cause, err) || cause != err { //nolint:errorlint // the very value
+				errs = append(errs, cause)
+			}
+		}
+	}
+	return errs
+}
+
+func (r *run) causeError() error { return join(r.causeErrors()...) }
+
+// streamErrors returns what the caller's Reader and Writers did.
+func (r *run) streamErrors() []error {
+	var errs []error
+	stuckWriter := false
+	for _, a := range r.result.Abandoned {
+		switch a {
+		case AbandonedStdin:
+			errs = append(errs, ErrReaderStuck)
+		case AbandonedStdout, AbandonedStderr:
+			stuckWriter = true
+		case AbandonedStart, AbandonedLeader:
+		}
+	}
+	if stuckWriter {
+		errs = append(errs, ErrWriterStuck)
+	}
+	for i := range r.streams {
+		s := &r.streams[i]
+		if s.in != nil && s.in.Err() != nil {
+			errs = append(errs, fmt.Errorf("standard input: %w", s.in.Err()))
+		}
+		if s.out != nil && s.out.Err() != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", [...]string{1: "standard output", 2: "standard error"}[i], s.out.Err()))
+		}
+	}
+	return errs
+}
+
+// output is what the result says of a stream.
+func (s *stream) output() Stream {
+	if s.out == nil {
+		return Stream{}
+	}
+	o := Stream{Total: s.out.Total(), Dropped: s.out.Dropped()}
+	if s.keep != nil {
+		head, tail := s.keep.Kept()
+		o.data, o.head = s.keep.Bytes(), len(head)
+		o.Dropped += s.keep.Total() - int64(len(head)+len(tail))
+	}
+	return o
+}
+
+// stderrPart is how much of each end of the standard error an *exec.ExitError gets from os/exec.
+const stderrPart = 32 << 10
+
+// abridged returns what os/exec puts into ExitError.Stderr: all of it, or its two ends and a line that
+// says how much is missing.
+func abridged(o *Stream) []byte {
+	if o.Dropped == 0 && len(o.data) <= 2*stderrPart {
+		return o.data
+	}
+	head, tail := o.data[:o.head], o.data[o.head:]
+	if o.Dropped == 0 {
+		head, tail = o.data[:stderrPart], o.data[stderrPart:]
+	}
+	head = head[:min(len(head), stderrPart)]
+	tail = tail[max(0, len(tail)-stderrPart):]
+	omitted := o.Total - int64(len(head)+len(tail))
+	return fmt.Appendf(append([]byte(nil), head...), "\n... omitting %d bytes ...\n%s", omitted, tail)
+}
+
+// join is errors.Join of one or more errors, flat.
+func join(errs ...error) error {
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return &several{errs}
+}
+
+type several struct{ errs []error }
+
+func (s *several) Error() string   { return (&Error{Op: "run", errs: s.errs}).Error() }
+func (s *several) Unwrap() []error { return s.errs }
+
+func flatten(err error) []error {
+	if s, ok := err.(*several); ok { //nolint:errorlint // our own, not wrapped
+		var flat []error
+		for _, e := range s.errs {
+			flat = append(flat, flatten(e)...)
+		}
+		return flat
+	}
+	return []error{err}
+}

@@ -1,0 +1,187 @@
+package safeexec
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A Cause says why a run ended.
+type Cause int
+
+// The causes.
+const (
+	CauseNone        Cause = iota // it has not ended
+	CauseExited                   // the command ended by itself, or by a signal that is not ours
+	CauseTimeout                  // the timeout or the context's deadline
+	CauseCanceled                 // the context, or that of exec.CommandContext, was canceled
+	CauseIdle                     // no output for the idle timeout
+	CauseOutputLimit              // more output than the limit, with OverflowStop
+	CauseStopped                  // Process.Stop
+	CauseStartFailed              // nothing was started
+)
+
+var causes = [...]string{"none", "exited", "timeout", "canceled", "idle", "output limit", "stopped", "start failed"}
+
+// String returns the cause in words.
+func (c Cause) String() string {
+	if c < 0 || int(c) >= len(causes) {
+		return fmt.Sprintf("Cause(%d)", int(c))
+	}
+	return causes[c]
+}
+
+// A Signaler says where the signal came from that ended the command.
+type Signaler int
+
+// The signalers.
+const (
+	SignalerNone     Signaler = iota // no signal ended the command
+	SignalerSafeexec                 // this run sent it, for the reason that Cause names
+	SignalerCaller                   // it came through Process.Signal
+	SignalerOther                    // anybody else: the command itself, another process, the kernel
+)
+
+var signalers = [...]string{"none", "safeexec", "caller", "other"}
+
+// String returns the signaler in words.
+func (s Signaler) String() string {
+	if s < 0 || int(s) >= len(signalers) {
+		return fmt.Sprintf("Signaler(%d)", int(s))
+	}
+	return signalers[s]
+}
+
+// A Result is what is known about a run after its end. It is filled on every path, also beside an
+// error: what was never reached is zero, and ExitCode is -1.
+type Result struct {
+	PID        int            // of the leader; 0 if nothing was started
+	Cause      Cause          // why the run ended
+	ExitCode   int            // -1 unless the leader exited and its status is known
+	Signal     syscall.Signal // that ended the leader; 0 if none
+	SignaledBy Signaler       // who sent it
+	CoreDumped bool
+
+	// State is the leader's state as os/exec has it; nil if the leader was not reaped by us.
+	State *os.ProcessState
+
+	Stdout Stream // empty for a stream that is an *os.File
+	Stderr Stream
+
+	Killed    []ProcessInfo // background processes that were signaled
+	Survivors []ProcessInfo // processes of the tree alive at the end
+	Holders   []Holder      // processes outside the tree that hold an output pipe
+	Abandoned []Abandoned   // what of ours was left behind, and what releases it
+
+	StartRetries int // how often the start was tried again: EAGAIN, ETXTBSY
+	Times        Times
+
+	notFound bool // there is no such program
+}
+
+// Times says when a run began and how long each of its phases took.
+type Times struct {
+	Started time.Time     // when Run or Start was called
+	Start   time.Duration // until the command was started
+	Run     time.Duration // until it exited or was to be ended
+	Stop    time.Duration // until its tree was gone, linger and grace period included
+	Drain   time.Duration // until the last output was delivered
+	Total   time.Duration
+}
+
+// A ProcessInfo names a process for good: a PID alone is reused.
+type ProcessInfo struct {
+	PID        int
+	StartTicks uint64 // clock ticks since boot, field 22 in proc_pid_stat(5); 0 if unreadable
+	Name       string // the kernel's name of it, at most 15 bytes, chosen by the process; may be empty
+}
+
+// A Holder is a process that holds a pipe of the run.
+type Holder struct {
+	ProcessInfo
+	FDs []int // its descriptors that are the pipe
+}
+
+// An Abandoned is something of ours that outlives the run. Each ends by itself once what it waits
+// for happens.
+type Abandoned int
+
+// What can be left behind.
+const (
+	// AbandonedStart is a goroutine in a call on Dir or the program's file; the file system's
+	// answer releases it.
+	AbandonedStart Abandoned = iota + 1
+	// AbandonedStdin is a goroutine in Read of the caller's Reader; its return releases it.
+	AbandonedStdin
+	// AbandonedStdout is a goroutine in Write of the caller's Writer; its return releases it.
+	AbandonedStdout
+	// AbandonedStderr is the same for standard error.
+	AbandonedStderr
+	// AbandonedLeader is a goroutine and a thread that will reap the leader; its death releases them.
+	AbandonedLeader
+)
+
+var abandoned = [...]string{"", "start", "stdin reader", "stdout writer", "stderr writer", "leader"}
+
+// String returns what was left behind.
+func (a Abandoned) String() string {
+	if a <= 0 || int(a) >= len(abandoned) {
+		return fmt.Sprintf("Abandoned(%d)", int(a))
+	}
+	return abandoned[a]
+}
+
+// ShellCode returns the number a shell would put into $?: the exit code, 128 plus the signal's
+// number, 127 for a program that was not found and 126 for one that could not be started. It is
+// -1 where the status is not known.
+func (r *Result) ShellCode() int {
+	switch {
+	case r.Signal != 0:
+		return 128 + int(r.Signal)
+	case r.notFound:
+		return 127
+	case r.Cause == CauseStartFailed:
+		return 126
+	default:
+		return r.ExitCode
+	}
+}
+
+// Success reports whether the leader exited with code 0 by itself.
+func (r *Result) Success() bool { return r.Cause == CauseExited && r.ExitCode == 0 }
+
+// A Stream is one output of a run.
+type Stream struct {
+	Total   int64 // bytes that were read
+	Dropped int64 // of them, bytes that were neither kept nor delivered to the caller's Writer
+
+	data []byte // head, and tail if bytes were dropped in between
+	head int    // length of the head
+}
+
+// Bytes returns the bytes kept, exactly as they came: all of them, or the first and the last if
+// Dropped is not zero. The slice is the Stream's own; it is nil for a stream that was not captured.
+func (s *Stream) Bytes() []byte { return s.data }
+
+// Head returns the first of the bytes kept, and Tail the last; Tail is empty if nothing is missing
+// in between.
+func (s *Stream) Head() []byte { return s.data[:s.head] }
+
+// Tail returns the bytes kept after those that were dropped.
+func (s *Stream) Tail() []byte { return s.data[s.head:] }
+
+// String returns the text kept, without white space around it. Where bytes were dropped, a line says
+// how many.
+func (s *Stream) String() string {
+	if s.Dropped == 0 || len(s.data) == 0 {
+		return string(bytes.TrimSpace(s.data))
+	}
+	var b strings.Builder
+	b.Write(bytes.TrimLeft(s.Head(), " \t\r\n\v\f"))
+	fmt.Fprintf(&b, "\n[%d bytes dropped]\n", s.Dropped)
+	b.Write(bytes.TrimRight(s.Tail(), " \t\r\n\v\f"))
+	return b.String()
+}

@@ -1,0 +1,324 @@
+package safeexec
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/poll"
+	"github.com/seed841d8200/safeexec/internal/preflight"
+	"github.com/seed841d8200/safeexec/internal/proctree"
+)
+
+// begin does everything up to a running command. On error nothing runs and nothing is left open.
+func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
+	now := time.Now()
+	r := &run{ctx: ctx, cmd: cmd, mark: now, lastOutput: now}
+	r.result = Result{ExitCode: -1, Times: Times{Started: now}}
+	if !proctree.Supported {
+		return r, ErrUnsupported
+	}
+	var err error
+	if r.cfg, err = resolve(ctx, cmd, opts); err != nil {
+		return r, err
+	}
+	attr, err := proctree.SessionAttr(cmd.SysProcAttr)
+	if err != nil {
+		return r, &ConfigError{Name: "SysProcAttr", Reason: err.Error()}
+	}
+	r.setDeadline(now)
+	if r.result.Cause = r.reason(now); r.result.Cause != CauseNone {
+		return r, r.causeError()
+	}
+	if r.poller, err = poll.New(); err != nil {
+		return r, err
+	}
+	if ctx.Done() != nil {
+		r.unwatch = context.AfterFunc(ctx, r.poller.Wake)
+	}
+	if err = r.examine(); err == nil {
+		if err = r.openStreams(); err == nil {
+			err = r.spawn(attr)
+		}
+	}
+	if err != nil {
+		r.closeStreams()
+		r.closeWaiting()
+		return r, err
+	}
+	r.result.Times.Start = r.lap()
+	return r, nil
+}
+
+func (r *run) setDeadline(now time.Time) {
+	if r.cfg.timeout > 0 {
+		r.deadline = now.Add(r.cfg.timeout)
+	}
+	if d, ok := r.ctx.Deadline(); ok && (r.deadline.IsZero() || d.Before(r.deadline)) {
+		r.deadline = d
+	}
+}
+
+// reason returns why the run must end now, CauseNone if it need not.
+func (r *run) reason(now time.Time) Cause {
+	switch err := r.ctx.Err(); {
+	case r.stopRequested.Load():
+		return CauseStopped
+	case err != nil && !errors.Is(err, context.DeadlineExceeded):
+		return CauseCanceled
+	case err != nil, !now.Before(r.deadline):
+		return CauseTimeout
+	case r.cmdCanceled.Load():
+		return CauseCanceled
+	case r.cfg.overflow == OverflowStop && r.overflowed():
+		return CauseOutputLimit
+	case r.cfg.idle > 0 && !now.Before(r.lastOutput.Add(r.cfg.idle)):
+		return CauseIdle
+	}
+	return CauseNone
+}
+
+// nextBound returns when reason has to be asked again at the latest.
+func (r *run) nextBound() time.Time {
+	bound := r.deadline
+	if r.cfg.idle > 0 {
+		bound = earlier(bound, r.lastOutput.Add(r.cfg.idle))
+	}
+	return bound
+}
+
+// examine touches what the start will touch, so that a file system that does not answer is met by
+// the deadline and not by a child that holds up the whole Go runtime.
+func (r *run) examine() error {
+	if r.cmd.Err != nil || r.cmd.Path == "" {
+		return nil // Start says so, and touches nothing
+	}
+	r.look = preflight.Begin(r.cmd.Dir, r.cmd.Path, r.poller.Wake)
+	for !r.look.Done() {
+		if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
+			r.result.Abandoned = append(r.result.Abandoned, AbandonedStart)
+			r.closePipesOf(r.cmd)
+			return join(r.causeError(), ErrStartStalled)
+		}
+		if _, err := r.poller.Wait(r.nextBound()); err != nil {
+			return err
+		}
+	}
+	if err := r.look.DirErr(); err != nil && !proctree.ChangesRoot(r.cmd.SysProcAttr) {
+		r.closePipesOf(r.cmd)
+		return join(ErrBadDir, err)
+	}
+	return nil
+}
+
+// closePipesOf closes what StdinPipe, StdoutPipe and StderrPipe opened, as a Start that fails does.
+// Only os/exec can reach it.
+func (r *run) closePipesOf(cmd *exec.Cmd) {
+	failing := *cmd
+	failing.Err = ErrStartStalled
+	_ = failing.Start()
+}
+
+// A start that fails for want of a process, or because another process still has the program open
+// for writing, is tried again for a short while: both usually pass within milliseconds. ETXTBSY
+// comes about when another goroutine forks while this process writes a program (go.dev/issue/22315).
+const (
+	firstRetryDelay = time.Millisecond
+	lastRetryDelay  = 128 * time.Millisecond
+)
+
+// spawn starts the command, from a fresh copy of it at each try, and begins to watch it.
+func (r *run) spawn(attr *syscall.SysProcAttr) error {
+	defer r.closeChildEnds()
+	for delay := firstRetryDelay; ; delay *= 2 {
+		r.own = r.copyCmd(attr)
+		err := r.own.Start()
+		if err == nil {
+			break
+		}
+		if !transient(err) || delay > lastRetryDelay || !r.filesOpen() {
+			return r.startError(err)
+		}
+		r.result.StartRetries++
+		for again := time.Now().Add(delay); time.Now().Before(again); {
+			if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
+				return join(r.causeError(), r.startError(err))
+			}
+			if _, err := r.poller.Wait(earlier(again, r.nextBound())); err != nil {
+				return err
+			}
+		}
+	}
+	r.cmd.Process = r.own.Process
+	r.result.PID = r.own.Process.Pid
+	r.tree = proctree.New(r.own.Process, r.result.Times.Started)
+	r.watchExit()
+	r.watchStreams()
+	return nil
+}
+
+// copyCmd returns the command that os/exec is to start: the caller's, with our pipes, a session of
+// its own, and a Cancel that does nothing but wake us, so that both contexts lead to one ladder.
+func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
+	own := *r.cmd
+	own.SysProcAttr = attr
+	own.WaitDelay = 0
+	if own.Cancel != nil {
+		own.Cancel = func() error {
+			r.cmdCanceled.Store(true)
+			r.poller.Wake()
+			return os.ErrProcessDone // which makes Wait say nothing about it
+		}
+	}
+	own.Stdin = r.streams[0].childReader(own.Stdin)
+	own.Stdout = r.streams[1].childWriter(own.Stdout)
+	own.Stderr = r.streams[2].childWriter(own.Stderr)
+	if r.streams[1].child != nil && r.merged() {
+		own.Stderr = own.Stdout
+	}
+	return &own
+}
+
+func transient(err error) bool {
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ETXTBSY)
+}
+
+// filesOpen reports whether the files that the caller set are still open. A Start that fails closes
+// those that StdinPipe and its kin made, and then there is no second try.
+func (r *run) filesOpen() bool {
+	for _, f := range []any{r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr} {
+		file, ok := f.(*os.File)
+		if !ok || file == nil {
+			continue
+		}
+		conn, err := file.SyscallConn()
+		if err != nil || conn.Control(func(uintptr) {}) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// watchExit makes step see the leader's exit: through the pidfd that os.Process has, or, without
+// pidfds, through a goroutine that blocks a thread in waitid until the exit.
+func (r *run) watchExit() {
+	if !r.poller.SetsNonblock() {
+		err := error(os.ErrInvalid)
+		if r.tree.LendPidfd(func(fd int) {
+			err = r.poller.Add(fd, poll.Read, tokenExit)
+			r.exitFD = fd
+		}) && err == nil {
+			return
+		}
+	}
+	r.exitFD = -1
+	go func() {
+		r.tree.WaitLeader()
+		r.exitSeen.Store(true)
+		r.poller.Wake()
+	}()
+}
+
+// startError names what the kernel or os/exec said about a start.
+func (r *run) startError(err error) error {
+	switch {
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		// The context of exec.CommandContext was done before the start.
+		r.result.Cause = CauseCanceled
+		if errors.Is(err, context.DeadlineExceeded) {
+			r.result.Cause = CauseTimeout
+		}
+		return join(r.causeError(), err)
+	case errors.Is(err, syscall.E2BIG), errors.Is(err, syscall.EINVAL):
+		if arg := r.badArgument(err); arg != nil {
+			return arg
+		}
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		r.result.notFound = true
+		return join(ErrNotFound, err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.ENOTDIR),
+		errors.Is(err, exec.ErrDot), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
+		return join(ErrNotExecutable, err)
+	}
+	return err
+}
+
+// badArgument finds the string that the kernel refuses: the one with a NUL, else the longest.
+func (r *run) badArgument(err error) error {
+	env := r.cmd.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	found := ArgumentError{Err: syscall.E2BIG}
+	if errors.Is(err, syscall.EINVAL) {
+		found.Err = syscall.EINVAL
+	}
+	nul := false
+	for _, list := range []struct {
+		strings []string
+		env     bool
+	}{{r.cmd.Args, false}, {env, true}} {
+		for i, s := range list.strings {
+			size := len(s) + 1
+			found.Total += size
+			hasNUL := found.Err == syscall.EINVAL && containsNUL(s)
+			if hasNUL && !nul || !nul && found.Err == syscall.E2BIG && size > found.Size {
+				found.Env, found.Index, found.Size = list.env, i, size
+			}
+			nul = nul || hasNUL
+		}
+	}
+	if found.Err == syscall.EINVAL && !nul {
+		return nil
+	}
+	return &found
+}
+
+func containsNUL(s string) bool {
+	for i := range len(s) {
+		if s[i] == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// program is how errors name the command: by the last element of its path.
+func (r *run) program() string {
+	if r.cmd == nil {
+		return ""
+	}
+	path := r.cmd.Path
+	if path == "" && len(r.cmd.Args) > 0 {
+		path = r.cmd.Args[0]
+	}
+	if path == "" {
+		return ""
+	}
+	return filepath.Base(path)
+}
+
+// merged reports whether both outputs go through one pipe: CombinedOutput, or the same Writer twice,
+// which is then never called by two goroutines at once.
+func (r *run) merged() bool {
+	return r.cfg.merge || r.cmd.Stdout != nil && sameWriter(r.cmd.Stdout, r.cmd.Stderr)
+}
+
+// sameWriter compares two writers, of types that may not be comparable.
+func sameWriter(a, b io.Writer) (same bool) {
+	defer func() { _ = recover() }()
+	return a == b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,270 @@
+package safeexec
+
+import (
+	"io"
+	"os"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/drain"
+	"github.com/seed841d8200/safeexec/internal/pipe"
+	"github.com/seed841d8200/safeexec/internal/poll"
+	"github.com/seed841d8200/safeexec/internal/proctree"
+)
+
+// Tokens of the poller. Those below tokenExit are descriptors of the child, those from tokenMember
+// on are members of the tree.
+const (
+	tokenExit   = 3
+	tokenMember = 4
+)
+
+// A stream is one standard stream of the command. The zero stream does not pass through this
+// process: the caller's *os.File, or /dev/null.
+type stream struct {
+	end     *pipe.End // our end; nil once closed
+	child   *os.File  // the child's end; nil once closed
+	in      *drain.Input
+	out     *drain.Output
+	keep    *drain.HeadTail
+	watched bool // by the poller; if not, it waits for the caller's Reader or Writer
+
+	// Used by drain.
+	final    bool // owed is set
+	owed     int  // bytes that were in the pipe when it was given up
+	finished bool // nothing of it is under way any more
+}
+
+// openStreams makes the pipes. At the first error the caller closes what there is.
+func (r *run) openStreams() error {
+	if r.cmd.Stdin != nil && !direct(r.cmd.Stdin) {
+		s := &r.streams[0]
+		var err error
+		if s.end, s.child, err = pipe.Input(); err != nil {
+			return err
+		}
+		s.in = drain.Feed(s.end, r.cmd.Stdin, r.poller.Wake)
+	}
+	if err := r.openOutput(1, r.cmd.Stdout); err != nil {
+		return err
+	}
+	if r.merged() {
+		return nil
+	}
+	return r.openOutput(2, r.cmd.Stderr)
+}
+
+func (r *run) openOutput(fd int, w io.Writer) error {
+	if direct(w) {
+		return nil
+	}
+	s := &r.streams[fd]
+	var err error
+	if s.end, s.child, err = pipe.Output(); err != nil {
+		return err
+	}
+	if w == nil {
+		s.keep = drain.NewHeadTail(int(r.cfg.outputLimit))
+		s.out = drain.Capture(s.end, s.keep)
+	} else {
+		s.out = drain.Stream(s.end, w, r.poller.Wake)
+	}
+	if r.cfg.overflow == OverflowStop {
+		s.out.StopAt(r.cfg.outputLimit)
+	}
+	return nil
+}
+
+// childReader returns what the child gets for standard input.
+func (s *stream) childReader(callers io.Reader) io.Reader {
+	if s.child != nil {
+		return s.child
+	}
+	if callers == nil {
+		if null, err := proctree.DevNull(); err == nil {
+			return null
+		}
+	}
+	return callers
+}
+
+// childWriter returns what the child gets for an output.
+func (s *stream) childWriter(callers io.Writer) io.Writer {
+	if s.child != nil {
+		return s.child
+	}
+	return callers
+}
+
+// closeChildEnds leaves the command alone with its ends, so that its exit is the end of the pipe.
+func (r *run) closeChildEnds() {
+	for i := range r.streams {
+		if s := &r.streams[i]; s.child != nil {
+			s.child.Close()
+			s.child = nil
+		}
+	}
+}
+
+// watchStreams begins to watch the pipes. What can be written at once is written at once.
+func (r *run) watchStreams() {
+	for i := range r.streams {
+		switch s := &r.streams[i]; {
+		case s.in != nil:
+			r.push(s)
+		case s.out != nil:
+			r.watch(i, poll.Read)
+		}
+	}
+}
+
+func (r *run) watch(fd int, dir poll.Direction) {
+	s := &r.streams[fd]
+	if s.watched || s.end == nil {
+		return
+	}
+	if err := r.poller.Add(s.end.FD(), dir, fd); err != nil {
+		r.blind = true
+		return
+	}
+	s.watched = true
+}
+
+func (r *run) unwatchStream(s *stream) {
+	if s.watched {
+		s.watched = false
+		_ = r.poller.Remove(s.end.FD())
+	}
+}
+
+// closeStream closes our end: the command's end of file, or the end of its output.
+func (r *run) closeStream(s *stream) {
+	if s.end != nil {
+		r.unwatchStream(s)
+		s.end.Close()
+		s.end = nil
+	}
+}
+
+// closeStreams gives up what a start that failed had opened.
+func (r *run) closeStreams() {
+	r.closeChildEnds()
+	for i := range r.streams {
+		s := &r.streams[i]
+		if s.in != nil && !s.in.Quit() {
+			r.result.Abandoned = append(r.result.Abandoned, AbandonedStdin)
+		}
+		r.closeStream(s)
+	}
+}
+
+// blindStep is how long a step waits when it can not be told what is ready.
+const blindStep = time.Millisecond
+
+// step waits until something happens, until the given time at the latest, and moves bytes.
+func (r *run) step(until time.Time) {
+	var events []poll.Event
+	if r.blind {
+		time.Sleep(min(max(time.Until(until), 0), blindStep))
+	} else {
+		var err error
+		if events, err = r.poller.Wait(until); err != nil {
+			r.blind = true
+		}
+	}
+	for _, e := range events {
+		switch {
+		case e.Token == tokenExit:
+			r.exited = true
+			r.unwatchExit()
+		case e.Token >= tokenMember:
+			r.memberDied(e.Token)
+		case e.Token == 0:
+			r.push(&r.streams[0])
+		case e.Hangup && !e.Ready:
+			r.streams[e.Token].out.MarkEnded() // without a read
+			r.closeStream(&r.streams[e.Token])
+		default:
+			r.pull(e.Token)
+		}
+	}
+	if r.exitFD < 0 && r.exitSeen.Load() {
+		r.exited = true
+	}
+	r.resume()
+}
+
+// resume tries the streams that wait for a Reader or Writer, and without a poller all of them.
+func (r *run) resume() {
+	for i := range r.streams {
+		s := &r.streams[i]
+		if s.end == nil || s.watched && !r.blind {
+			continue
+		}
+		if s.in != nil {
+			r.push(s)
+		} else {
+			r.pull(i)
+		}
+	}
+	if r.blind && !r.exited {
+		r.exited = r.tree.LeaderExited()
+	}
+}
+
+// pull moves one chunk of an output.
+func (r *run) pull(fd int) {
+	s := &r.streams[fd]
+	before := s.out.Total()
+	limit := 0
+	if s.final {
+		limit = s.owed
+	}
+	state := s.out.Pull(limit)
+	s.owed -= int(s.out.Total() - before)
+	switch state {
+	case drain.Moved:
+		if r.cfg.idle > 0 {
+			r.lastOutput = time.Now()
+		}
+		r.watch(fd, poll.Read)
+	case drain.Starved:
+		if s.final {
+			s.owed = 0
+		}
+		r.watch(fd, poll.Read)
+	case drain.Blocked:
+		r.unwatchStream(s)
+	case drain.Ended:
+		r.closeStream(s)
+	}
+}
+
+// push moves what can be moved of the input.
+func (r *run) push(s *stream) {
+	switch s.in.Push() {
+	case drain.Blocked:
+		r.watch(0, poll.Write)
+	case drain.Starved:
+		r.unwatchStream(s)
+	case drain.Ended:
+		r.closeStream(s)
+	case drain.Moved:
+	}
+}
+
+// overflowed reports whether a stream has exceeded its limit.
+func (r *run) overflowed() bool {
+	for i := range r.streams {
+		if out := r.streams[i].out; out != nil && out.Exceeded() {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *run) unwatchExit() {
+	if r.exitFD >= 0 {
+		_ = r.poller.Remove(r.exitFD)
+		r.exitFD = -1
+	}
+}
