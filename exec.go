@@ -162,10 +162,11 @@ type run struct {
 	deadline time.Time // of the whole run
 	exitFD   int       // the leader's pidfd, while the poller watches it; else -1
 	poller   poll.Poller
-	look     *preflight.Look
+	wake     func() // poller.Wake, bound once
+	look     preflight.Look
 	streams  [3]stream // by descriptor of the child
 	unwatch  func() bool
-	tree     *proctree.Tree
+	tree     proctree.Tree
 
 	// From other goroutines, which wake the poller after writing them.
 	stopRequested atomic.Bool  // by Process.Stop

@@ -144,22 +144,22 @@ func WithOverflow(policy Overflow) Option { return overflowOption(policy) }
 
 // resolve applies opts to the defaults and checks them against each other, the context and the
 // command, before anything is started.
-func resolve(ctx context.Context, cmd *exec.Cmd, opts []Option) (config, error) {
-	c := defaults()
-	bundle(opts).apply(&c)
+func (c *config) resolve(ctx context.Context, cmd *exec.Cmd, opts []Option) error {
+	*c = defaults()
+	bundle(opts).apply(c)
 	if ctx == nil {
-		return c, &ConfigError{Name: "ctx", Reason: "is nil"}
+		return &ConfigError{Name: "ctx", Reason: "is nil"}
 	}
 	if cmd == nil {
-		return c, &ConfigError{Name: "cmd", Reason: "is nil"}
+		return &ConfigError{Name: "cmd", Reason: "is nil"}
 	}
 	if cmd.Process != nil || cmd.ProcessState != nil {
-		return c, ErrStarted
+		return ErrStarted
 	}
 	if _, ok := ctx.Deadline(); !ok && !c.timeoutSet {
-		return c, ErrNoTimeout
+		return ErrNoTimeout
 	}
-	return c, c.check(cmd)
+	return c.check(cmd)
 }
 
 func (c *config) check(cmd *exec.Cmd) error {

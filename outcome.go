@@ -56,7 +56,7 @@ func sooner(a, b time.Time) time.Time {
 // returns until when to wait, zero if that is over.
 func (r *run) settleInput(now, until time.Time) time.Time {
 	s := &r.streams[0]
-	if s.in == nil || s.finished {
+	if s.kind != streamInput || s.finished {
 		return time.Time{}
 	}
 	r.closeStream(s)
@@ -73,11 +73,11 @@ func (r *run) settleInput(now, until time.Time) time.Time {
 // settleOutput brings one output to its end. It returns until when to wait, zero if that is over.
 func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 	s := &r.streams[fd]
-	if s.out == nil || s.finished {
+	if !s.kind.isOutput() || s.finished {
 		return time.Time{}
 	}
 	next := r.settlePipe(s, now, giveUp)
-	if s.end == nil && s.out.Finish() {
+	if !s.end.Open() && s.out.Finish() {
 		s.finished = true
 		return time.Time{}
 	}
@@ -94,15 +94,13 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 		return sooner(next, stuck)
 	}
 	s.out.Abandon()
-	if s.in == nil {
-		r.result.Abandoned = append(r.result.Abandoned, AbandonedStdout+Abandoned(fd-1))
-	}
+	r.result.Abandoned = append(r.result.Abandoned, AbandonedStdout+Abandoned(fd-1))
 	return now
 }
 
 // settlePipe gives up a pipe that does not end. It returns until when to wait for its end.
 func (r *run) settlePipe(s *stream, now, giveUp time.Time) time.Time {
-	if s.end == nil {
+	if !s.end.Open() {
 		return time.Time{}
 	}
 	if !s.final {
@@ -147,10 +145,10 @@ func (r *run) outcome() (Result, error) {
 	if truncated && r.result.Cause != CauseOutputLimit {
 		errs = append(errs, ErrOutputLimit)
 	}
-	var exit *exec.ExitError
+	exit, failed := r.waitErr.(*exec.ExitError) //nolint:errorlint // os/exec gives it unwrapped
 	switch {
 	case r.waitErr == nil:
-	case errors.As(r.waitErr, &exit):
+	case failed:
 		exit.Stderr = abridged(&r.result.Stderr)
 		errs = append(errs, exit)
 	case r.own.ProcessState == nil:
@@ -168,7 +166,7 @@ func (r *run) outcome() (Result, error) {
 	switch {
 	case len(errs) == 0:
 		return r.result, nil
-	case len(errs) == 1 && exit != nil:
+	case len(errs) == 1 && failed:
 		return r.result, exit
 	}
 	return r.result, &Error{Op: "run", Program: r.program(), PID: r.result.PID, errs: errs}
@@ -231,10 +229,10 @@ func (r *run) streamErrors() []error {
 	}
 	for i := range r.streams {
 		s := &r.streams[i]
-		if s.in != nil && s.in.Err() != nil {
+		if s.kind == streamInput && s.in.Err() != nil {
 			errs = append(errs, fmt.Errorf("standard input: %w", s.in.Err()))
 		}
-		if s.out != nil && s.out.Err() != nil {
+		if s.kind.isOutput() && s.out.Err() != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", [...]string{1: "standard output", 2: "standard error"}[i], s.out.Err()))
 		}
 	}
@@ -243,11 +241,11 @@ func (r *run) streamErrors() []error {
 
 // output is what the result says of a stream.
 func (s *stream) output() Stream {
-	if s.out == nil {
+	if !s.kind.isOutput() {
 		return Stream{}
 	}
 	o := Stream{Total: s.out.Total(), Dropped: s.out.Dropped()}
-	if s.keep != nil {
+	if s.kind == streamCaptured {
 		head, tail := s.keep.Kept()
 		o.data, o.head = s.keep.Bytes(), len(head)
 		o.Dropped += s.keep.Total() - int64(len(head)+len(tail))

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/poll"
-	"github.com/seed841d8200/safeexec/internal/preflight"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
@@ -24,8 +23,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	if !proctree.Supported {
 		return r, ErrUnsupported
 	}
-	var err error
-	if r.cfg, err = resolve(ctx, cmd, opts); err != nil {
+	if err := r.cfg.resolve(ctx, cmd, opts); err != nil {
 		return r, err
 	}
 	attr, err := proctree.SessionAttr(cmd.SysProcAttr)
@@ -39,8 +37,9 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	if r.poller, err = poll.New(); err != nil {
 		return r, err
 	}
+	r.wake = r.poller.Wake
 	if ctx.Done() != nil {
-		r.unwatch = context.AfterFunc(ctx, r.poller.Wake)
+		r.unwatch = context.AfterFunc(ctx, r.wake)
 	}
 	if err = r.examine(); err == nil {
 		if err = r.openStreams(); err == nil {
@@ -99,7 +98,7 @@ func (r *run) examine() error {
 	if r.cmd.Err != nil || r.cmd.Path == "" {
 		return nil // Start says so, and touches nothing
 	}
-	r.look = preflight.Begin(r.cmd.Dir, r.cmd.Path, r.poller.Wake)
+	r.look.Begin(r.cmd.Dir, r.cmd.Path, r.wake)
 	for !r.look.Done() {
 		if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
 			r.result.Abandoned = append(r.result.Abandoned, AbandonedStart)
@@ -157,7 +156,7 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	}
 	r.cmd.Process = r.own.Process
 	r.result.PID = r.own.Process.Pid
-	r.tree = proctree.New(r.own.Process, r.result.Times.Started)
+	r.tree.Init(r.own.Process, r.result.Times.Started)
 	r.watchExit()
 	r.watchStreams()
 	return nil

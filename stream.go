@@ -21,12 +21,13 @@ const (
 // A stream is one standard stream of the command. The zero stream does not pass through this
 // process: the caller's *os.File, or /dev/null.
 type stream struct {
-	end     *pipe.End // our end; nil once closed
-	child   *os.File  // the child's end; nil once closed
-	in      *drain.Input
-	out     *drain.Output
-	keep    *drain.HeadTail
-	watched bool // by the poller; if not, it waits for the caller's Reader or Writer
+	kind    streamKind
+	end     pipe.End // our end
+	child   *os.File // the child's end; nil once closed
+	in      drain.Input
+	out     drain.Output
+	keep    drain.HeadTail // what a captured output keeps
+	watched bool           // by the poller; if not, it waits for the caller's Reader or Writer
 
 	// Used by drain.
 	final    bool // owed is set
@@ -34,15 +35,28 @@ type stream struct {
 	finished bool // nothing of it is under way any more
 }
 
+// A streamKind says what passes through this process.
+type streamKind int
+
+const (
+	streamDirect   streamKind = iota // nothing
+	streamInput                      // in
+	streamCaptured                   // out, into keep
+	streamWriter                     // out, to the caller's Writer
+)
+
+func (k streamKind) isOutput() bool { return k == streamCaptured || k == streamWriter }
+
 // openStreams makes the pipes. At the first error the caller closes what there is.
 func (r *run) openStreams() error {
 	if r.cmd.Stdin != nil && !direct(r.cmd.Stdin) {
 		s := &r.streams[0]
 		var err error
-		if s.end, s.child, err = pipe.Input(); err != nil {
+		if s.child, err = s.end.Input(); err != nil {
 			return err
 		}
-		s.in = drain.Feed(s.end, r.cmd.Stdin, r.poller.Wake)
+		s.kind = streamInput
+		s.in.Feed(&s.end, r.cmd.Stdin, r.wake)
 	}
 	if err := r.openOutput(1, r.cmd.Stdout); err != nil {
 		return err
@@ -59,14 +73,16 @@ func (r *run) openOutput(fd int, w io.Writer) error {
 	}
 	s := &r.streams[fd]
 	var err error
-	if s.end, s.child, err = pipe.Output(); err != nil {
+	if s.child, err = s.end.Output(); err != nil {
 		return err
 	}
 	if w == nil {
-		s.keep = drain.NewHeadTail(int(r.cfg.outputLimit))
-		s.out = drain.Capture(s.end, s.keep)
+		s.kind = streamCaptured
+		s.keep.Limit(int(r.cfg.outputLimit))
+		s.out.Capture(&s.end, &s.keep)
 	} else {
-		s.out = drain.Stream(s.end, w, r.poller.Wake)
+		s.kind = streamWriter
+		s.out.Stream(&s.end, w, r.wake)
 	}
 	if r.cfg.overflow == OverflowStop {
 		s.out.StopAt(r.cfg.outputLimit)
@@ -109,9 +125,9 @@ func (r *run) closeChildEnds() {
 func (r *run) watchStreams() {
 	for i := range r.streams {
 		switch s := &r.streams[i]; {
-		case s.in != nil:
+		case s.kind == streamInput:
 			r.push(s)
-		case s.out != nil:
+		case s.kind.isOutput():
 			r.watch(i, poll.Read)
 		}
 	}
@@ -119,7 +135,7 @@ func (r *run) watchStreams() {
 
 func (r *run) watch(fd int, dir poll.Direction) {
 	s := &r.streams[fd]
-	if s.watched || s.end == nil {
+	if s.watched || !s.end.Open() {
 		return
 	}
 	if err := r.poller.Add(s.end.FD(), dir, fd); err != nil {
@@ -138,10 +154,9 @@ func (r *run) unwatchStream(s *stream) {
 
 // closeStream closes our end: the command's end of file, or the end of its output.
 func (r *run) closeStream(s *stream) {
-	if s.end != nil {
+	if s.end.Open() {
 		r.unwatchStream(s)
 		s.end.Close()
-		s.end = nil
 	}
 }
 
@@ -150,7 +165,7 @@ func (r *run) closeStreams() {
 	r.closeChildEnds()
 	for i := range r.streams {
 		s := &r.streams[i]
-		if s.in != nil && !s.in.Quit() {
+		if s.kind == streamInput && !s.in.Quit() {
 			r.result.Abandoned = append(r.result.Abandoned, AbandonedStdin)
 		}
 		r.closeStream(s)
@@ -197,10 +212,10 @@ func (r *run) step(until time.Time) {
 func (r *run) resume() {
 	for i := range r.streams {
 		s := &r.streams[i]
-		if s.end == nil || s.watched && !r.blind {
+		if !s.end.Open() || s.watched && !r.blind {
 			continue
 		}
-		if s.in != nil {
+		if s.kind == streamInput {
 			r.push(s)
 		} else {
 			r.pull(i)
@@ -255,7 +270,7 @@ func (r *run) push(s *stream) {
 // overflowed reports whether a stream has exceeded its limit.
 func (r *run) overflowed() bool {
 	for i := range r.streams {
-		if out := r.streams[i].out; out != nil && out.Exceeded() {
+		if s := &r.streams[i]; s.kind.isOutput() && s.out.Exceeded() {
 			return true
 		}
 	}

@@ -14,8 +14,8 @@ type HeadTail struct {
 	total int64
 }
 
-// NewHeadTail returns a buffer that keeps at most limit bytes.
-func NewHeadTail(limit int) *HeadTail { return &HeadTail{limit: limit} }
+// Limit sets how many bytes are kept, before the first Write. The zero HeadTail keeps none.
+func (b *HeadTail) Limit(limit int) { b.limit = limit }
 
 // head is the length of the head, once the buffer is full.
 func (b *HeadTail) head() int { return b.limit - b.limit/2 }

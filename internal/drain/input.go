@@ -23,10 +23,10 @@ type Input struct {
 	ended   bool
 }
 
-// Feed returns an Input that reads from r. Readers known never to block are read directly, others
+// Feed makes in read from r. Readers known never to block are read directly, others
 // by a goroutine; notify is called when one of those has something after it was found Starved.
-func Feed(pipe io.Writer, r io.Reader, notify func()) *Input {
-	in := &Input{pipe: pipe}
+func (in *Input) Feed(pipe io.Writer, r io.Reader, notify func()) {
+	*in = Input{pipe: pipe}
 	switch r.(type) {
 	case *bytes.Reader, *bytes.Buffer, *strings.Reader:
 		in.now = r
@@ -39,7 +39,6 @@ func Feed(pipe io.Writer, r io.Reader, notify func()) *Input {
 		}
 		go in.feed.run()
 	}
-	return in
 }
 
 // Push writes until it is Starved (the Reader has nothing yet), Blocked (the pipe is full) or Ended.

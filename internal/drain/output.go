@@ -34,7 +34,7 @@ var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 type Output struct {
 	pipe io.Reader // non-blocking: EAGAIN when empty
 
-	// Where the bytes go; one of them. A Discard goes nowhere.
+	// Where the bytes go; one of them.
 	keep *HeadTail
 	now  io.Writer // known not to block
 	pump *Pump
@@ -46,16 +46,16 @@ type Output struct {
 	ended     bool
 }
 
-// Capture returns an Output that keeps head and tail in b. Two outputs may share b.
-func Capture(pipe io.Reader, b *HeadTail) *Output {
-	return &Output{pipe: pipe, keep: b, stopAt: -1}
+// Capture makes o keep the head and the tail of the pipe in b.
+func (o *Output) Capture(pipe io.Reader, b *HeadTail) {
+	*o = Output{pipe: pipe, keep: b, stopAt: -1}
 }
 
-// Stream returns an Output that writes to w, by plain Write calls in order. Writers known never to
+// Stream makes o write to w, by plain Write calls in order. Writers known never to
 // block are written to directly, others by a goroutine; notify is called when one of those is
 // ready for more after having been found Blocked, or has finished.
-func Stream(pipe io.Reader, w io.Writer, notify func()) *Output {
-	o := &Output{pipe: pipe, stopAt: -1}
+func (o *Output) Stream(pipe io.Reader, w io.Writer, notify func()) {
+	*o = Output{pipe: pipe, stopAt: -1}
 	switch w.(type) {
 	case *bytes.Buffer, *strings.Builder:
 		o.now = w
@@ -66,7 +66,6 @@ func Stream(pipe io.Reader, w io.Writer, notify func()) *Output {
 			o.pump = newPump(w, notify)
 		}
 	}
-	return o
 }
 
 // StopAt sets the limit of the total.

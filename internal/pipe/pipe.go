@@ -8,25 +8,30 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// An End is this process's end of a pipe. It is not safe for concurrent use.
-type End struct{ fd int }
-
-// Output makes the pipe of an output stream: this process reads, the child writes.
-func Output() (*End, *os.File, error) {
-	r, w, err := open()
-	if err != nil {
-		return nil, nil, err
-	}
-	return ends(r, w)
+// An End is this process's end of a pipe. The zero End is closed. It is not safe for concurrent use.
+type End struct {
+	fd   int
+	open bool
 }
 
-// Input makes the pipe of standard input: this process writes, the child reads.
-func Input() (*End, *os.File, error) {
+// Output makes the pipe of an output stream, read by this process, and returns the end that the
+// child writes to.
+func (e *End) Output() (child *os.File, err error) {
 	r, w, err := open()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return ends(w, r)
+	return e.split(r, w)
+}
+
+// Input makes the pipe of standard input, written by this process, and returns the end that the
+// child reads from.
+func (e *End) Input() (child *os.File, err error) {
+	r, w, err := open()
+	if err != nil {
+		return nil, err
+	}
+	return e.split(w, r)
 }
 
 func open() (r, w int, err error) {
@@ -34,17 +39,21 @@ func open() (r, w int, err error) {
 	return r, w, os.NewSyscallError("pipe2", err)
 }
 
-// ends sets O_NONBLOCK on our end alone: the two ends of a pipe are two open file descriptions.
-func ends(ours, childs int) (*End, *os.File, error) {
+// split sets O_NONBLOCK on our end alone: the two ends of a pipe are two open file descriptions.
+func (e *End) split(ours, childs int) (*os.File, error) {
 	if err := sys.SetNonblock(ours); err != nil {
 		sys.Close(ours)
 		sys.Close(childs)
-		return nil, nil, os.NewSyscallError("fcntl", err)
+		return nil, os.NewSyscallError("fcntl", err)
 	}
-	return &End{fd: ours}, os.NewFile(uintptr(childs), "|"), nil
+	*e = End{fd: ours, open: true}
+	return os.NewFile(uintptr(childs), "|"), nil
 }
 
-// FD returns the descriptor, for a poller. It is -1 after Close.
+// Open reports whether the end is open.
+func (e *End) Open() bool { return e.open }
+
+// FD returns the descriptor, for a poller, while the end is open.
 func (e *End) FD() int { return e.fd }
 
 // Read reads once. The error is EAGAIN when the pipe is empty; 0 and no error is its end.
@@ -76,8 +85,8 @@ func (e *End) Grow(size int) { sys.GrowPipe(e.fd, size) }
 
 // Close closes the end. Closing twice does nothing.
 func (e *End) Close() {
-	if e.fd >= 0 {
+	if e.open {
+		e.open = false
 		sys.Close(e.fd)
-		e.fd = -1
 	}
 }

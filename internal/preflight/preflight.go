@@ -17,20 +17,20 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// A Look is one examination. Done and DirErr may be read while it is under way.
+// A Look is one examination. Done may be asked while it is under way.
 type Look struct {
 	dir, path string
 	notify    func()
 	done      atomic.Bool
 	dirErr    error
+	page      [256]byte // as much as the kernel reads of a #! line (BINPRM_BUF_SIZE)
 }
 
 // Begin looks at dir, unless it is empty, and at the program at path, a name relative to dir as it
 // is to the child. It calls notify once it is done, which may be never.
-func Begin(dir, path string, notify func()) *Look {
-	l := &Look{dir: dir, path: path, notify: notify}
+func (l *Look) Begin(dir, path string, notify func()) {
+	l.dir, l.path, l.notify = dir, path, notify
 	go l.run()
-	return l
 }
 
 // Done reports whether the look is over.
@@ -78,12 +78,11 @@ func (l *Look) program() {
 		if l.dir != "" && !filepath.IsAbs(path) {
 			path = filepath.Join(l.dir, path)
 		}
-		var page [256]byte // as much as the kernel reads of a #! line (BINPRM_BUF_SIZE)
-		n, err := sys.Peek(path, page[:])
+		n, err := sys.Peek(path, l.page[:])
 		if err != nil {
 			return
 		}
-		interpreter, ok := bytes.CutPrefix(page[:n], []byte("#!"))
+		interpreter, ok := bytes.CutPrefix(l.page[:n], []byte("#!"))
 		if !ok {
 			return
 		}

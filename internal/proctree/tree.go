@@ -41,17 +41,17 @@ type Tree struct {
 	leader  int
 	process *os.Process
 	tracks  []track
+	known   [1]track // what tracks points to
 	born    birth
 	members map[int]*Member // alive when last looked at
 	spare   []*Member       // what Live returned last
 }
 
-// New returns the tree of a leader that was just started in a session of its own. The leader's
+// Init makes t the tree of a leader that was just started in a session of its own. The leader's
 // number, which is also its group's and its session's, stays pinned until it is reaped.
-func New(process *os.Process, started time.Time) *Tree {
-	t := &Tree{leader: process.Pid, process: process, born: newBirth(process.Pid, started)}
-	t.tracks = []track{session(t.leader)}
-	return t
+func (t *Tree) Init(process *os.Process, started time.Time) {
+	*t = Tree{leader: process.Pid, process: process, born: newBirth(process.Pid, started)}
+	t.tracks = append(t.known[:0], session(t.leader))
 }
 
 // session is the track of a session id. The unreaped leader pins the number, so that whoever has
