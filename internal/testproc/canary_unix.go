@@ -1,0 +1,122 @@
+//go:build unix
+
+package testproc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A Canary proves that a process tree is gone: a pipe whose write end the whole tree inherits. The
+// end of the stream says that no process of it lives. Neither a zombie, which has no descriptors,
+// nor a reused PID can fool it; only a program that closes descriptors it does not know can.
+type Canary struct {
+	r, w   *os.File
+	target string // what /proc/PID/fd shows for the pipe
+}
+
+// NewCanary opens the pipe. When the test ends, processes that still hold the write end, if the
+// platform tells which, are killed, so that a failed test leaves nothing; the pipe is closed.
+func NewCanary(t testing.TB) *Canary {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Canary{r: r, w: w}
+	if fi, err := r.Stat(); err == nil {
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+			c.target = fmt.Sprintf("pipe:[%d]", st.Ino)
+		}
+	}
+	t.Cleanup(func() {
+		c.CloseParent()
+		if c.Alive() {
+			c.kill()
+		}
+		r.Close()
+	})
+	return c
+}
+
+// File returns the write end, to be put into the ExtraFiles of the tree's leader.
+func (c *Canary) File() *os.File { return c.w }
+
+// CloseParent closes our own write end. Call it once the leader is started.
+func (c *Canary) CloseParent() { c.w.Close() }
+
+// Alive reports whether anybody holds the write end. That is true until CloseParent is called.
+func (c *Canary) Alive() bool {
+	conn, err := c.r.SyscallConn()
+	if err != nil {
+		return false
+	}
+	alive := true
+	buf := make([]byte, 512)
+	err = conn.Read(func(fd uintptr) bool {
+		for {
+			n, err := syscall.Read(int(fd), buf)
+			if n > 0 || err == syscall.EINTR {
+				continue
+			}
+			alive = err == syscall.EAGAIN
+			return true
+		}
+	})
+	return alive && err == nil
+}
+
+// WaitGone closes our write end and waits until nobody else holds one. The test fails at its
+// deadline, and on Linux names the processes that live.
+func (c *Canary) WaitGone(t testing.TB) {
+	t.Helper()
+	c.CloseParent()
+	if err := c.r.SetReadDeadline(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	defer c.r.SetReadDeadline(time.Time{})
+	_, err := io.Copy(io.Discard, c.r)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the tree lives: %v", holders(c.target))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Holders returns the PIDs of the processes that have the pipe open, other than this one. It returns
+// nothing except on Linux.
+func (c *Canary) Holders() []int {
+	var list []int
+	for _, p := range holders(c.target) {
+		list = append(list, p.pid)
+	}
+	return list
+}
+
+// kill ends all holders. What pins a number is the handle that FindProcess opened (a pidfd where
+// there are any) before the second look at who holds the pipe.
+func (c *Canary) kill() {
+	for range 100 {
+		list := holders(c.target)
+		if len(list) == 0 {
+			return
+		}
+		for _, p := range list {
+			proc, err := os.FindProcess(p.pid)
+			if err != nil {
+				continue
+			}
+			if holds(p.pid, c.target) {
+				proc.Kill()
+			}
+			proc.Release()
+		}
+		time.Sleep(time.Millisecond)
+	}
+}

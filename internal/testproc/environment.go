@@ -1,0 +1,40 @@
+package testproc
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// DisableVariable names what this run of the tests has to do without, separated by commas:
+// SAFEEXEC_TEST_DISABLE=pidfd,close_range.
+const DisableVariable = "SAFEEXEC_TEST_DISABLE"
+
+// Disabled returns the names in DisableVariable, without empty ones; nil if there are none.
+func Disabled() []string {
+	return strings.FieldsFunc(os.Getenv(DisableVariable), func(r rune) bool {
+		return r == ',' || r == ' '
+	})
+}
+
+// IsDisabled reports whether DisableVariable holds the name.
+func IsDisabled(name string) bool {
+	return slices.Contains(Disabled(), name)
+}
+
+// Unprivileged reports whether the tests run as an ordinary user.
+func Unprivileged() bool {
+	return os.Geteuid() != 0
+}
+
+// HasProgram returns the path of the program, or skips the test where it is not installed.
+func HasProgram(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("needs the program %s: %v", name, err)
+	}
+	return path
+}

@@ -1,0 +1,102 @@
+package testproc
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// An ignored signal is dropped when it is sent: what the kernel ignores is the proof.
+func TestIgnoreIsTheKernels(t *testing.T) {
+	cmd := Command("ignore", "TERM", "USR1")
+	Ready(t, start(t, cmd))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	require.NoError(t, err)
+	var mask uint64
+	for line := range strings.Lines(string(status)) {
+		if hex, ok := strings.CutPrefix(line, "SigIgn:"); ok {
+			mask, err = strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+			require.NoError(t, err)
+		}
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1} {
+		assert.NotZero(t, mask&(1<<(sig-1)), sig)
+	}
+}
+
+func TestStopSelf(t *testing.T) {
+	cmd := Command("stop-self")
+	r := start(t, cmd)
+	Ready(t, r)
+	WaitState(t, cmd.Process.Pid, "T")
+	require.NoError(t, cmd.Process.Signal(syscall.SIGCONT))
+	assert.Equal(t, "continued", ReadLine(t, r))
+}
+
+func TestFDs(t *testing.T) {
+	canary := NewCanary(t)
+	cmd := Command("fds")
+	cmd.ExtraFiles = []*os.File{canary.File()}
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	assert.Contains(t, lines, "0 /dev/null")
+	assert.Contains(t, lines, "3 "+canary.target)
+	// What else is there, this process was born with as well.
+	mine, err := openFDs()
+	require.NoError(t, err)
+	for _, line := range lines {
+		var n int
+		var target string
+		fmt.Sscan(line, &n, &target)
+		if n > 3 {
+			assert.Contains(t, mine, fd{n, target})
+		}
+	}
+}
+
+func TestForkIsATree(t *testing.T) {
+	cmd := Command("fork", "2")
+	r, canary := startTree(t, cmd)
+	pids := Ready(t, r)
+	assert.ElementsMatch(t, pids, canary.Holders())
+	for _, pid := range pids[1:] {
+		p, err := readProcess(pid)
+		require.NoError(t, err)
+		assert.Equal(t, cmd.Process.Pid, p.ppid)
+	}
+	kill(t, pids...)
+	canary.WaitGone(t)
+	for _, pid := range pids[1:] {
+		// PID 1 may not reap.
+		WaitState(t, pid, "Z\x00")
+	}
+}
+
+func TestDead(t *testing.T) {
+	cmd := Command("exit", "0")
+	require.NoError(t, cmd.Start())
+	WaitState(t, cmd.Process.Pid, "Z")
+	assert.True(t, Dead(cmd.Process.Pid))
+	require.NoError(t, cmd.Wait())
+	assert.False(t, Dead(os.Getpid()))
+}
+
+// The watchdog ends a helper that ignores signals, and one that is stopped.
+func TestWatchdog(t *testing.T) {
+	t.Setenv(lifeTime, (2 * time.Second).String())
+	for _, args := range [][]string{{"ignore", "TERM", "ALRM"}, {"stop-self"}} {
+		cmd := Command(args[0], args[1:]...)
+		r, canary := startTree(t, cmd)
+		Ready(t, r)
+		canary.WaitGone(t)
+		assert.Equal(t, syscall.SIGKILL, waitStatus(t, cmd).Signal())
+	}
+}

@@ -1,0 +1,106 @@
+package testproc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A process is a line of ps.
+type process struct {
+	pid, ppid int
+	comm      string
+	state     byte   // as in proc_pid_stat(5)
+	start     uint64 // start time in clock ticks since boot, which tells a reused PID apart
+}
+
+func (p process) String() string {
+	return fmt.Sprintf("%d (%s) state %c", p.pid, p.comm, p.state)
+}
+
+// readProcess reads /proc/PID/stat. The name may hold anything, hence the last parenthesis.
+func readProcess(pid int) (process, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return process{}, err
+	}
+	stat := string(data)
+	open, last := strings.IndexByte(stat, '('), strings.LastIndexByte(stat, ')')
+	if open < 0 || last < open {
+		return process{}, fmt.Errorf("/proc/%d/stat: %q", pid, stat)
+	}
+	fields := strings.Fields(stat[last+1:])
+	if len(fields) < 20 {
+		return process{}, fmt.Errorf("/proc/%d/stat: %q", pid, stat)
+	}
+	ppid, err1 := strconv.Atoi(fields[1])
+	start, err2 := strconv.ParseUint(fields[19], 10, 64)
+	return process{pid, ppid, stat[open+1 : last], fields[0][0], start}, errors.Join(err1, err2)
+}
+
+// pids lists the processes in /proc.
+func pids() []int {
+	entries, _ := os.ReadDir("/proc")
+	var list []int
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			list = append(list, pid)
+		}
+	}
+	return list
+}
+
+// State returns the state of the process as in ps: 'R', 'S', 'D', 'T', 'Z' and so on; 0 if there is
+// no such process.
+func State(pid int) byte {
+	p, err := readProcess(pid)
+	if err != nil {
+		return 0
+	}
+	return p.state
+}
+
+// WaitState waits until the state of the process is one of those given, and fails the test at its
+// deadline. It is for what has no handshake: WaitState(t, pid, "T") for a process that stops itself.
+func WaitState(t testing.TB, pid int, states string) {
+	t.Helper()
+	if !poll(t, func() bool { return strings.IndexByte(states, State(pid)) >= 0 }) {
+		p, err := readProcess(pid)
+		t.Fatalf("process %d is not in a state of %q: %v, %v", pid, states, p, err)
+	}
+}
+
+// Dead reports whether the process runs no more: there is none of that number, or a zombie. A number
+// may have been given to a stranger; a Canary cannot be fooled by that.
+func Dead(pid int) bool {
+	state := State(pid)
+	return state == 0 || state == 'Z' || state == 'X'
+}
+
+// holders returns the processes other than this one that have the file open for which /proc shows the
+// target. Another user's are not seen by an ordinary user.
+func holders(target string) []process {
+	var list []process
+	for _, pid := range pids() {
+		if pid != os.Getpid() && holds(pid, target) {
+			if p, err := readProcess(pid); err == nil {
+				list = append(list, p)
+			}
+		}
+	}
+	return list
+}
+
+func holds(pid int, target string) bool {
+	dir := fmt.Sprintf("/proc/%d/fd/", pid)
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if link, err := os.Readlink(dir + e.Name()); err == nil && link == target {
+			return true
+		}
+	}
+	return false
+}
