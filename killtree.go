@@ -68,15 +68,12 @@ func (r *run) awaitEmpty(until time.Time, rung syscall.Signal) {
 			}
 		}
 		again := until
-		if all := r.watchMembers(members); !all || rung == syscall.SIGKILL {
+		all := r.watchMembers(members)
+		if !all || rung == syscall.SIGKILL {
 			again = earlier(until, time.Now().Add(look))
 		}
-		for again.After(time.Now()) && (!r.exited || len(members) == 0 || len(r.watched) > 0) {
-			before := len(r.watched)
+		for time.Now().Before(again) && !(all && r.exited && len(r.watched) == 0) {
 			r.step(again)
-			if r.exited && len(r.watched) == 0 && (before > 0 || len(members) == 0) {
-				break
-			}
 		}
 		if !time.Now().Before(until) {
 			r.empty = r.exited && len(r.tree.Live()) == 0
@@ -167,6 +164,7 @@ func (r *run) reap() {
 	} else {
 		r.waitErr = r.own.Wait()
 		r.cmd.ProcessState = r.own.ProcessState
+		r.askCommandContext()
 	}
 	r.closeWaiting()
 }

@@ -76,7 +76,7 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 	if !s.kind.isOutput() || s.finished {
 		return time.Time{}
 	}
-	next := r.settlePipe(s, now, giveUp)
+	next := r.settlePipe(s, now, giveUp, writers)
 	if !s.end.Open() && s.out.Finish() {
 		s.finished = true
 		return time.Time{}
@@ -99,7 +99,7 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 }
 
 // settlePipe gives up a pipe that does not end. It returns until when to wait for its end.
-func (r *run) settlePipe(s *stream, now, giveUp time.Time) time.Time {
+func (r *run) settlePipe(s *stream, now, giveUp, writers time.Time) time.Time {
 	if !s.end.Open() {
 		return time.Time{}
 	}
@@ -111,7 +111,10 @@ func (r *run) settlePipe(s *stream, now, giveUp time.Time) time.Time {
 		s.owed, _ = s.end.Unread()
 	}
 	if s.owed > 0 {
-		return now // step reads it, as fast as the Writer takes it
+		if !s.watched {
+			return writers // the Writer is busy, and says when it is not
+		}
+		return now
 	}
 	if !s.end.Hangup() {
 		r.hold(s)
@@ -128,8 +131,19 @@ func (r *run) hold(s *stream) {
 	}
 	r.held = true
 	for _, h := range holders {
-		r.result.Holders = append(r.result.Holders, Holder{ProcessInfo: info(h.Process), FDs: h.FDs})
+		r.addHolder(info(h.Process), h.FDs)
 	}
+}
+
+// addHolder adds a process once, whichever of the pipes it holds.
+func (r *run) addHolder(p ProcessInfo, fds []int) {
+	for i := range r.result.Holders {
+		if h := &r.result.Holders[i]; h.ProcessInfo == p {
+			h.FDs = append(h.FDs, fds...)
+			return
+		}
+	}
+	r.result.Holders = append(r.result.Holders, Holder{ProcessInfo: p, FDs: fds})
 }
 
 // outcome makes the result and the error from what the steps wrote down.
@@ -152,7 +166,7 @@ func (r *run) outcome() (Result, error) {
 		exit.Stderr = abridged(&r.result.Stderr)
 		errs = append(errs, exit)
 	case r.own.ProcessState == nil:
-		errs = append(errs, join(ErrStatusUnknown, r.waitErr))
+		errs = append(errs, ErrStatusUnknown, r.waitErr)
 	default:
 		errs = append(errs, r.waitErr)
 	}
@@ -199,7 +213,7 @@ func (r *run) causeErrors() []error {
 		return nil
 	}
 	if r.result.Cause == CauseTimeout || r.result.Cause == CauseCanceled {
-		if err := r.ctx.Err(); err != nil {
+		if err := r.contextErr(); err != nil {
 			errs = append(errs, err)
 			if cause := context.Cause(r.ctx); !errors.Is(cause, err) || cause != err { //nolint:errorlint // the very value
 				errs = append(errs, cause)
@@ -208,6 +222,23 @@ func (r *run) causeErrors() []error {
 	}
 	return errs
 }
+
+// contextErr returns the context's error. Where its deadline is what ended the run, its own timer may
+// be a moment behind ours, and is waited for, so that context.Cause is told.
+func (r *run) contextErr() error {
+	if d, ok := r.ctx.Deadline(); ok && r.result.Cause == CauseTimeout && d.Equal(r.deadline) {
+		late := time.NewTimer(timerSlack)
+		defer late.Stop()
+		select {
+		case <-r.ctx.Done():
+		case <-late.C:
+		}
+	}
+	return r.ctx.Err()
+}
+
+// timerSlack is how long a context's own timer is waited for.
+const timerSlack = 50 * time.Millisecond
 
 func (r *run) causeError() error { return join(r.causeErrors()...) }
 

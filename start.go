@@ -31,28 +31,35 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 		return r, &ConfigError{Name: "SysProcAttr", Reason: err.Error()}
 	}
 	r.setDeadline(now)
-	if r.result.Cause = r.reason(now); r.result.Cause != CauseNone {
-		return r, r.causeError()
-	}
-	if r.poller, err = poll.New(); err != nil {
-		return r, err
-	}
-	r.wake = r.poller.Wake
-	if ctx.Done() != nil {
-		r.unwatch = context.AfterFunc(ctx, r.wake)
-	}
-	if err = r.examine(); err == nil {
-		if err = r.openStreams(); err == nil {
-			err = r.spawn(attr)
-		}
-	}
-	if err != nil {
+	if err = r.prepare(now, attr); err != nil {
 		r.closeStreams()
 		r.closeWaiting()
+		closePipesOf(cmd)
 		return r, err
 	}
 	r.result.Times.Start = r.lap()
 	return r, nil
+}
+
+// prepare does what has to be undone when it fails.
+func (r *run) prepare(now time.Time, attr *syscall.SysProcAttr) (err error) {
+	if r.result.Cause = r.reason(now); r.result.Cause != CauseNone {
+		return r.causeError()
+	}
+	if r.poller, err = poll.New(); err != nil {
+		return err
+	}
+	r.wake = r.poller.Wake
+	if r.ctx.Done() != nil {
+		r.unwatch = context.AfterFunc(r.ctx, r.wake)
+	}
+	if err = r.examine(); err != nil {
+		return err
+	}
+	if err = r.openStreams(); err != nil {
+		return err
+	}
+	return r.spawn(attr)
 }
 
 func (r *run) setDeadline(now time.Time) {
@@ -78,7 +85,10 @@ func (r *run) reason(now time.Time) Cause {
 	case r.cfg.overflow == OverflowStop && r.overflowed():
 		return CauseOutputLimit
 	case r.cfg.idle > 0 && !now.Before(r.lastOutput.Add(r.cfg.idle)):
-		return CauseIdle
+		if !r.writerBusy() {
+			return CauseIdle
+		}
+		r.lastOutput = now // it is the caller's Writer that holds the command up
 	}
 	return CauseNone
 }
@@ -102,7 +112,6 @@ func (r *run) examine() error {
 	for !r.look.Done() {
 		if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
 			r.result.Abandoned = append(r.result.Abandoned, AbandonedStart)
-			r.closePipesOf(r.cmd)
 			return join(r.causeError(), ErrStartStalled)
 		}
 		if _, err := r.poller.Wait(r.nextBound()); err != nil {
@@ -110,7 +119,6 @@ func (r *run) examine() error {
 		}
 	}
 	if err := r.look.DirErr(); err != nil && !proctree.ChangesRoot(r.cmd.SysProcAttr) {
-		r.closePipesOf(r.cmd)
 		return join(ErrBadDir, err)
 	}
 	return nil
@@ -118,10 +126,26 @@ func (r *run) examine() error {
 
 // closePipesOf closes what StdinPipe, StdoutPipe and StderrPipe opened, as a Start that fails does.
 // Only os/exec can reach it.
-func (r *run) closePipesOf(cmd *exec.Cmd) {
+func closePipesOf(cmd *exec.Cmd) {
 	failing := *cmd
-	failing.Err = ErrStartStalled
+	failing.Err = ErrStartStalled // any error: Start looks at it first
 	_ = failing.Start()
+}
+
+// askCommandContext asks the context of exec.CommandContext, which only os/exec can reach, whether it
+// was canceled or its deadline passed: Start says so before it does anything. Should it say neither,
+// the path makes it fail.
+func (r *run) askCommandContext() {
+	if r.result.Cause != CauseCanceled || !r.cmdCanceled.Load() || r.ctx.Err() != nil {
+		return
+	}
+	asking := *r.cmd
+	asking.Process, asking.ProcessState, asking.Err = nil, nil, nil
+	asking.Stdin, asking.Stdout, asking.Stderr, asking.ExtraFiles = nil, nil, nil, nil
+	asking.Path = "/dev/null/" // below a file that is no directory
+	if errors.Is(asking.Start(), context.DeadlineExceeded) {
+		r.result.Cause = CauseTimeout
+	}
 }
 
 // A start that fails for want of a process, or because another process still has the program open

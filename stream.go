@@ -56,7 +56,6 @@ func (r *run) openStreams() error {
 			return err
 		}
 		s.kind = streamInput
-		s.in.Feed(&s.end, r.cmd.Stdin, r.wake)
 	}
 	if err := r.openOutput(1, r.cmd.Stdout); err != nil {
 		return err
@@ -126,6 +125,7 @@ func (r *run) watchStreams() {
 	for i := range r.streams {
 		switch s := &r.streams[i]; {
 		case s.kind == streamInput:
+			s.in.Feed(&s.end, r.cmd.Stdin, r.wake) // not before: a start that fails reads nothing
 			r.push(s)
 		case s.kind.isOutput():
 			r.watch(i, poll.Read)
@@ -164,11 +164,7 @@ func (r *run) closeStream(s *stream) {
 func (r *run) closeStreams() {
 	r.closeChildEnds()
 	for i := range r.streams {
-		s := &r.streams[i]
-		if s.kind == streamInput && !s.in.Quit() {
-			r.result.Abandoned = append(r.result.Abandoned, AbandonedStdin)
-		}
-		r.closeStream(s)
+		r.closeStream(&r.streams[i])
 	}
 }
 
@@ -265,6 +261,16 @@ func (r *run) push(s *stream) {
 		r.closeStream(s)
 	case drain.Moved:
 	}
+}
+
+// writerBusy reports whether an output waits for the caller's Writer.
+func (r *run) writerBusy() bool {
+	for i := range r.streams {
+		if s := &r.streams[i]; s.kind == streamWriter && s.end.Open() && !s.watched {
+			return true
+		}
+	}
+	return false
 }
 
 // overflowed reports whether a stream has exceeded its limit.
