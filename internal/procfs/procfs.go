@@ -47,7 +47,7 @@ var (
 // it is hidden from us (hidepid=2, see proc(5)) and when the kernel does not have the file; the
 // three cannot be told apart here. It matches [io/fs.ErrPermission] for EACCES and EPERM.
 type Error struct {
-	Op   string // open, read, getdents, readlink or parse
+	Op   string // open, read, getdents, readlink, parse or list
 	Path string
 	Err  error
 }

@@ -48,7 +48,7 @@ func parseUint(b []byte, base, bits uint) (uint64, bool) {
 		default:
 			return 0, false
 		}
-		if d >= uint64(base) || v > (most-d)/uint64(base) {
+		if d >= uint64(base) || d > most || v > (most-d)/uint64(base) {
 			return 0, false
 		}
 		v = v*uint64(base) + d
@@ -73,12 +73,6 @@ func parseInt(b []byte, bits uint) (int64, bool) {
 		return int64(v), true
 	}
 	return 0, false
-}
-
-// parsePID parses a pid_t: an int that may be 0 (not visible in this PID namespace) or -1 (none).
-func parsePID(b []byte) (int, bool) {
-	v, ok := parseInt(b, 32)
-	return int(v), ok
 }
 
 // parseHex parses 0x1f as printed by %#x or 0x%lx.
@@ -131,4 +125,5 @@ func (n *numbers) int(bits uint) int64 {
 	return v
 }
 
+// pid parses a pid_t, which may be 0 (not visible in this PID namespace) or -1 (none).
 func (n *numbers) pid() int { return int(n.int(32)) }

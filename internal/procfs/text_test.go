@@ -18,7 +18,7 @@ func TestParseUintAgreesWithStrconv(t *testing.T) {
 		"4294967295", "4294967296", "18446744073709551615", "18446744073709551616", "99999999999999999999999", "ffffffffffffffff",
 		"10000000000000000", "777", "１"} {
 		for _, base := range []uint{8, 10, 16} {
-			for _, bits := range []uint{8, 31, 32, 64} {
+			for _, bits := range []uint{1, 2, 3, 8, 31, 32, 64} {
 				want, err := strconv.ParseUint(s, int(base), int(bits))
 				got, ok := parseUint([]byte(s), base, bits)
 				assert.Equal(t, err == nil, ok, "%q in base %d, %d bits", s, base, bits)
