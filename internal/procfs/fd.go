@@ -126,9 +126,22 @@ const maxLink = 4097
 // A descriptor that is closed meanwhile is left out. One whose link cannot be read is visited with
 // an empty link. While Self is walked, the descriptor of the walk is among those listed. Reading
 // needs PTRACE_MODE_READ_FSCREDS, see ptrace(2): our own user's processes that are dumpable; else
-// the error matches fs.ErrPermission. A zombie has no descriptors.
+// the error matches fs.ErrPermission.
+//
+// The list is the leader's. One that has exited shows none to root and fs.ErrPermission to others,
+// although its threads may live and hold what it held; and a thread may have unshared its
+// descriptors, see unshare(2). For both there is [WalkThreadFDs].
 func WalkFDs(pid int, visit func(fd int, link []byte) bool) error {
-	d, err := openDirectory(file{place: inProcess, pid: pid, name: "fd"})
+	return walkFDs(file{place: inProcess, pid: pid, name: "fd"}, visit)
+}
+
+// WalkThreadFDs is [WalkFDs] for the descriptors of one thread, in /proc/PID/task/TID/fd.
+func WalkThreadFDs(pid, tid int, visit func(fd int, link []byte) bool) error {
+	return walkFDs(file{place: inThread, pid: pid, tid: tid, name: "fd"}, visit)
+}
+
+func walkFDs(f file, visit func(fd int, link []byte) bool) error {
+	d, err := openDirectory(f)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,9 @@
 package procfs
 
-import "slices"
+import (
+	"io/fs"
+	"slices"
+)
 
 // PIDs returns the processes that /proc lists, in ascending order. See proc(5).
 //
@@ -17,7 +20,35 @@ func AppendPIDs(dst []int) ([]int, error) { return appendNumbers(dst, file{name:
 // Threads returns the thread IDs of a process in ascending order, from /proc/PID/task. The leader
 // is among them even after it has exited, until the last thread has. See proc_pid_task(5).
 func Threads(pid int) ([]int, error) {
-	return appendNumbers(nil, file{place: inProcess, pid: pid, name: "task"})
+	f := file{place: inProcess, pid: pid, name: "task"}
+	tids, err := appendNumbers(nil, f)
+	if err == nil && len(tids) == 0 { // the last one was released between open and getdents
+		err = f.fail("getdents", fs.ErrNotExist)
+	}
+	return tids, err
+}
+
+// LiveThread returns a thread of a process that has not exited: the leader, or if it has, the first
+// other. The files of a leader that exited are empty while its threads live on; this is whom to ask
+// instead. Where no thread lives the error matches fs.ErrNotExist, also for a zombie.
+func LiveThread(pid int) (int, error) {
+	s, err := ReadStatNoComm(pid)
+	if err != nil {
+		return 0, err
+	}
+	if !s.Dead() {
+		return s.PID, nil
+	}
+	tids, err := Threads(pid)
+	if err != nil {
+		return 0, err
+	}
+	for _, tid := range tids {
+		if s, err := ReadThreadStat(pid, tid); err == nil && !s.Dead() {
+			return tid, nil
+		}
+	}
+	return 0, file{place: inProcess, pid: pid, name: "task"}.fail("list", fs.ErrNotExist)
 }
 
 func appendNumbers(dst []int, f file) ([]int, error) {

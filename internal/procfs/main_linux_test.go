@@ -92,7 +92,16 @@ type subject struct {
 
 func startSubject(t testing.TB, name, arg string, env ...string) subject {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe")
+	return start(t, exec.Command("/proc/self/exe"), name, arg, env...)
+}
+
+func startSubjectArgs(t testing.TB, args ...string) subject {
+	t.Helper()
+	return start(t, exec.Command("/proc/self/exe", args...), "wait", "")
+}
+
+func start(t testing.TB, cmd *exec.Cmd, name, arg string, env ...string) subject {
+	t.Helper()
 	cmd.Env = append(env, helperVar+"="+name, "PROCFS_TEST_ARG="+arg, "GORACE=atexit_sleep_ms=0")
 	cmd.Stderr = os.Stderr
 	hold, err := cmd.StdinPipe()

@@ -1,0 +1,116 @@
+package procfs
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+)
+
+// LookupEnviron finds one variable in /proc/PID/environ, see proc_pid_environ(5), and copies only
+// its value. As with getenv(3) the first of several counts. The text is memory of the process: it
+// shows what exec was given, unless the process has written there since, which programs that set
+// their title do. A last entry without its NUL was cut off and is not looked at: half of a value
+// is another value.
+func LookupEnviron(data []byte, key string) (value string, ok bool) {
+	v, ok := environValue(data, key)
+	return string(v), ok
+}
+
+// EnvironHas reports whether a variable is in /proc/PID/environ, see [LookupEnviron].
+func EnvironHas(data []byte, key string) bool {
+	_, ok := environValue(data, key)
+	return ok
+}
+
+func environValue(data []byte, key string) ([]byte, bool) {
+	if key == "" || strings.ContainsAny(key, "=\x00") {
+		return nil, false
+	}
+	for {
+		end := bytes.IndexByte(data, 0)
+		if end < 0 {
+			return nil, false
+		}
+		entry := data[:end]
+		if len(entry) > len(key) && entry[len(key)] == '=' && string(entry[:len(key)]) == key {
+			return entry[len(key)+1:], true
+		}
+		data = data[end+1:]
+	}
+}
+
+// EnvironAnswer is what an environment says about a variable.
+type EnvironAnswer uint8
+
+const (
+	// EnvironUnknown: the environment could not be read, was empty, was longer than our bound or
+	// does not look like one any more. It never means that the variable is not set.
+	EnvironUnknown EnvironAnswer = iota
+
+	// EnvironAbsent: the text looks whole and does not hold the variable. A title that ran over the
+	// beginning of the environment can leave such a text, so this is weak evidence.
+	EnvironAbsent
+
+	// EnvironFound: the variable is there.
+	EnvironFound
+)
+
+// environLimit is more than what exec accepts of arguments and environment together, 6 MiB, see
+// execve(2).
+const environLimit = 8 << 20
+
+// ReadEnviron looks for one variable in the environment of a process. Kernel threads, zombies and
+// processes in the middle of exec have none: that is EnvironUnknown. With it come no error, or on
+// newer kernels ESRCH, which matches fs.ErrNotExist although the process is there, or for others
+// than root fs.ErrPermission. So it is with a process whose leader exited before its threads; see
+// [ReadThreadEnviron].
+//
+// Reading needs PTRACE_MODE_READ_FSCREDS, see ptrace(2), and waits for the memory map of the
+// process, which one in trouble can hold for long.
+func ReadEnviron(pid int, key string) (value string, answer EnvironAnswer, err error) {
+	return readEnviron(file{place: inProcess, pid: pid, name: "environ"}, key)
+}
+
+// ReadThreadEnviron asks a thread; all that live give the same answer. See [LiveThread].
+func ReadThreadEnviron(pid, tid int, key string) (value string, answer EnvironAnswer, err error) {
+	return readEnviron(file{place: inThread, pid: pid, tid: tid, name: "environ"}, key)
+}
+
+func readEnviron(f file, key string) (value string, answer EnvironAnswer, err error) {
+	type found struct {
+		value  string
+		answer EnvironAnswer
+	}
+	r, err := parseFile(f, environLimit, func(data []byte) (found, error) {
+		if v, ok := LookupEnviron(data, key); ok {
+			return found{v, EnvironFound}, nil
+		}
+		if !looksLikeEnviron(data) {
+			return found{}, nil
+		}
+		return found{answer: EnvironAbsent}, nil
+	})
+	switch {
+	case r.answer == EnvironFound:
+		return r.value, EnvironFound, nil
+	case errors.Is(err, ErrTooBig):
+		return "", EnvironUnknown, err
+	}
+	return "", r.answer, err
+}
+
+// looksLikeEnviron reports whether data is still what exec put there: entries with an equals sign,
+// the last one ended. Of a title only its end or its padding remains.
+func looksLikeEnviron(data []byte) bool {
+	if len(data) == 0 || data[len(data)-1] != 0 {
+		return false
+	}
+	for len(data) > 0 {
+		end := bytes.IndexByte(data, 0)
+		if bytes.IndexByte(data[:end], '=') <= 0 {
+			return false
+		}
+		data = data[end+1:]
+	}
+	return true
+}
