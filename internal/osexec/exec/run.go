@@ -4,24 +4,32 @@ package exec
 
 import (
 	"context"
+	"os"
+	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/seed841d8200/safeexec"
 )
 
-// timeout is what safeexec requires and os/exec does not know. It is longer than any of the tests.
-const timeout = time.Minute
+// timeout is what safeexec requires and os/exec does not know. All of the tests end long before it;
+// .ci/osexec knows the number, and does not take one for passed that only ended when it was up.
+const timeout = 10 * time.Second
 
 // running holds what Start returned until Wait asks for it: os/exec's struct has no room for it.
 var running sync.Map // *exec.Cmd to *safeexec.Process
 
 // options says in safeexec's words what the fields of the command say in os/exec's. The context
-// of a command made by CommandContext is not among them: safeexec is to find it by itself.
+// of a command made by CommandContext is not among them: safeexec is to find it by itself. What a
+// Cancel does is not to be seen from outside; where it sends a signal, .ci/osexec says which.
 func (c *Cmd) options() []safeexec.Option {
 	opts := []safeexec.Option{safeexec.WithTimeout(timeout)}
 	if c.WaitDelay > 0 {
 		opts = append(opts, safeexec.WithGracePeriod(c.WaitDelay), safeexec.WithDrainTimeout(c.WaitDelay))
+	}
+	if sig, err := strconv.Atoi(os.Getenv("OSEXEC_TERM_SIGNAL")); err == nil {
+		opts = append(opts, safeexec.WithTermSignal(syscall.Signal(sig)))
 	}
 	return opts
 }
@@ -32,8 +40,12 @@ func (c *Cmd) Run() error {
 	return err
 }
 
-// Start is safeexec.Start.
+// Start is safeexec.Start, except for the processes that the tests run: the one of theirs that calls
+// Start leaves a process behind, as programs do that never heard of safeexec.
 func (c *Cmd) Start() error {
+	if helper() {
+		return c.std().Start()
+	}
 	p, err := safeexec.Start(context.Background(), c.std(), c.options()...)
 	if err != nil {
 		return err
@@ -60,4 +72,11 @@ func (c *Cmd) Output() ([]byte, error) {
 // CombinedOutput is safeexec.CombinedOutput.
 func (c *Cmd) CombinedOutput() ([]byte, error) {
 	return safeexec.CombinedOutput(context.Background(), c.std(), c.options()...)
+}
+
+// helper reports whether this process is a command of the tests and not the tests. They set the
+// variable to their PID.
+func helper() bool {
+	pid := os.Getenv("GO_EXEC_TEST_PID")
+	return pid != "" && pid != strconv.Itoa(os.Getpid())
 }
