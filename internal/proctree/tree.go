@@ -97,9 +97,11 @@ func (t *Tree) claimed(pid int) bool {
 // changed hands, from then on the pidfd means one process.
 func (t *Tree) add(pid int) {
 	m := &Member{Process: Process{PID: pid}, FD: -1}
-	if fd, err := sys.PidfdOpen(pid); err == nil {
+	fd, err := sys.PidfdOpen(pid)
+	switch {
+	case err == nil:
 		m.FD = fd
-	} else if sys.Gone(err) {
+	case sys.Gone(err), sys.IsThread(err), isThread(pid):
 		return
 	}
 	if !t.claimed(pid) || dead(m) {
@@ -113,6 +115,13 @@ func (t *Tree) add(pid int) {
 		t.members = make(map[int]*Member)
 	}
 	t.members[pid] = m
+}
+
+// isThread reports whether pid is that of a thread other than its process's first. System calls that
+// take a PID take those as well, and answer for the process.
+func isThread(pid int) bool {
+	st, err := procfs.ReadStatus(pid)
+	return err == nil && st.TGID != pid
 }
 
 // dead reports whether m has exited. A zombie is dead: it runs nothing and holds nothing. A pidfd

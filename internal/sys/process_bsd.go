@@ -98,5 +98,8 @@ func ChangesRoot(attr *syscall.SysProcAttr) bool {
 	return attr != nil && (attr.Chroot != "" || attr.Credential != nil)
 }
 
+// IsThread is always false: threads have no PIDs.
+func IsThread(error) bool { return false }
+
 // Gone reports whether err says that there is no such process.
 func Gone(err error) bool { return errors.Is(err, unix.ESRCH) }

@@ -139,5 +139,11 @@ func ChangesRoot(attr *syscall.SysProcAttr) bool {
 		attr.Cloneflags&(unix.CLONE_NEWNS|unix.CLONE_NEWUSER) != 0)
 }
 
+// IsThread reports whether err, of PidfdOpen, says that the number is a thread's and not a process's:
+// EINVAL in pidfd_open(2), ENOENT on newer kernels (seen on 6.18).
+func IsThread(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)
+}
+
 // Gone reports whether err says that there is no such process.
 func Gone(err error) bool { return errors.Is(err, unix.ESRCH) }

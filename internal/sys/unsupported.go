@@ -42,6 +42,7 @@ func ReadLoadavg([]byte) (int, error)            { return 0, errors.ErrUnsupport
 func DevNull() (*os.File, error)                 { return nil, errors.ErrUnsupported }
 func Traced(*syscall.SysProcAttr) bool           { return false }
 func ChangesRoot(*syscall.SysProcAttr) bool      { return false }
+func IsThread(error) bool                        { return false }
 func Gone(error) bool                            { return false }
 
 func NewSession(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, bool) { return attr, true }

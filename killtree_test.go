@@ -1,0 +1,176 @@
+package safeexec_test
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// inherits makes the whole tree of cmd hold a canary.
+func inherits(t *testing.T, cmd *exec.Cmd) *testproc.Canary {
+	t.Helper()
+	canary := testproc.NewCanary(t)
+	cmd.ExtraFiles = append(cmd.ExtraFiles, canary.File())
+	return canary
+}
+
+func TestTimeoutEndsTheTree(t *testing.T) {
+	testproc.NoLeaks(t)
+	cmd := testproc.Command("fork", "10")
+	canary := inherits(t, cmd)
+	p, pids, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(2*time.Second))
+	require.Len(t, pids, 11)
+	res, err := p.Wait()
+	canary.WaitGone(t)
+	require.ErrorIs(t, err, safeexec.ErrTimeout)
+	assert.Len(t, res.Killed, 10)
+	for _, killed := range res.Killed {
+		assert.Contains(t, pids[1:], killed.PID)
+		assert.NotZero(t, killed.StartTicks)
+		assert.NotEmpty(t, killed.Name)
+	}
+}
+
+// A leader that ends at TERM at once must not cost its child the grace period.
+func TestGracePeriodWatchesTheTree(t *testing.T) {
+	testproc.NoLeaks(t)
+	in, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer in.Close()
+	defer w.Close()
+	cmd := testproc.Command("grandchild-term")
+	cmd.Stdin = in
+	canary := inherits(t, cmd)
+	p, _, out := startReady(t, context.Background(), cmd,
+		safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded))
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); _, _ = p.Stop() }()
+	require.Equal(t, "child got TERM", testproc.ReadLine(t, out))
+	select {
+	case <-stopped:
+		t.Fatal("the run ended while the child was cleaning up")
+	default:
+	}
+	_, err = io.WriteString(w, "go on\n")
+	require.NoError(t, err)
+	assert.Equal(t, "child done", testproc.ReadLine(t, out))
+	<-stopped
+	canary.WaitGone(t)
+}
+
+func TestTermIgnored(t *testing.T) {
+	testproc.NoLeaks(t)
+	const grace = 100 * time.Millisecond
+	cmd := testproc.Command("ignore", "TERM")
+	canary := inherits(t, cmd)
+	p, _, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(grace))
+	res, err := p.Stop()
+	canary.WaitGone(t)
+	require.ErrorIs(t, err, safeexec.ErrStopped)
+	assert.Equal(t, syscall.SIGKILL, res.Signal)
+	assert.Equal(t, safeexec.SignalerSafeexec, res.SignaledBy)
+	assert.GreaterOrEqual(t, res.Times.Stop, grace)
+}
+
+func TestNoGracePeriod(t *testing.T) {
+	testproc.NoLeaks(t)
+	cmd := testproc.Command("ignore", "TERM")
+	canary := inherits(t, cmd)
+	p, _, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(0))
+	res, _ := p.Stop()
+	canary.WaitGone(t)
+	assert.Equal(t, syscall.SIGKILL, res.Signal)
+}
+
+func TestTermSignal(t *testing.T) {
+	testproc.NoLeaks(t)
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP, syscall.SIGKILL} {
+		p, _, _ := startReady(t, context.Background(), testproc.Command("ignore", "TERM"),
+			safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded), safeexec.WithTermSignal(sig))
+		res, _ := p.Stop()
+		assert.Equal(t, sig, res.Signal)
+	}
+}
+
+// A stopped process hears TERM only once it is continued.
+func TestStoppedProcessEnds(t *testing.T) {
+	testproc.NoLeaks(t)
+	cmd := testproc.Command("stop-self")
+	canary := inherits(t, cmd)
+	p, _, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded))
+	res, err := p.Stop()
+	canary.WaitGone(t)
+	require.ErrorIs(t, err, safeexec.ErrStopped)
+	assert.Equal(t, syscall.SIGTERM, res.Signal)
+}
+
+func TestBackgroundProcessIsEnded(t *testing.T) {
+	testproc.NoLeaks(t)
+	cmd := testproc.Command("background")
+	canary := inherits(t, cmd)
+	res, err := safeexec.Run(testproc.Deadline(t), cmd)
+	canary.WaitGone(t)
+	require.NoError(t, err)
+	assert.Equal(t, safeexec.CauseExited, res.Cause)
+	assert.Contains(t, res.Stdout.String(), "start ok")
+	assert.Len(t, res.Killed, 1)
+	assert.Empty(t, res.Holders)
+	assert.GreaterOrEqual(t, res.Times.Stop, safeexec.DefaultLinger)
+}
+
+// What ends by itself within the linger is left to do so: its output is complete.
+func TestBackgroundProcessLingers(t *testing.T) {
+	testproc.NoLeaks(t)
+	res, err := safeexec.Run(testproc.Deadline(t), exec.Command("sh", "-c", "(sleep 0.2; echo late) & echo early"),
+		safeexec.WithLinger(unbounded))
+	require.NoError(t, err)
+	assert.Equal(t, "early\nlate", res.Stdout.String())
+	assert.Empty(t, res.Killed)
+}
+
+// A daemon that left the session and holds the pipes is named, and not waited for.
+func TestHolderIsNamed(t *testing.T) {
+	testproc.NoLeaks(t)
+	cmd := testproc.Command("daemonize")
+	canary := inherits(t, cmd)
+	res, err := safeexec.Run(testproc.Deadline(t), cmd)
+	require.ErrorIs(t, err, safeexec.ErrPipeHeld)
+	require.ErrorIs(t, err, exec.ErrWaitDelay)
+	require.Len(t, res.Holders, 1)
+	holder := res.Holders[0]
+	assert.Equal(t, canary.Holders(), []int{holder.PID})
+	assert.Subset(t, holder.FDs, []int{1, 2})
+	assert.NotEmpty(t, holder.Name)
+	require.NoError(t, syscall.Kill(holder.PID, syscall.SIGKILL))
+	canary.WaitGone(t)
+}
+
+// A process in uninterruptible sleep outlives SIGKILL. The run ends all the same, and says so.
+func TestSurvivorIsReported(t *testing.T) {
+	testproc.NoLeaks(t)
+	file := testproc.HungFile(t)
+	cmd := exec.Command("cat", file)
+	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(300*time.Millisecond),
+		safeexec.WithGracePeriod(50*time.Millisecond), safeexec.WithKillTimeout(50*time.Millisecond),
+		safeexec.WithDrainTimeout(50*time.Millisecond))
+	require.NoError(t, err)
+	res, err := p.Wait()
+	require.ErrorIs(t, err, safeexec.ErrTimeout)
+	require.ErrorIs(t, err, safeexec.ErrSurvivors)
+	require.Len(t, res.Survivors, 1)
+	assert.Equal(t, p.PID(), res.Survivors[0].PID)
+	assert.Equal(t, "cat", res.Survivors[0].Name)
+	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedLeader}, res.Abandoned)
+	assert.Nil(t, res.State)
+	assert.Equal(t, -1, res.ShellCode())
+}
