@@ -108,6 +108,10 @@ func TestStoppedProcessEnds(t *testing.T) {
 	cmd := testproc.Command("stop-self")
 	canary := inherits(t, cmd)
 	p, _, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded))
+	var ws syscall.WaitStatus
+	_, err := syscall.Wait4(p.PID(), &ws, syscall.WUNTRACED, nil)
+	require.NoError(t, err)
+	require.True(t, ws.Stopped())
 	res, err := p.Stop()
 	canary.WaitGone(t)
 	require.ErrorIs(t, err, safeexec.ErrStopped)
