@@ -72,7 +72,7 @@ func ParseFDTarget(link string) FDTarget {
 // cutInode splits NAME:[INODE].
 func cutInode(link []byte) (name []byte, inode uint64, ok bool) {
 	name, number, ok := bytes.Cut(link, []byte(":["))
-	if !ok || len(name) == 0 || name[0] == '/' || !bytes.HasSuffix(number, []byte("]")) {
+	if !ok || len(name) == 0 || !bytes.HasSuffix(number, []byte("]")) {
 		return nil, 0, false
 	}
 	inode, ok = parseUint(number[:len(number)-1], 10, 64)

@@ -125,6 +125,37 @@ func TestFDsOfChild(t *testing.T) {
 	assert.ErrorIs(t, err, fs.ErrNotExist)
 }
 
+// TestWalkFDsLeavesOutWhatIsClosed closes a descriptor that the kernel has listed already.
+func TestWalkFDsLeavesOutWhatIsClosed(t *testing.T) {
+	first, err := os.Open("/dev/null")
+	require.NoError(t, err)
+	defer first.Close()
+	second, err := os.Open("/dev/null")
+	require.NoError(t, err)
+	gone := int(second.Fd())
+	require.Less(t, int(first.Fd()), gone)
+	require.NoError(t, WalkFDs(Self, func(fd int, _ []byte) bool {
+		if fd == int(first.Fd()) {
+			second.Close()
+		}
+		return assert.NotEqual(t, gone, fd)
+	}))
+}
+
+func TestDescriptorsAreCloseOnExec(t *testing.T) {
+	fd, err := openFile(file{name: "loadavg"}, 0)
+	require.NoError(t, err)
+	defer closeFD(fd)
+	d, err := openDirectory(file{})
+	require.NoError(t, err)
+	defer d.close()
+	for _, fd := range []int{fd, d.fd} {
+		info, err := ReadFDInfo(Self, fd)
+		require.NoError(t, err)
+		assert.True(t, info.CloseOnExec(), "a child of a concurrent start must not inherit it")
+	}
+}
+
 func TestFDsLeavesNothingOpen(t *testing.T) {
 	count := func() int { return len(numbersIn(t, "/proc/self/fd")) }
 	before := count()

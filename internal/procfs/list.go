@@ -62,10 +62,15 @@ func appendNumbers(dst []int, f file) ([]int, error) {
 		dst = append(dst, n)
 		return true
 	})
-	// The kernel lists processes in order but threads in the order of its own list; and a second
-	// getdents may repeat an entry where the list changed under it.
-	slices.Sort(dst[first:])
-	return dst[:first+len(slices.Compact(dst[first:]))], err
+	return dst[:first+len(ascending(dst[first:]))], err
+}
+
+// ascending sorts in place and drops what comes twice. The kernel lists processes in order but
+// threads in the order of its own list, and a second getdents may repeat an entry where that list
+// changed under it.
+func ascending(ns []int) []int {
+	slices.Sort(ns)
+	return slices.Compact(ns)
 }
 
 // entryNumber takes only what the kernel itself would print: "self", "007" and "0x7" are no PIDs.

@@ -48,6 +48,11 @@ func numbersIn(t *testing.T, dir string) []int {
 	return ns
 }
 
+func TestAscending(t *testing.T) {
+	assert.Equal(t, []int{1, 2, 3}, ascending([]int{3, 1, 2, 1, 3}))
+	assert.Empty(t, ascending(nil))
+}
+
 func TestThreads(t *testing.T) {
 	p := startSubject(t, "wait", "")
 	tids, err := Threads(p.pid)

@@ -125,7 +125,8 @@ func asNobody(t testing.TB, name, arg string) string {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = []string{helperVar + "=" + name, "PROCFS_TEST_ARG=" + arg, "GORACE=atexit_sleep_ms=0"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	out, err := cmd.CombinedOutput()
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
 	require.NoError(t, err, "%s", out)
 	return string(out)
 }

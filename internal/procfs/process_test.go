@@ -53,7 +53,7 @@ func TestParseLimits(t *testing.T) {
 			assert.ErrorIs(t, err, ErrSyntax)
 		}
 	})
-	for _, row := range []string{"Max open files 1 2 files", strings.Repeat(" ", 26) + "1 2", "Max x", "",
+	for _, row := range []string{"Max open files 1 2 files", strings.Repeat(" ", 26) + "1 2", "Max x", "", strings.Repeat("x", 25) + "1 2 us",
 		"Max open files            -1                   2\n", "Max open files            1\n"} {
 		limits, err := ParseLimits([]byte(limitsText + row + "\n"))
 		assert.ErrorIs(t, err, ErrSyntax, "%q", row)
@@ -83,8 +83,8 @@ func TestParseMount(t *testing.T) {
 		`1 1 0:21 / /a\040b\011\012\134040\043 ro - tmpfs  rw`: {
 			ID: 1, Parent: 1, Minor: 21, Root: "/", MountPoint: "/a b\t\n\\040#", Options: "ro", FSType: "tmpfs", SuperOptions: "rw",
 		},
-		`1 2 0:21 /x//deleted /\04 rw shared:1 master:2 unbindable - fuse.x a\134 `: {
-			ID: 1, Parent: 2, Minor: 21, Root: "/x//deleted", MountPoint: `/\04`, Options: "rw",
+		`1 2 0:21 /x//deleted /\04\777\08 rw shared:1 master:2 unbindable - fuse.x a\134 `: {
+			ID: 1, Parent: 2, Minor: 21, Root: "/x//deleted", MountPoint: `/\04\777\08`, Options: "rw",
 			Optional: []string{"shared:1", "master:2", "unbindable"}, FSType: "fuse.x", Source: `a\`,
 		},
 		"1 2 0:3 / /- rw - t - - -": {
@@ -168,7 +168,7 @@ func TestParseSyscall(t *testing.T) {
 		})
 	}
 	for _, bad := range []string{"\n", "running \n", "-1\n", "-2 0x0 0x0\n", "0 0x0 0x0\n", "x 0x0 0x0\n", "-1 0 0\n",
-		"-1 0x0 0x0 0x0\n", "-1 0x0 0x10000000000000000\n", "1 2 3 4 5 6 7 8 9\n", "running\nrunning\n", "4294967296 0x0 0x0\n"} {
+		"-1 0x0 0x0 0x0\n", "-1 0x0 0x10000000000000000\n", "1 2 3 4 5 6 7 8 9\n", "-2" + strings.Repeat(" 0x0", 8) + "\n", "running\nrunning\n", "4294967296 0x0 0x0\n"} {
 		_, err := ParseSyscall([]byte(bad))
 		assert.ErrorIs(t, err, ErrSyntax, "%q", bad)
 	}
