@@ -2,61 +2,128 @@ package testproc
 
 import (
 	"fmt"
+	"io"
 	"os"
-	"sync"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 )
 
+func init() {
+	helpers["_fuse"] = mountFUSE
+}
+
 // HungMount returns a directory on which every access hangs: a FUSE file system that nobody serves.
-// Whoever is blocked in it can be killed. When the test ends, or nears its deadline, the file system
-// is aborted, and they go on with an error. The test is skipped where nobody may mount one.
+// Whoever is blocked in it is in state D and can be killed. When the test ends, or nears its deadline,
+// or the test binary dies, the file system is aborted, and the blocked go on with an error. The test
+// is skipped where nobody may mount one.
 func HungMount(t testing.TB) string {
 	t.Helper()
-	return mountFUSE(t).dir
+	return startFUSE(t, "hang")
 }
 
-// A fuseMount is a mounted FUSE file system and the descriptor by which it would be served.
-type fuseMount struct {
-	dir   string
-	fd    int
-	abort func() // releases all that are blocked; may be called more than once
+// HungFile returns the path of an executable file whose reading hangs, while stat, open and access
+// work: execve blocks in it, and so does read. Whoever is blocked cannot be killed: it sleeps like any
+// other (state S), but from the first SIGKILL on it is in state D, since the kernel waits for the
+// answer to a request that was accepted. It ends as [HungMount] does.
+func HungFile(t testing.TB) string {
+	t.Helper()
+	return filepath.Join(startFUSE(t, "serve"), "program")
 }
 
-// mountFUSE mounts on a new directory and sees to it that this ends with the test.
-func mountFUSE(t testing.TB) *fuseMount {
+// startFUSE starts the process that mounts the file system on a new directory, and sees to it that
+// this ends with the test. It is a process of its own because this one may be blocked in the file
+// system with a lock of the scheduler held: os.Open, for one, asks a file for its readiness by a
+// system call that the scheduler is not told of, and then neither server nor timer would run here.
+func startFUSE(t testing.TB, mode string) string {
 	t.Helper()
 	if Unprivileged() {
 		t.Skip("needs root to mount a FUSE file system")
 	}
-	// The descriptor is not for the runtime's poller, which would add it before there is a mount.
+	dir := t.TempDir()
+	cmd := Command("_fuse", mode, dir, time.Until(deadline(t)).String())
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close() // ends it
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the FUSE helper: %v", err)
+		}
+	})
+	if line := ReadLine(t, out); line != "mounted" {
+		t.Skip("needs FUSE: " + line)
+	}
+	return dir
+}
+
+// mountFUSE is the helper: it mounts, serves if it has to, and unmounts.
+func mountFUSE(args []string) int {
+	mode, dir := args[0], args[1]
+	limit, err := time.ParseDuration(args[2])
+	if err != nil {
+		fail("%v", err)
+	}
 	fd, err := syscall.Open("/dev/fuse", syscall.O_RDWR|syscall.O_CLOEXEC, 0)
 	if err != nil {
-		t.Skipf("needs FUSE: open /dev/fuse: %v", err)
+		fmt.Println("open /dev/fuse:", err)
+		return 0
 	}
-	dir := t.TempDir()
 	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd)
 	err = syscall.Mount("testproc", dir, "fuse", syscall.MS_NOSUID|syscall.MS_NODEV, options)
 	if err != nil {
-		syscall.Close(fd)
-		t.Skipf("needs FUSE: %v", os.NewSyscallError("mount", err))
+		fmt.Println("mount:", err)
+		return 0
 	}
-	m := &fuseMount{dir: dir, fd: fd}
-	// To close the descriptor would not do: a child that is blocked on the way to exec has a copy. A
-	// forced unmount aborts the connection, whether or not it can unmount (umount(2), MNT_FORCE).
-	m.abort = sync.OnceFunc(func() { syscall.Unmount(dir, syscall.MNT_FORCE) })
-	// A test that runs into its deadline has no cleanup, and its process could not end.
-	early := time.AfterFunc(time.Until(deadline(t)), m.abort)
-	t.Cleanup(func() {
-		early.Stop()
-		m.abort()
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil && err != syscall.EINVAL {
-			t.Errorf("unmounting %s: %v", dir, err) // EINVAL: it went with the first
+	if mode == "serve" {
+		go serveFUSE(fd) // ends when the file system is aborted, or with this process
+	}
+	fmt.Println("mounted")
+	waitForEnd(limit)
+	// A forced unmount aborts the connection, whether or not it can unmount (umount(2), MNT_FORCE).
+	syscall.Unmount(dir, syscall.MNT_FORCE)
+	if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil && err != syscall.EINVAL {
+		fmt.Fprintf(os.Stderr, "unmounting %s: %v\n", dir, err) // EINVAL: it went with the first
+		return 1
+	}
+	return 0
+}
+
+// waitForEnd waits for the end of standard input, of the time, or of the parent. A parent that dies with
+// a thread blocked in the file system keeps its end of the pipe.
+func waitForEnd(limit time.Duration) {
+	closed := make(chan struct{})
+	go func() { // ends with this process
+		defer close(closed)
+		io.Copy(io.Discard, os.Stdin)
+	}()
+	end := time.After(limit)
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	parent := os.Getppid()
+	for os.Getppid() == parent && !dying(parent) {
+		select {
+		case <-closed:
+			return
+		case <-end:
+			return
+		case <-look.C:
 		}
-		if err := syscall.Close(fd); err != nil {
-			t.Errorf("closing /dev/fuse: %v", err)
-		}
-	})
-	return m
+	}
+}
+
+// dying reports whether the first thread of the process is a zombie or has a SIGKILL coming, as each
+// thread has from the moment that the process ends in any way.
+func dying(pid int) bool {
+	return State(pid) == 'Z' || signalMask(pid, "SigPnd")&(1<<(syscall.SIGKILL-1)) != 0
 }

@@ -141,3 +141,42 @@ func TestHungFileHangsExec(t *testing.T) {
 		t.Fatal("not released")
 	}
 }
+
+// A process that ends with a thread blocked in the file system can only end if that is aborted by
+// somebody else.
+func TestHungFileReleasesDyingTestBinary(t *testing.T) {
+	if Unprivileged() {
+		t.Skip("needs root to mount a FUSE file system")
+	}
+	out, code := rerun(t, "blocked at exit", "-test.run=^TestLeaky$")
+	assert.Equal(t, 7, code, out)
+}
+
+func TestHungFileReleasesBeforeDeadline(t *testing.T) {
+	if Unprivileged() {
+		t.Skip("needs root to mount a FUSE file system")
+	}
+	out, code := rerun(t, "blocked for ever", "-test.run=^TestLeaky$", "-test.timeout=2s")
+	assert.Zero(t, code, out)
+}
+
+// readHungFile returns the channel that the result of a read that hangs comes on.
+func readHungFile(t *testing.T) <-chan error {
+	f, err := os.Open(HungFile(t))
+	require.NoError(t, err)
+	return blocked(t, func() error {
+		defer f.Close()
+		_, err := f.Read(make([]byte, 1))
+		return err
+	})
+}
+
+func init() {
+	leakers["blocked at exit"] = func(t *testing.T) {
+		readHungFile(t)
+		os.Exit(7)
+	}
+	leakers["blocked for ever"] = func(t *testing.T) {
+		assert.Error(t, <-readHungFile(t))
+	}
+}

@@ -3,7 +3,6 @@ package testproc
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,15 +16,7 @@ import (
 func TestIgnoreIsTheKernels(t *testing.T) {
 	cmd := Command("ignore", "TERM", "USR1")
 	Ready(t, start(t, cmd))
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
-	require.NoError(t, err)
-	var mask uint64
-	for line := range strings.Lines(string(status)) {
-		if hex, ok := strings.CutPrefix(line, "SigIgn:"); ok {
-			mask, err = strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
-			require.NoError(t, err)
-		}
-	}
+	mask := signalMask(cmd.Process.Pid, "SigIgn")
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1} {
 		assert.NotZero(t, mask&(1<<(sig-1)), sig)
 	}

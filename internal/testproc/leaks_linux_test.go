@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// leakers leave something behind. What they leave is seen by the check of the run, and of the test.
+// leakers are what TestLeaky does in a test binary that a test started. Those with an entry in
+// leakOutput leave something behind; what they leave is seen by the check of the run, and of the test.
 var leakers = map[string]func(t *testing.T){
 	"nothing":   func(t *testing.T) {},
 	"goroutine": func(t *testing.T) { go func() { select {} }() },
@@ -27,6 +28,7 @@ var leakers = map[string]func(t *testing.T){
 		r, w, err := os.Pipe()
 		require.NoError(t, err)
 		cmd.Stdout = w
+		cmd.Stderr = os.Stderr // whose end rerun waits for: if it returns, the child was killed
 		require.NoError(t, cmd.Start())
 		require.NoError(t, w.Close())
 		Ready(t, r)
@@ -34,15 +36,25 @@ var leakers = map[string]func(t *testing.T){
 	},
 }
 
+func init() {
+	leakers["child after a failure"] = func(t *testing.T) {
+		leakers["child"](t)
+		t.Fail()
+	}
+}
+
 // kept keeps leaked files from being closed by the garbage collector.
 var kept []*os.File
 
-// leakOutput is what the report holds of each.
+// leakOutput is what the report holds of each leak.
 var leakOutput = map[string]string{
+	"nothing":    "PASS",
 	"goroutine":  "goroutine left: found unexpected goroutines",
 	"descriptor": "-> /dev/null",
 	"zombie":     "child left: ",
 	"child":      "child left: ",
+
+	"child after a failure": "--- FAIL",
 }
 
 // TestLeaky does nothing unless another test selected a leak.
@@ -60,7 +72,7 @@ func TestLeakyChecked(t *testing.T) {
 }
 
 func TestLeaksAreFound(t *testing.T) {
-	for leak := range leakers {
+	for leak := range leakOutput {
 		for _, test := range []string{"TestLeaky", "TestLeakyChecked"} {
 			t.Run(leak+"/"+test, func(t *testing.T) {
 				t.Parallel()
@@ -74,8 +86,8 @@ func TestLeaksAreFound(t *testing.T) {
 				if leak == "zombie" {
 					assert.Contains(t, out, "state Z")
 				}
-				if test == "TestLeakyChecked" {
-					assert.Contains(t, out, "--- FAIL: TestLeakyChecked")
+				if test == "TestLeakyChecked" || leak == "child after a failure" {
+					assert.Contains(t, out, "--- FAIL: "+test)
 				} else {
 					assert.Contains(t, out, "--- PASS: TestLeaky")
 				}

@@ -18,8 +18,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(leakVariable) != "" {
 		settleBound = 200 * time.Millisecond
 	}
-	if os.Getenv(leakVariable) == "unused helper" {
+	switch os.Getenv(leakVariable) {
+	case "unused helper":
 		Main(noTests{}, Uses("hang"))
+	case "goroutine at the start":
+		Main(noTests{}, Warm(func() { go func() { select {} }() }))
 	}
 	Main(m, Uses(Helpers()...))
 }
@@ -58,6 +61,11 @@ func TestUnusedHelperPassesPartialRun(t *testing.T) {
 		out, code := rerun(t, "unused helper", arg)
 		assert.Zero(t, code, "%s: %s", arg, out)
 	}
+}
+
+func TestWarmIsNoLeak(t *testing.T) {
+	out, code := rerun(t, "goroutine at the start")
+	assert.Zero(t, code, out)
 }
 
 func TestHelperWithoutSelectorRunsNoTests(t *testing.T) {

@@ -80,6 +80,18 @@ func Dead(pid int) bool {
 	return state == 0 || state == 'Z' || state == 'X'
 }
 
+// signalMask returns a set of signals of /proc/PID/status: SigPnd, SigIgn … of the first thread.
+func signalMask(pid int, name string) uint64 {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			mask, _ := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			return mask
+		}
+	}
+	return 0
+}
+
 // holders returns the processes other than this one that have the file open for which /proc shows the
 // target. Another user's are not seen by an ordinary user.
 func holders(target string) []process {

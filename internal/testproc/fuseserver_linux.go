@@ -2,30 +2,8 @@ package testproc
 
 import (
 	"encoding/binary"
-	"path/filepath"
 	"syscall"
-	"testing"
 )
-
-// HungFile returns the path of an executable file whose reading hangs, while stat, open and access
-// work: execve blocks in it, and so does read. Whoever is blocked cannot be killed: it sleeps like any
-// other (state S), but from the first SIGKILL on it is in state D, since the kernel waits for the
-// answer to a request that was accepted. When the test ends, or nears its deadline, the file system
-// is aborted, and the blocked go on with an error. The test is skipped where nobody may mount one.
-func HungFile(t testing.TB) string {
-	t.Helper()
-	m := mountFUSE(t)
-	served := make(chan struct{})
-	go func() { // ends when the file system is aborted
-		defer close(served)
-		serveFUSE(m.fd)
-	}()
-	t.Cleanup(func() { // before the descriptor is closed
-		m.abort()
-		<-served
-	})
-	return filepath.Join(m.dir, "program")
-}
 
 // Requests and sizes of linux/fuse.h, protocol 7.31.
 const (
