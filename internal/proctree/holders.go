@@ -1,11 +1,6 @@
 package proctree
 
-import (
-	"os"
-	"strconv"
-
-	"github.com/seed841d8200/safeexec/internal/procfs"
-)
+import "github.com/seed841d8200/safeexec/internal/procfs"
 
 // A Holder is a process that has a pipe open.
 type Holder struct {
@@ -25,9 +20,14 @@ func Holders(inode uint64) []Holder {
 	}
 	var holders []Holder
 	for _, pid := range pids {
+		// A first thread that has exited shows no descriptors while the others still have them.
+		tid, err := procfs.LiveThread(pid)
+		if err != nil {
+			continue
+		}
 		var fds []int
-		_ = procfs.WalkFDs(pid, func(fd int, link []byte) bool {
-			if ino, ok := procfs.PipeInode(link); ok && ino == inode && writable(pid, fd) {
+		_ = procfs.WalkThreadFDs(pid, tid, func(fd int, link []byte) bool {
+			if ino, ok := procfs.PipeInode(link); ok && ino == inode && writable(pid, tid, fd) {
 				fds = append(fds, fd)
 			}
 			return true
@@ -39,9 +39,8 @@ func Holders(inode uint64) []Holder {
 	return holders
 }
 
-// writable reports whether a descriptor was opened for writing: the mode of its link in /proc/PID/fd
-// says so, proc_pid_fd(5). One that can not be asked counts.
-func writable(pid, fd int) bool {
-	st, err := os.Lstat("/proc/" + strconv.Itoa(pid) + "/fd/" + strconv.Itoa(fd))
-	return err != nil || st.Mode().Perm()&0o200 != 0
+// writable reports whether a descriptor can be written to. One that can not be asked counts.
+func writable(pid, tid, fd int) bool {
+	info, err := procfs.ReadThreadFDInfo(pid, tid, fd)
+	return err != nil || info.CanWrite()
 }
