@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Environment of a helper process. A helper removes them before it does anything else.
+// Environment of a helper process. A helper removes the first two before it does anything else.
 const (
 	// Selector names the helper to run. It is exported for tests that start the test binary
 	// through another program: env -i SAFEEXEC_TEST_HELPER=hang /path/to/the/test.
