@@ -1,0 +1,361 @@
+//go:build linux
+
+package safeexec_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// TestConformance runs the situations in which os/exec fails, with os/exec, to see that it still
+// does, and with safeexec. The times that -v prints are those of the README.
+func TestConformance(t *testing.T) {
+	for _, row := range []struct {
+		name             string
+		osExec, safeexec func(t *testing.T)
+	}{
+		{"01_background_holds_output", osBackgroundHoldsOutput, backgroundHoldsOutput},
+		{"02_cancel_is_not_called", osCancelNotCalled, cancelNotCalled},
+		{"03_blocked_reader", osBlockedReader, blockedReader},
+		{"04_blocked_writer", osBlockedWriter, blockedWriter},
+		{"05_exit_code_and_held_pipe", osExitAndHeldPipe, exitAndHeldPipe},
+		{"06_slow_sink", osSlowSink, slowSink},
+		{"07_deadline_in_the_error", osDeadlineInError, deadlineInError},
+		{"08_stopped_child", osStoppedChild, stoppedChild},
+		{"09_inherited_descriptors", osInheritedDescriptors, inheritedDescriptors},
+		{"10_capping_writer", osCappingWriter, cappingWriter},
+		{"11_hung_file_system", osHungFileSystem, hungFileSystem},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			t.Run("os_exec", func(t *testing.T) { t.Parallel(); row.osExec(t) })
+			t.Run("safeexec", func(t *testing.T) { t.Parallel(); row.safeexec(t) })
+		})
+	}
+}
+
+const (
+	// soon is a timeout that is meant to be hit.
+	soon = 200 * time.Millisecond
+	// patience is how long after it os/exec must still be blocked to count as blocked for ever.
+	patience = time.Second
+)
+
+// An attempt is a call that may not return.
+type attempt struct {
+	began time.Time
+	done  chan error // receives the call's error once
+}
+
+func try(call func() error) *attempt {
+	a := &attempt{began: time.Now(), done: make(chan error, 1)}
+	go func() { a.done <- call() }() // ends with the call, which the test sees to
+	return a
+}
+
+// stillBlocked asserts that the call has not returned patience from now. Then it calls release until
+// the call has returned.
+func (a *attempt) stillBlocked(t *testing.T, release func()) {
+	t.Helper()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case err := <-a.done:
+		t.Fatalf("returned after %v: %v", since(a.began), err)
+	case <-timer.C:
+		t.Logf("still blocked after %v, until the test released it", since(a.began))
+	}
+	for {
+		release()
+		select {
+		case <-a.done:
+			return
+		case <-testproc.Deadline(t).Done():
+			t.Fatal("not released")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// wait waits for a call that must return.
+func (a *attempt) wait(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-a.done:
+		t.Logf("returned after %v: %v", since(a.began), err)
+		return err
+	case <-testproc.Deadline(t).Done():
+		t.Fatal("not returned")
+		return nil
+	}
+}
+
+func since(began time.Time) time.Duration { return time.Since(began).Round(time.Millisecond) }
+
+// killHolders kills who holds the canary. What pins a number is the handle that FindProcess opens
+// before the second look.
+func killHolders(canary *testproc.Canary) {
+	for _, pid := range canary.Holders() {
+		p, err := os.FindProcess(pid)
+		if err != nil {
+			continue
+		}
+		if slices.Contains(canary.Holders(), pid) {
+			p.Kill()
+		}
+		p.Release()
+	}
+}
+
+func run(t *testing.T, cmd *exec.Cmd, opts ...safeexec.Option) (safeexec.Result, error) {
+	t.Helper()
+	res, err := safeexec.Run(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(bound)}, opts...)...)
+	t.Logf("returned after %v: %v", res.Times.Total.Round(time.Millisecond), err)
+	assert.Less(t, res.Times.Total, bound)
+	return res, err
+}
+
+const backgroundJob = "sleep 61 & echo hi"
+
+func osBackgroundHoldsOutput(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", backgroundJob)
+	canary := withCanary(t, cmd)
+	a := try(func() error { _, err := cmd.CombinedOutput(); return err })
+	<-ctx.Done()
+	a.stillBlocked(t, func() { killHolders(canary) })
+}
+
+func backgroundHoldsOutput(t *testing.T) {
+	cmd := exec.Command("sh", "-c", backgroundJob)
+	canary := withCanary(t, cmd)
+	var out []byte
+	a := try(func() (err error) {
+		out, err = safeexec.CombinedOutput(t.Context(), cmd, safeexec.WithTimeout(bound))
+		return err
+	})
+	assert.NoError(t, a.wait(t))
+	assert.Equal(t, "hi\n", string(out))
+	canary.WaitGone(t)
+	assert.Less(t, time.Since(a.began), bound, "it returned long before its deadline")
+}
+
+// careful is what people write who know os/exec well.
+func careful(ctx context.Context, canceled *bool, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error {
+		*canceled = true
+		return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
+	cmd.WaitDelay = soon
+	return cmd
+}
+
+func osCancelNotCalled(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
+	var canceled bool
+	cmd := careful(ctx, &canceled, "sh", "-c", backgroundJob)
+	canary := withCanary(t, cmd)
+	a := try(func() error { _, err := cmd.CombinedOutput(); return err })
+	assert.ErrorIs(t, a.wait(t), exec.ErrWaitDelay)
+	canary.CloseParent()
+	assert.False(t, canceled)
+	assert.True(t, canary.Alive())
+}
+
+func cancelNotCalled(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
+	var canceled bool
+	cmd := careful(ctx, &canceled, "sh", "-c", backgroundJob)
+	canary := withCanary(t, cmd)
+	res, err := run(t, cmd)
+	assert.NoError(t, err)
+	assert.False(t, canceled, "it is not needed")
+	assert.Len(t, res.Killed, 1)
+	canary.WaitGone(t)
+}
+
+func osBlockedReader(t *testing.T) {
+	reader := testproc.NewStalledReader(nil)
+	defer reader.Release()
+	cmd := exec.CommandContext(t.Context(), "true")
+	cmd.Stdin, cmd.WaitDelay = reader, soon
+	try(cmd.Run).stillBlocked(t, reader.Release)
+}
+
+func blockedReader(t *testing.T) {
+	reader := testproc.NewStalledReader(nil)
+	defer reader.Release()
+	cmd := exec.Command("true")
+	cmd.Stdin = reader
+	res, err := run(t, cmd)
+	assert.ErrorIs(t, err, safeexec.ErrReaderStuck)
+	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedStdin}, res.Abandoned)
+	assert.True(t, res.Success())
+}
+
+func osBlockedWriter(t *testing.T) {
+	writer := testproc.NewStalledWriter()
+	defer writer.Release()
+	cmd := exec.CommandContext(t.Context(), "echo", "hi")
+	cmd.Stdout, cmd.WaitDelay = writer, soon
+	try(cmd.Run).stillBlocked(t, writer.Release)
+}
+
+func blockedWriter(t *testing.T) {
+	writer := testproc.NewStalledWriter()
+	defer writer.Release()
+	cmd := exec.Command("echo", "hi")
+	cmd.Stdout = writer
+	res, err := run(t, cmd, safeexec.WithDrainTimeout(soon))
+	assert.ErrorIs(t, err, safeexec.ErrWriterStuck)
+	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedStdout}, res.Abandoned)
+	assert.Equal(t, safeexec.Stream{Total: 3, Dropped: 3}, res.Stdout)
+	assert.True(t, res.Success())
+}
+
+func osExitAndHeldPipe(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "sleep 61 & exit 3")
+	withCanary(t, cmd)
+	cmd.Stdout, cmd.WaitDelay = new(bytes.Buffer), soon
+	err := try(cmd.Run).wait(t)
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	assert.Equal(t, 3, exit.ExitCode())
+	assert.NotErrorIs(t, err, exec.ErrWaitDelay)
+}
+
+func exitAndHeldPipe(t *testing.T) {
+	job := exec.Command("sh", "-c", "sleep 61 & exit 3")
+	canary := withCanary(t, job)
+	_, err := run(t, job)
+	assert.IsType(t, (*exec.ExitError)(nil), err, "there is nothing else to say")
+	canary.WaitGone(t)
+
+	// A stranger, which no rule allows to kill, is this process.
+	p, release := startHeld(t, "exit 3", safeexec.WithTimeout(bound))
+	defer release()
+	a := try(func() error { _, err := p.Wait(); return err })
+	err = a.wait(t)
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	assert.Equal(t, 3, exit.ExitCode())
+	assert.ErrorIs(t, err, exec.ErrWaitDelay)
+	assert.ErrorIs(t, err, safeexec.ErrPipeHeld)
+}
+
+// startHeld starts a shell script whose standard output this process holds as well.
+func startHeld(t *testing.T, script string, opts ...safeexec.Option) (p *safeexec.Process, release func()) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", "read -r line; "+script)
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	p, err = safeexec.Start(t.Context(), cmd, opts...)
+	require.NoError(t, err)
+	held, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/1", p.PID()), os.O_WRONLY, 0)
+	require.NoError(t, err)
+	require.NoError(t, stdin.Close())
+	return p, func() { held.Close() }
+}
+
+func osDeadlineInError(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	err := try(exec.CommandContext(ctx, "sleep", "61").Run).wait(t)
+	assert.Error(t, err)
+	assert.NotErrorIs(t, err, context.DeadlineExceeded)
+}
+
+func deadlineInError(t *testing.T) {
+	res, err := run(t, exec.Command("sleep", "61"), safeexec.WithTimeout(soon))
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	var exit *exec.ExitError
+	assert.ErrorAs(t, err, &exit)
+	assert.Equal(t, safeexec.SignalerSafeexec, res.SignaledBy)
+	assert.GreaterOrEqual(t, res.Times.Total, soon)
+}
+
+func osStoppedChild(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", "kill -STOP $$")
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	require.NoError(t, cmd.Start())
+	testproc.WaitState(t, cmd.Process.Pid, "T")
+	cancel()
+	try(cmd.Wait).stillBlocked(t, func() { cmd.Process.Kill() })
+}
+
+func stoppedChild(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	p, err := safeexec.Start(ctx, exec.Command("sh", "-c", "kill -STOP $$"),
+		safeexec.WithTimeout(bound), safeexec.WithGracePeriod(bound))
+	require.NoError(t, err)
+	testproc.WaitState(t, p.PID(), "T")
+	a := try(func() error { _, err := p.Wait(); return err })
+	cancel()
+	assert.ErrorIs(t, a.wait(t), context.Canceled)
+	res, _ := p.Wait()
+	assert.Equal(t, syscall.SIGTERM, res.Signal, "continued, it heard the first signal")
+}
+
+// sinkSize fits into a pipe, so that the command ends without being read.
+const sinkSize = 60_000
+
+// lateSink is a Writer that does not return before the command has exited, and then takes longer
+// than soon.
+func lateSink(pid <-chan int) *testproc.SlowWriter {
+	of := 0
+	return testproc.NewSlowWriter(func() {
+		if of == 0 {
+			of = <-pid
+		}
+		for !testproc.Dead(of) {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(2 * soon)
+	})
+}
+
+func osSlowSink(t *testing.T) {
+	pid := make(chan int, 1)
+	sink := lateSink(pid)
+	cmd := exec.Command("head", "-c", "60000", "/dev/zero")
+	cmd.Stdout, cmd.WaitDelay = sink, soon
+	require.NoError(t, cmd.Start())
+	pid <- cmd.Process.Pid
+	assert.ErrorIs(t, try(cmd.Wait).wait(t), exec.ErrWaitDelay)
+	t.Logf("%d of %d bytes", len(sink.Bytes()), sinkSize)
+	assert.Less(t, len(sink.Bytes()), sinkSize)
+}
+
+func slowSink(t *testing.T) {
+	pid := make(chan int, 1)
+	sink := lateSink(pid)
+	cmd := exec.Command("head", "-c", "60000", "/dev/zero")
+	cmd.Stdout = sink
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
+	require.NoError(t, err)
+	pid <- p.PID()
+	assert.NoError(t, try(func() error { _, err := p.Wait(); return err }).wait(t))
+	t.Logf("%d of %d bytes", len(sink.Bytes()), sinkSize)
+	assert.Len(t, sink.Bytes(), sinkSize)
+}
