@@ -27,6 +27,10 @@ func (c *Cmd) options() []safeexec.Option {
 	opts := []safeexec.Option{safeexec.WithTimeout(timeout)}
 	if c.WaitDelay > 0 {
 		opts = append(opts, safeexec.WithGracePeriod(c.WaitDelay), safeexec.WithDrainTimeout(c.WaitDelay))
+	} else {
+		// To os/exec it means to wait for ever for a Reader that is in Read when the command exits.
+		// The slowest of the tests takes 100 ms, as long as safeexec's default: a race, and no answer.
+		opts = append(opts, safeexec.WithLinger(time.Second))
 	}
 	if sig, err := strconv.Atoi(os.Getenv("OSEXEC_TERM_SIGNAL")); err == nil {
 		opts = append(opts, safeexec.WithTermSignal(syscall.Signal(sig)))
