@@ -1,0 +1,168 @@
+//go:build unix
+
+package safeexec_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// plainReader hides what kind of Reader it is, so that a goroutine has to read it.
+type plainReader struct{ io.Reader }
+
+func TestStdinData(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 1, 65_535, 65_536, 65_537, 3_000_000} {
+		want := make([]byte, size)
+		testproc.FillPattern(want, 0)
+		for name, reader := range map[string]io.Reader{
+			"bytes":   bytes.NewReader(want),
+			"buffer":  bytes.NewBuffer(bytes.Clone(want)),
+			"strings": strings.NewReader(string(want)),
+			"plain":   plainReader{bytes.NewReader(want)},
+		} {
+			checker := new(testproc.PatternChecker)
+			cmd := testproc.Command("echo-stdin")
+			cmd.Stdin, cmd.Stdout = reader, checker
+			_, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(bound))
+			require.NoError(t, err, name)
+			assert.EqualValues(t, size, checker.N, name)
+			assert.NoError(t, checker.Err, name)
+		}
+	}
+}
+
+func TestStdinFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "in")
+	require.NoError(t, os.WriteFile(path, []byte("from a file"), 0o644))
+	in, err := os.Open(path)
+	require.NoError(t, err)
+	defer in.Close()
+	cmd := exec.Command("sh", "-c", "test -f /dev/stdin && cat")
+	cmd.Stdin = in
+	out, err := safeexec.Output(t.Context(), cmd, safeexec.WithTimeout(bound))
+	require.NoError(t, err)
+	assert.Equal(t, "from a file", string(out))
+	_, err = in.Seek(0, io.SeekStart)
+	assert.NoError(t, err, "it is still open")
+}
+
+var errReader = errors.New("the test's reader failed")
+
+func TestStdinReaderFails(t *testing.T) {
+	t.Parallel()
+	cmd := testproc.Command("echo-stdin")
+	cmd.Stdin = io.MultiReader(strings.NewReader("before"), errorReader{})
+	res, err := run(t, cmd)
+	assert.ErrorIs(t, err, errReader)
+	assert.Equal(t, "before", res.Stdout.String(), "it got what came before, and the end")
+	assert.Zero(t, res.ExitCode)
+
+	for _, read := range []int{-1, 1 << 30} {
+		cmd := testproc.Command("echo-stdin")
+		cmd.Stdin = lyingReader(read)
+		_, err = run(t, cmd)
+		assert.Error(t, err)
+	}
+	cmd = testproc.Command("echo-stdin")
+	cmd.Stdin = lyingReader(0)
+	_, err = run(t, cmd)
+	assert.ErrorIs(t, err, io.ErrNoProgress)
+}
+
+type errorReader struct{}
+
+func (errorReader) Read([]byte) (int, error) { return 0, errReader }
+
+// A lyingReader returns the same count each time, and no error.
+type lyingReader int
+
+func (r lyingReader) Read([]byte) (int, error) { return int(r), nil }
+
+// An endlessReader has always more.
+type endlessReader struct{}
+
+func (endlessReader) Read(p []byte) (int, error) { return len(p), nil }
+
+// TestStdinNotWanted ends commands that read nothing, or only the beginning.
+func TestStdinNotWanted(t *testing.T) {
+	t.Parallel()
+	for name, reader := range map[string]io.Reader{
+		"large":   bytes.NewReader(make([]byte, 1_000_000)),
+		"plain":   plainReader{bytes.NewReader(make([]byte, 1_000_000))},
+		"endless": endlessReader{},
+	} {
+		for _, script := range []string{"exit 0", "head -c 10 >/dev/null", "exec <&-; echo closed"} {
+			cmd := exec.Command("sh", "-c", script)
+			cmd.Stdin = reader
+			res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(bound))
+			assert.NoError(t, err, "%s: %s", name, script)
+			assert.True(t, res.Success())
+			assert.Empty(t, res.Abandoned)
+		}
+	}
+}
+
+// TestStdinReaderBlocks has a Reader that gives nothing while the command runs on without it.
+func TestStdinReaderBlocks(t *testing.T) {
+	t.Parallel()
+	reader := testproc.NewStalledReader([]byte("late"))
+	defer reader.Release()
+	cmd := testproc.Command("echo-stdin")
+	cmd.Stdin = reader
+	canary := withCanary(t, cmd)
+	res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(soon))
+	assert.ErrorIs(t, err, safeexec.ErrTimeout)
+	assert.ErrorIs(t, err, safeexec.ErrReaderStuck)
+	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedStdin}, res.Abandoned)
+	canary.WaitGone(t)
+
+	late := testproc.NewStalledReader([]byte("late"))
+	cmd = testproc.Command("echo-stdin")
+	cmd.Stdin = late
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
+	require.NoError(t, err)
+	<-late.Entered()
+	late.Release()
+	res, err = p.Wait()
+	assert.NoError(t, err)
+	assert.Equal(t, "late", res.Stdout.String())
+}
+
+// TestPipesOfTheCaller talks to a command through StdinPipe, StdoutPipe and StderrPipe.
+func TestPipesOfTheCaller(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("sh", "-c", "while read -r line; do echo got $line; done; echo end >&2")
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
+	require.NoError(t, err)
+	for _, line := range []string{"one", "two"} {
+		_, err = io.WriteString(stdin, line+"\n")
+		require.NoError(t, err)
+		assert.Equal(t, "got "+line, testproc.ReadLine(t, stdout))
+	}
+	require.NoError(t, stdin.Close())
+	assert.Equal(t, "end", testproc.ReadLine(t, stderr))
+	res, err := p.Wait()
+	assert.NoError(t, err)
+	assert.Equal(t, safeexec.Stream{}, res.Stdout)
+	assert.Equal(t, safeexec.Stream{}, res.Stderr)
+}
