@@ -145,7 +145,7 @@ func TestStdinReaderBlocks(t *testing.T) {
 // TestPipesOfTheCaller talks to a command through StdinPipe, StdoutPipe and StderrPipe.
 func TestPipesOfTheCaller(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command("sh", "-c", "while read -r line; do echo got $line; done; echo end >&2")
+	cmd := exec.Command("sh", "-c", "while read -r line; do echo got $line; echo also $line >&2; done")
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()
@@ -158,11 +158,28 @@ func TestPipesOfTheCaller(t *testing.T) {
 		_, err = io.WriteString(stdin, line+"\n")
 		require.NoError(t, err)
 		assert.Equal(t, "got "+line, testproc.ReadLine(t, stdout))
+		assert.Equal(t, "also "+line, testproc.ReadLine(t, stderr))
 	}
 	require.NoError(t, stdin.Close())
-	assert.Equal(t, "end", testproc.ReadLine(t, stderr))
 	res, err := p.Wait()
 	assert.NoError(t, err)
 	assert.Equal(t, safeexec.Stream{}, res.Stdout)
 	assert.Equal(t, safeexec.Stream{}, res.Stderr)
+}
+
+// TestStdoutPipeOutlivesCommand reads what a command wrote after it has ended and before Wait, which
+// is when os/exec closes the pipe: StdoutPipe, Start, read to the end, Wait.
+func TestStdoutPipeOutlivesCommand(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("echo", "hello")
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
+	require.NoError(t, err)
+	<-p.Done()
+	out, err := io.ReadAll(stdout)
+	assert.NoError(t, err)
+	assert.Equal(t, "hello\n", string(out))
+	_, err = p.Wait()
+	assert.NoError(t, err)
 }
