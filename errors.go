@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // The errors of a run. Each matches itself and, so that code written for os/exec and context goes
@@ -27,8 +29,9 @@ import (
 var (
 	// ErrNoTimeout says that neither the context nor an option bounds the run.
 	ErrNoTimeout error = &kind{text: "no timeout: set WithTimeout or a context deadline"}
-	// ErrStarted says that the command was started before.
-	ErrStarted error = &kind{text: "command was started before"}
+	// ErrStarted says that the command was started before, or that a start of it failed: as with
+	// os/exec it takes a new Cmd then.
+	ErrStarted error = &kind{text: "already started"}
 	// ErrUnsupported says that this platform can not run commands this way. It matches
 	// errors.ErrUnsupported.
 	ErrUnsupported error = &kind{"platform is not supported", errors.ErrUnsupported}
@@ -94,7 +97,7 @@ type Error struct {
 	errs    []error
 }
 
-// Error names the program, its PID and every cause, in the order of precedence.
+// Error names the program, its PID and every cause, in the order of precedence, in one line.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("safeexec: ")
@@ -111,7 +114,24 @@ func (e *Error) Error() string {
 			sep = ": "
 		}
 		b.WriteString(sep)
-		b.WriteString(strings.TrimPrefix(err.Error(), "safeexec: "))
+		b.WriteString(oneLine(strings.TrimPrefix(err.Error(), "safeexec: ")))
+	}
+	return b.String()
+}
+
+// oneLine escapes what does not print: a path may hold a newline, or orders to a terminal.
+func oneLine(s string) string {
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	if strings.IndexFunc(s, unprintable) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unprintable(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
 	}
 	return b.String()
 }

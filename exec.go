@@ -37,7 +37,9 @@ package safeexec
 
 import (
 	"context"
+	"os"
 	"os/exec"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -100,7 +102,10 @@ func CombinedOutput(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte,
 }
 
 // Start starts cmd and returns at once. Its whole life is supervised from then on, as by [Run]: a
-// caller who never calls Wait has the timeout all the same. The error says why nothing was started.
+// caller who never calls Wait has the timeout all the same, and nothing is left, except that pipes
+// made by cmd's StdinPipe, StdoutPipe and StderrPipe are the caller's to close then, and that a
+// goroutine of os/exec watches the context of exec.CommandContext beside such a pipe. The error says
+// why nothing was started.
 func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error) {
 	r, err := begin(ctx, cmd, opts)
 	if err != nil {
@@ -111,7 +116,9 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 	go func() {
 		defer close(p.done)
 		r.live()
-		p.result, p.err = r.outcome()
+		if !r.pipesOut() {
+			r.release()
+		}
 	}()
 	return p, nil
 }
@@ -120,16 +127,21 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 // of times, also after its end.
 type Process struct {
 	run  *run
-	done chan struct{} // closed by the supervising goroutine, after result and err are set
+	done chan struct{} // closed by the supervising goroutine, which touches run no more
 
+	once   sync.Once // for result and err, by the first Wait
 	result Result
 	err    error
 }
 
 // Wait waits for the end of the run and returns what [Run] returns. It needs no bound of its own:
 // the run has one.
+//
+// As with os/exec, the first Wait closes the pipes of StdinPipe, StdoutPipe and StderrPipe, so all
+// reading must be over by then, and sets cmd.ProcessState.
 func (p *Process) Wait() (Result, error) {
 	<-p.done
+	p.once.Do(func() { p.result, p.err = p.run.outcome() })
 	return p.result, p.err
 }
 
@@ -186,7 +198,9 @@ type run struct {
 	sent     uint64    // signals that this run sent to the leader, by bit
 	held     bool      // by drain: a pipe was left with a writer
 	signaled map[proctree.Process]struct{}
-	waitErr  error // by reap
+	state    *os.ProcessState // by reap
+	waitErr  error            // by reap
+	released bool             // by release
 	result   Result
 }
 

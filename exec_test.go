@@ -124,9 +124,10 @@ func TestProcessNeverWaitedFor(t *testing.T) {
 	require.NoError(t, err)
 	canary.WaitGone(t)
 	<-p.Done()
-	require.NotNil(t, cmd.ProcessState)
+	require.Nil(t, cmd.ProcessState, "as with os/exec, Wait sets it")
 	_, err = p.Wait()
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
+	require.NotNil(t, cmd.ProcessState)
 }
 
 func TestProcessStop(t *testing.T) {

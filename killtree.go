@@ -162,11 +162,10 @@ func (r *run) reap() {
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedLeader)
 		go func() { _ = r.own.Wait() }()
 	} else {
-		r.waitErr = r.own.Wait()
-		r.cmd.ProcessState = r.own.ProcessState
-		r.askCommandContext()
+		r.state, r.waitErr = r.own.Process.Wait()
 	}
 	r.closeWaiting()
+	r.result.Times.Total = time.Since(r.result.Times.Started)
 }
 
 // closeWaiting ends what wakes the run, and the poller.

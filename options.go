@@ -114,8 +114,8 @@ func WithTimeout(d time.Duration) Option { return timeoutOption(d) }
 // SIGKILL. Zero sends SIGKILL right after the terminating signal.
 func WithGracePeriod(d time.Duration) Option { return graceOption(d) }
 
-// WithLinger sets how long background processes may outlive a command that exited by itself, and
-// a Reader on standard input may be stuck, before they are ended or left.
+// WithLinger sets how long background processes may outlive a command that exited by itself before
+// they are ended.
 func WithLinger(d time.Duration) Option { return lingerOption(d) }
 
 // WithKillTimeout sets how long processes have to die of SIGKILL before they are reported as
@@ -123,8 +123,8 @@ func WithLinger(d time.Duration) Option { return lingerOption(d) }
 func WithKillTimeout(d time.Duration) Option { return killOption(d) }
 
 // WithDrainTimeout sets how long one Write of a caller's Writer may take once the tree is gone, how
-// long such Writers may go on after the deadline, and how long output is waited for when not all
-// of the tree could be ended.
+// long such Writers may go on after the deadline, how long a caller's Reader may take to return from
+// the Read it is in, and how long output is waited for when not all of the tree could be ended.
 func WithDrainTimeout(d time.Duration) Option { return drainOption(d) }
 
 // WithIdleTimeout ends the run with [ErrIdle] when neither output stream moved for d. It needs at
@@ -188,13 +188,16 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return &ConfigError{Name: "WithOutputLimit", Reason: "is out of range"}
 	case c.overflow != OverflowTruncate && c.overflow != OverflowStop:
 		return &ConfigError{Name: "WithOverflow", Reason: "is no known policy"}
-	case c.termSignal <= 0:
+	case c.termSignal <= 0 || c.termSignal > maxSignal:
 		return &ConfigError{Name: "WithTermSignal", Reason: "is no signal"}
 	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
 	}
 	return nil
 }
+
+// maxSignal is the highest number that signal(7) gives to any signal.
+const maxSignal = 64
 
 func positive(set bool) time.Duration {
 	if set {

@@ -26,13 +26,10 @@ func (r *run) drain() {
 	if r.empty {
 		giveUp = begun.Add(r.cfg.linger - r.result.Times.Stop)
 	}
-	writers := last
-	if writers.Before(r.deadline) {
-		writers = r.deadline
-	}
+	writers := later(last, r.deadline)
 	for {
 		now := time.Now()
-		next := r.settleInput(now, begun.Add(r.cfg.linger))
+		next := r.settleInput(now, last)
 		for fd := 1; fd <= 2; fd++ {
 			next = sooner(next, r.settleOutput(fd, now, giveUp, writers))
 		}
@@ -81,17 +78,15 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 		s.finished = true
 		return time.Time{}
 	}
+	// One call of the Writer may take the drain timeout, counted from the end of the tree. A Writer
+	// that is in none is about to be called, and is looked at again.
 	busy := s.out.Busy()
-	if busy.IsZero() {
-		return sooner(next, writers)
+	stuck := writers
+	if !busy.IsZero() {
+		stuck = earlier(later(busy, r.mark).Add(r.cfg.drain), writers)
 	}
-	// One call of the Writer may take the drain timeout, counted from the end of the tree.
-	if busy.Before(r.mark) {
-		busy = r.mark
-	}
-	stuck := earlier(busy.Add(r.cfg.drain), writers)
 	if now.Before(stuck) {
-		return sooner(next, stuck)
+		return sooner(next, earlier(stuck, now.Add(r.cfg.drain)))
 	}
 	s.out.Abandon()
 	r.result.Abandoned = append(r.result.Abandoned, AbandonedStdout+Abandoned(fd-1))
@@ -116,23 +111,36 @@ func (r *run) settlePipe(s *stream, now, giveUp, writers time.Time) time.Time {
 		}
 		return now
 	}
-	if !s.end.Hangup() {
-		r.hold(s)
+	if !s.end.Hangup() && !r.hold(s) && now.Before(r.mark.Add(r.cfg.drain)) {
+		s.final = false // once more, a moment later
+		return now.Add(firstLook)
 	}
 	r.closeStream(s)
 	return time.Time{}
 }
 
-// hold names the processes that still have the other end of a pipe.
-func (r *run) hold(s *stream) {
+// hold names the processes that still have the other end of a pipe. It reports whether there is one
+// to stay: not one that just died, and not a child of another run, which has a copy of everything
+// between its fork and its exec.
+func (r *run) hold(s *stream) bool {
 	holders := proctree.Holders(s.end.Inode())
-	if len(holders) == 0 && s.end.Hangup() {
-		return // it was about to die
+	if s.end.Hangup() {
+		return false
+	}
+	stays := len(holders) == 0 // then it is one that we may not see
+	for _, h := range holders {
+		stays = stays || !h.Starting
+	}
+	if !stays {
+		return false
 	}
 	r.held = true
 	for _, h := range holders {
-		r.addHolder(info(h.Process), h.FDs)
+		if !h.Starting {
+			r.addHolder(info(h.Process), h.FDs)
+		}
 	}
+	return true
 }
 
 // addHolder adds a process once, whichever of the pipes it holds.
@@ -146,12 +154,15 @@ func (r *run) addHolder(p ProcessInfo, fds []int) {
 	r.result.Holders = append(r.result.Holders, Holder{ProcessInfo: p, FDs: fds})
 }
 
-// outcome makes the result and the error from what the steps wrote down.
+// outcome makes the result and the error from what the steps wrote down. It is called once, by
+// whoever waits for the command, and sets cmd.ProcessState as Wait of os/exec does.
 func (r *run) outcome() (Result, error) {
-	r.status(r.own.ProcessState)
+	r.release()
+	r.cmd.ProcessState = r.state
+	r.askCommandContext()
+	r.status(r.state)
 	r.result.Stdout = r.streams[1].output()
 	r.result.Stderr = r.streams[2].output()
-	r.result.Times.Total = time.Since(r.result.Times.Started)
 
 	errs := r.causeErrors()
 	truncated := r.cfg.overflow == OverflowStop && r.overflowed() ||
@@ -159,16 +170,13 @@ func (r *run) outcome() (Result, error) {
 	if truncated && r.result.Cause != CauseOutputLimit {
 		errs = append(errs, ErrOutputLimit)
 	}
-	exit, failed := r.waitErr.(*exec.ExitError) //nolint:errorlint // os/exec gives it unwrapped
+	var exit *exec.ExitError
 	switch {
-	case r.waitErr == nil:
-	case failed:
-		exit.Stderr = abridged(&r.result.Stderr)
-		errs = append(errs, exit)
-	case r.own.ProcessState == nil:
+	case r.waitErr != nil:
 		errs = append(errs, ErrStatusUnknown, r.waitErr)
-	default:
-		errs = append(errs, r.waitErr)
+	case r.state != nil && !r.state.Success():
+		exit = &exec.ExitError{ProcessState: r.state, Stderr: abridged(&r.result.Stderr)}
+		errs = append(errs, exit)
 	}
 	if r.held {
 		errs = append(errs, ErrPipeHeld)
@@ -180,7 +188,7 @@ func (r *run) outcome() (Result, error) {
 	switch {
 	case len(errs) == 0:
 		return r.result, nil
-	case len(errs) == 1 && failed:
+	case len(errs) == 1 && exit != nil:
 		return r.result, exit
 	}
 	return r.result, &Error{Op: "run", Program: r.program(), PID: r.result.PID, errs: errs}

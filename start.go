@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,7 +35,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	if err = r.prepare(now, attr); err != nil {
 		r.closeStreams()
 		r.closeWaiting()
-		closePipesOf(cmd)
+		spend(cmd)
 		return r, err
 	}
 	r.result.Times.Start = r.lap()
@@ -124,17 +125,33 @@ func (r *run) examine() error {
 	return nil
 }
 
-// closePipesOf closes what StdinPipe, StdoutPipe and StderrPipe opened, as a Start that fails does.
-// Only os/exec can reach it.
-func closePipesOf(cmd *exec.Cmd) {
-	failing := *cmd
-	failing.Err = ErrStartStalled // any error: Start looks at it first
-	_ = failing.Start()
+// spend does to a command what a Start that fails does: it closes what StdinPipe, StdoutPipe and
+// StderrPipe opened, and makes it unusable. Only os/exec can reach that.
+func spend(cmd *exec.Cmd) {
+	err := cmd.Err
+	cmd.Err = ErrStarted // any error: Start looks at it first
+	_ = cmd.Start()
+	cmd.Err = err
+}
+
+// release closes what StdinPipe and its kin opened and ends the goroutine that watches the context of
+// exec.CommandContext, as Wait of os/exec does. The leader was reaped before, so that all else in it
+// is void.
+func (r *run) release() {
+	if r.exited && !r.released {
+		r.released = true
+		_ = r.own.Wait()
+	}
+}
+
+// pipesOut reports whether the caller may be reading or writing a pipe that release closes.
+func (r *run) pipesOut() bool {
+	return direct(r.cmd.Stdin) || direct(r.cmd.Stdout) || direct(r.cmd.Stderr)
 }
 
 // askCommandContext asks the context of exec.CommandContext, which only os/exec can reach, whether it
 // was canceled or its deadline passed: Start says so before it does anything. Should it say neither,
-// the path makes it fail.
+// the path makes it fail. It closes the command's pipes, so it comes after release.
 func (r *run) askCommandContext() {
 	if r.result.Cause != CauseCanceled || !r.cmdCanceled.Load() || r.ctx.Err() != nil {
 		return
@@ -251,6 +268,8 @@ func (r *run) watchExit() {
 // startError names what the kernel or os/exec said about a start.
 func (r *run) startError(err error) error {
 	switch {
+	case err.Error() == "exec: already started": // os/exec has no name for it
+		return ErrStarted
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		// The context of exec.CommandContext was done before the start.
 		r.result.Cause = CauseCanceled
@@ -258,10 +277,8 @@ func (r *run) startError(err error) error {
 			r.result.Cause = CauseTimeout
 		}
 		return join(r.causeError(), err)
-	case errors.Is(err, syscall.E2BIG), errors.Is(err, syscall.EINVAL):
-		if arg := r.badArgument(err); arg != nil {
-			return arg
-		}
+	case errors.Is(err, syscall.E2BIG):
+		return r.longestArgument()
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		r.result.notFound = true
 		return join(ErrNotFound, err)
@@ -269,47 +286,55 @@ func (r *run) startError(err error) error {
 		errors.Is(err, exec.ErrDot), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
 		return join(ErrNotExecutable, err)
 	}
+	// os/exec refuses a NUL with EINVAL, or with an error that has no name.
+	if arg := r.argumentWithNUL(); arg != nil {
+		return arg
+	}
 	return err
 }
 
-// badArgument finds the string that the kernel refuses: the one with a NUL, else the longest.
-func (r *run) badArgument(err error) error {
+// longestArgument names the longest of the strings that are too long, alone or together.
+func (r *run) longestArgument() *ArgumentError {
+	longest := &ArgumentError{Err: syscall.E2BIG}
+	r.eachArgument(func(a ArgumentError, _ string) {
+		longest.Total = a.Total
+		if a.Size > longest.Size {
+			longest.Env, longest.Index, longest.Size = a.Env, a.Index, a.Size
+		}
+	})
+	return longest
+}
+
+// argumentWithNUL names the first string with a NUL, nil if there is none.
+func (r *run) argumentWithNUL() *ArgumentError {
+	var found *ArgumentError
+	r.eachArgument(func(a ArgumentError, s string) {
+		if found == nil && strings.IndexByte(s, 0) >= 0 {
+			found = &ArgumentError{Env: a.Env, Index: a.Index, Size: a.Size, Err: syscall.EINVAL}
+		}
+		if found != nil {
+			found.Total = a.Total
+		}
+	})
+	return found
+}
+
+// eachArgument calls f with each string that the command is to get, and with the sum of the sizes so far.
+func (r *run) eachArgument(f func(a ArgumentError, s string)) {
 	env := r.cmd.Env
 	if env == nil {
 		env = os.Environ()
 	}
-	found := ArgumentError{Err: syscall.E2BIG}
-	if errors.Is(err, syscall.EINVAL) {
-		found.Err = syscall.EINVAL
-	}
-	nul := false
+	total := 0
 	for _, list := range []struct {
 		strings []string
 		env     bool
 	}{{r.cmd.Args, false}, {env, true}} {
 		for i, s := range list.strings {
-			size := len(s) + 1
-			found.Total += size
-			hasNUL := found.Err == syscall.EINVAL && containsNUL(s)
-			if hasNUL && !nul || !nul && found.Err == syscall.E2BIG && size > found.Size {
-				found.Env, found.Index, found.Size = list.env, i, size
-			}
-			nul = nul || hasNUL
+			total += len(s) + 1
+			f(ArgumentError{Env: list.env, Index: i, Size: len(s) + 1, Total: total}, s)
 		}
 	}
-	if found.Err == syscall.EINVAL && !nul {
-		return nil
-	}
-	return &found
-}
-
-func containsNUL(s string) bool {
-	for i := range len(s) {
-		if s[i] == 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // program is how errors name the command: by the last element of its path.
@@ -341,6 +366,13 @@ func sameWriter(a, b io.Writer) (same bool) {
 
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
 		return b
 	}
 	return a

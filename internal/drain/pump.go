@@ -36,11 +36,12 @@ type filled struct {
 
 func newPump(w io.Writer, notify func()) *Pump { return &Pump{w: w, notify: notify} }
 
-// Room reports whether Put may be called. If not, notify will be.
+// Room reports whether Put may be called. If not, notify will be. After Abandon there is always room:
+// for bytes to be dropped.
 func (p *Pump) Room() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	room := p.waiting <= pumpDepth
+	room := p.waiting <= pumpDepth || p.abandoned
 	p.wanted = !room
 	return room
 }
@@ -107,13 +108,13 @@ func (p *Pump) end(n int, err error) {
 	}
 }
 
-// Finish says that no more comes, and reports whether every chunk has been dealt with. If not,
-// notify will be called each time one has been.
+// Finish says that no more comes, and reports whether every chunk has been dealt with, or given up by
+// Abandon. If not, notify will be called each time one has been.
 func (p *Pump) Finish() bool {
 	p.close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.wanted = p.waiting > 0
+	p.wanted = p.waiting > 0 && !p.abandoned
 	return !p.wanted
 }
 

@@ -1,11 +1,18 @@
 package proctree
 
-import "github.com/seed841d8200/safeexec/internal/procfs"
+import (
+	"os"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+)
 
 // A Holder is a process that has a pipe open.
 type Holder struct {
 	Process
 	FDs []int
+	// Starting says that it is a child of ours on its way from fork to exec, where it will lose what
+	// is close-on-exec, as our pipes are.
+	Starting bool
 }
 
 // Holders returns the processes that hold the pipe with the given inode for writing, ourselves
@@ -26,21 +33,27 @@ func Holders(inode uint64) []Holder {
 			continue
 		}
 		var fds []int
+		lost := true
 		_ = procfs.WalkThreadFDs(pid, tid, func(fd int, link []byte) bool {
-			if ino, ok := procfs.PipeInode(link); ok && ino == inode && writable(pid, tid, fd) {
-				fds = append(fds, fd)
+			if ino, ok := procfs.PipeInode(link); ok && ino == inode {
+				// One that can not be asked counts.
+				info, err := procfs.ReadThreadFDInfo(pid, tid, fd)
+				if err != nil || info.CanWrite() {
+					fds = append(fds, fd)
+					lost = lost && err == nil && info.CloseOnExec()
+				}
 			}
 			return true
 		})
-		if fds != nil {
-			holders = append(holders, Holder{Process: Inspect(pid), FDs: fds})
+		if fds == nil {
+			continue
 		}
+		h := Holder{Process: Process{PID: pid}, FDs: fds}
+		if st, err := procfs.ReadStat(pid); err == nil {
+			h.Start, h.Name = st.StartTime, st.Comm
+			h.Starting = lost && st.PPID == os.Getpid()
+		}
+		holders = append(holders, h)
 	}
 	return holders
-}
-
-// writable reports whether a descriptor can be written to. One that can not be asked counts.
-func writable(pid, tid, fd int) bool {
-	info, err := procfs.ReadThreadFDInfo(pid, tid, fd)
-	return err != nil || info.CanWrite()
 }
