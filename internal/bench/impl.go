@@ -64,6 +64,7 @@ const subject = "safeexec"
 var impls = []impl{
 	{reference, all, osSafe},
 	{subject, all, viaSafeexec()},
+	{"os-setsid", capture, osSession},
 	{"os", capture | stream | input, osBare},
 	{"go-cmd", capture, goCmd},
 	{"k8s-exec", capture | stream | input, k8sExec},

@@ -22,10 +22,18 @@ func osBare(j *job) (outcome, error) {
 }
 
 // osSafe is os/exec with all that it has for safety.
-func osSafe(j *job) (outcome, error) {
+func osSafe(j *job) (outcome, error) { return osWith(j, syscall.SysProcAttr{Setpgid: true}) }
+
+// osSession is the same in a session of its own, as safeexec starts its commands. Where the kernel
+// schedules by session (sched(7), autogroup), that alone changes how long a command waits for a CPU.
+func osSession(j *job) (outcome, error) { return osWith(j, syscall.SysProcAttr{Setsid: true}) }
+
+func osWith(j *job, attr syscall.SysProcAttr) (outcome, error) {
 	ctx, cancel := context.WithTimeout(j.context(), runTimeout)
 	defer cancel()
-	out, err := runOS(safeCmd(ctx, j), j)
+	cmd := safeCmd(ctx, j)
+	cmd.SysProcAttr = &attr
+	out, err := runOS(cmd, j)
 	if j.linger > 0 && errors.Is(err, exec.ErrWaitDelay) {
 		err = nil
 	}

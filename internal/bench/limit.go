@@ -79,7 +79,7 @@ func limitSample(l *limit, total int64) (sample, error) {
 	if err == nil && total >= 0 {
 		err = wanted(outcome{total: bytes}, total)
 	}
-	s := sample{values: map[string]float64{secPerOp: took.Seconds()}, each: []float64{took.Seconds()}}
+	s := sample{values: map[string]float64{secPerOp: took.Seconds(), cpuPerOp: cpu.Seconds()}, each: []float64{took.Seconds()}}
 	if total > 0 {
 		s.values[secPerGiB] = took.Seconds() / gib(total)
 		s.values[cpuPerGiB] = cpu.Seconds() / gib(total)

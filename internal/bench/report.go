@@ -84,6 +84,7 @@ func (r *report) addValues(workload, name, impl, unit, note string, values ...fl
 // Units that get a form of their own; all others are printed as plain numbers.
 const (
 	secPerOp  = "sec/op"
+	cpuPerOp  = "cpu-sec/op"
 	secPerGiB = "sec/GiB"
 	cpuPerGiB = "cpu-sec/GiB"
 	allocsOp  = "allocs/op"

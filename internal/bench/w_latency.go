@@ -15,10 +15,10 @@ import (
 // large one.
 func latency(b *bench) error {
 	command := noop()
-	b.report.addLanes("latency", "program=noop/at-once=1", b.withLimit(command, oneAtATime(command), 0, b.pairs), secPerOp)
+	b.report.addLanes("latency", "program=noop/at-once=1", b.withLimit(command, oneAtATime(command), 0, b.pairs), secPerOp, cpuPerOp)
 	for _, n := range b.atOnce {
 		lanes := race(b.log, manyAtOnce(command, n), b.batches)
-		b.report.addLanes("latency", fmt.Sprintf("program=noop/at-once=%d", n), lanes, secPerOp)
+		b.report.addLanes("latency", fmt.Sprintf("program=noop/at-once=%d", n), lanes, secPerOp, cpuPerOp)
 	}
 	command = large()
 	name := "program=" + filepath.Base(command[0]) + "/at-once=1"
@@ -28,8 +28,12 @@ func latency(b *bench) error {
 
 func oneAtATime(argv []string) []entry {
 	return entries(capture, func(i impl) (sample, error) {
+		used := selfCPU()
 		_, took, err := timed(i, &job{argv: argv})
-		return sample{values: map[string]float64{secPerOp: took.Seconds()}, each: []float64{took.Seconds()}}, err
+		used = selfCPU() - used
+		return sample{
+			values: map[string]float64{secPerOp: took.Seconds(), cpuPerOp: used.Seconds()}, each: []float64{took.Seconds()},
+		}, err
 	})
 }
 
@@ -53,7 +57,7 @@ func batch(i impl, argv []string, n int) (sample, error) {
 	each := make([]float64, n*perWorker)
 	errs := make([]error, n)
 	var wg sync.WaitGroup
-	began := time.Now()
+	used, began := selfCPU(), time.Now()
 	for w := range n {
 		wg.Go(func() {
 			for k := range perWorker {
@@ -68,12 +72,15 @@ func batch(i impl, argv []string, n int) (sample, error) {
 	}
 	wg.Wait()
 	took := time.Since(began).Seconds()
+	used = selfCPU() - used
 	for _, err := range errs {
 		if err != nil {
 			return sample{}, err
 		}
 	}
-	return sample{values: map[string]float64{secPerOp: took / float64(len(each))}, each: each}, nil
+	return sample{values: map[string]float64{
+		secPerOp: took / float64(len(each)), cpuPerOp: used.Seconds() / float64(len(each)),
+	}, each: each}, nil
 }
 
 // phases says where the time of one no-op goes, for safeexec and beside it for os/exec.
