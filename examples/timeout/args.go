@@ -26,7 +26,7 @@ var (
 	errVersion = errors.New("--version")
 )
 
-// The options by their long and their short names. Those with "=" take an argument.
+// The options by their long and their short names; those with "=" take an argument.
 var (
 	longs  = []string{"foreground", "help", "kill-after=", "preserve-status", "signal=", "verbose", "version"}
 	shorts = map[byte]string{'k': "kill-after=", 's': "signal=", 'v': "verbose"}
@@ -107,7 +107,7 @@ func (req *request) short(letters string, rest []string) ([]string, error) {
 func (req *request) set(name, value string) (err error) {
 	switch name {
 	case "kill-after":
-		err = parseDuration(&req.killAfter, value)
+		return parseDuration(&req.killAfter, value)
 	case "signal":
 		req.signal, err = parseSignal(value)
 	case "preserve-status":
@@ -115,9 +115,9 @@ func (req *request) set(name, value string) (err error) {
 	case "verbose":
 		req.verbose = true
 	case "help":
-		err = errHelp
+		return errHelp
 	case "version":
-		err = errVersion
+		return errVersion
 	}
 	return err
 }

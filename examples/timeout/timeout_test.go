@@ -36,6 +36,7 @@ func TestTimeout(t *testing.T) {
 		t.Log("no timeout of the GNU coreutils: only ours is tested")
 	}
 	t.Run("codes", func(t *testing.T) { testCodes(t, programs) })
+	t.Run("values", func(t *testing.T) { testValues(t, programs) })
 	t.Run("forwarding", func(t *testing.T) { forEach(t, programs, testForwarding) })
 	t.Run("kill after a forwarded signal", func(t *testing.T) { forEach(t, programs, testForwardedKill) })
 	t.Run("streams", func(t *testing.T) { forEach(t, programs, testStreams) })
@@ -165,17 +166,70 @@ func testCodes(t *testing.T, programs []program) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			said := make(map[string]string)
-			for _, p := range programs {
-				var stderr bytes.Buffer
-				cmd := p.command(t, c.args...)
-				cmd.Stderr = &stderr
-				assert.Equal(t, c.code, code(t, cmd, cmd.Run()), "%s: %s", p.name, &stderr)
-				said[p.name] = stderr.String()
+			said := runAll(t, programs, c.code, c.args...)
+			if c.text == "" {
+				sameText(t, said)
 			}
-			if len(programs) > 1 && c.text == "" {
-				assert.Equal(t, said["gnu"], said["safeexec"])
-			}
+		})
+	}
+}
+
+// runAll runs a command line by each program, and returns what they said on standard error.
+func runAll(t *testing.T, programs []program, want int, args ...string) map[string]string {
+	t.Helper()
+	said := make(map[string]string)
+	for _, p := range programs {
+		var stderr bytes.Buffer
+		cmd := p.command(t, args...)
+		cmd.Stderr = &stderr
+		assert.Equal(t, want, code(t, cmd, cmd.Run()), "%s: %s", p.name, &stderr)
+		said[p.name] = stderr.String()
+	}
+	return said
+}
+
+func sameText(t *testing.T, said map[string]string) {
+	t.Helper()
+	if text, ok := said["gnu"]; ok {
+		assert.Equal(t, text, said["safeexec"])
+	}
+}
+
+// testValues: what is a duration, and what is a signal.
+func testValues(t *testing.T, programs []program) {
+	t.Parallel()
+	for _, c := range []struct {
+		option string
+		code   int
+		values []string
+	}{
+		{"--kill-after", 0, []string{
+			"0", "-0", "1", "+1", " 1", "1.", ".5", "1.5m", "2h", "1d", "1e3", "1e-3", "1E2s", "1e9999", "1e-9999",
+			"inf", "INFINITY", "+Infd", "0x1p4", "0x1.8p4m",
+		}},
+		{"--kill-after", 125, []string{
+			"", "s", "x", "1x", "1ms", "1 s", "1 ", "1S", "1_0", "0x_1p4", ".s", ".", "1e", "1ed", "0x", "0xp1", "nan", "-1", "-inf",
+		}},
+		{"--signal", 0, []string{
+			"TERM", "term", "SigTerm", "15", "015", "0", "EXIT", "129", "137", "256", "IO", "POLL", "CLD", "IOT", "STKFLT", "SYS",
+			"31", "34", "64", "RTMIN", "rtmin+3", "RTMIN+30", "SIGRTMAX-1", "RTMAX-30", "RTMAX",
+		}},
+		{"--signal", 125, []string{
+			"", "SIG", "FOO", "SIGSIGHUP", "UNUSED", " 9", "+9", "-1", "9x", "0x9", "32", "33", "65", "99", "255", "999",
+			"RTMIN-1", "RTMIN+31", "RTMAX+1", "RTMAX-31", "RTMINX", "99999999999999999999",
+		}},
+	} {
+		for _, value := range c.values {
+			t.Run(fmt.Sprintf("%s=%s", c.option, value), func(t *testing.T) {
+				t.Parallel()
+				sameText(t, runAll(t, programs, c.code, c.option, value, "60", "true"))
+			})
+		}
+	}
+	for _, name := range []string{"10", "RTMIN", "RTMIN+15", "RTMIN+16", "RTMAX-1", "64", "IOT"} {
+		t.Run("name of "+name, func(t *testing.T) {
+			t.Parallel()
+			sameText(t, runAll(t, programs, 124, "-v", "-s", name, ".1", "sleep", "60"))
 		})
 	}
 }
@@ -188,7 +242,7 @@ func testForwarding(t *testing.T, p program) {
 			code         int
 		}{
 			{"dies", "ulimit -c 0; echo ready; exec sleep 60", 128 + int(sig)},
-			{"ends", "trap 'exit 7' TERM INT HUP QUIT; echo ready; while :; do sleep 60 & wait $!; done", 7},
+			{"ends", "trap 'exit 7' TERM INT HUP QUIT; echo ready; read line", 7},
 		} {
 			t.Run(nameOf(sig)+" "+c.name, func(t *testing.T) {
 				t.Parallel()
@@ -218,6 +272,8 @@ func signaled(t *testing.T, p program, sig syscall.Signal, args ...string) (stat
 	var stderr bytes.Buffer
 	cmd := p.command(t, args...)
 	cmd.Stderr = &stderr
+	_, err := cmd.StdinPipe() // on which nothing comes
+	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
