@@ -1,0 +1,90 @@
+package proctree
+
+import (
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/sys"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+func inodeOf(t *testing.T, f *os.File) uint64 {
+	t.Helper()
+	conn, err := f.SyscallConn()
+	require.NoError(t, err)
+	var ino uint64
+	require.NoError(t, conn.Control(func(fd uintptr) { ino, err = sys.Inode(int(fd)) }))
+	require.NoError(t, err)
+	return ino
+}
+
+func TestHolders(t *testing.T) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	ino := inodeOf(t, w)
+
+	// The leader has the write end twice and the read end once; the canary is number 6.
+	cmd := testproc.Command("hang")
+	cmd.ExtraFiles = []*os.File{w, r, w}
+	s := start(t, cmd)
+	testproc.Ready(t, s.stdout)
+	reading := testproc.Command("hang")
+	reading.ExtraFiles = []*os.File{r}
+	other := start(t, reading)
+	testproc.Ready(t, other.stdout)
+
+	byPID := func() map[int]Holder {
+		m := make(map[int]Holder)
+		for _, h := range Holders(ino) {
+			assert.NotContains(t, m, h.PID)
+			m[h.PID] = h
+		}
+		return m
+	}
+	holders := byPID()
+	assert.Len(t, holders, 2, "who only reads holds nothing up")
+	assert.Len(t, holders[os.Getpid()].FDs, 1, "we ourselves")
+	leader := holders[cmd.Process.Pid]
+	assert.ElementsMatch(t, []int{3, 5}, leader.FDs)
+	assert.Equal(t, Inspect(cmd.Process.Pid), leader.Process)
+
+	require.NoError(t, w.Close())
+	holders = byPID()
+	assert.Len(t, holders, 1)
+	assert.Contains(t, holders, cmd.Process.Pid)
+
+	s.endLeader(t)
+	assert.Empty(t, Holders(ino), "a zombie holds nothing")
+}
+
+// Opened for both, as a descriptor of a FIFO or /proc/PID/fd may be, it can write.
+func TestHoldersForBoth(t *testing.T) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	ino := inodeOf(t, w)
+	conn, err := w.SyscallConn()
+	require.NoError(t, err)
+	var both *os.File
+	require.NoError(t, conn.Control(func(fd uintptr) {
+		both, err = os.OpenFile("/dev/fd/"+strconv.Itoa(int(fd)), os.O_RDWR|syscall.O_NONBLOCK, 0)
+	}))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	holders := Holders(ino)
+	require.Len(t, holders, 1)
+	assert.Equal(t, os.Getpid(), holders[0].PID)
+	require.NoError(t, both.Close())
+	assert.Empty(t, Holders(ino))
+}
+
+func TestHoldersOfNothing(t *testing.T) {
+	assert.Empty(t, Holders(0), "the number of a pipe that could not be asked")
+	assert.Empty(t, Holders(1<<63))
+}

@@ -1,0 +1,149 @@
+package proctree
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// firstThreadExits selects, in a process that a test started, a program whose first thread ends while
+// the others go on.
+const firstThreadExits = "SAFEEXEC_TEST_FIRST_THREAD_EXITS"
+
+func init() {
+	if os.Getenv(firstThreadExits) != "" {
+		runtime.LockOSThread() // before main, that is to the first thread
+	}
+}
+
+// endFirstThread prints a ready line once the first thread has ended, and hangs.
+func endFirstThread() {
+	go func() {
+		for testproc.State(os.Getpid()) != 'Z' {
+			time.Sleep(time.Millisecond)
+		}
+		fmt.Println("ready", os.Getpid())
+		time.Sleep(10 * time.Minute)
+		os.Exit(1)
+	}()
+	syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(firstThreadExits) != "" {
+		endFirstThread()
+	}
+	if unknown := sys.Disable(testproc.Disabled()...); unknown != "" {
+		fmt.Fprintf(os.Stderr, "%s: there is no %q\n", testproc.DisableVariable, unknown)
+		os.Exit(2)
+	}
+	testproc.Main(m, testproc.Warm(func() { // what is kept open for the life of the process
+		DevNull()
+		lastPID()
+	}))
+}
+
+func skipDisabled(t *testing.T, name string) {
+	t.Helper()
+	if testproc.IsDisabled(name) {
+		t.Skipf("%s=%s", testproc.DisableVariable, name)
+	}
+}
+
+// A subject is a leader in a session of its own, and its tree.
+type subject struct {
+	*testproc.Canary
+	cmd    *exec.Cmd
+	stdin  *os.File
+	stdout *os.File
+	tree   Tree
+}
+
+// start starts cmd as a leader. Everything of its session is killed at the end of the test.
+func start(t *testing.T, cmd *exec.Cmd) *subject {
+	t.Helper()
+	s := &subject{Canary: testproc.NewCanary(t), cmd: cmd}
+	childIn, stdin, err := os.Pipe()
+	require.NoError(t, err)
+	stdout, childOut, err := os.Pipe()
+	require.NoError(t, err)
+	s.stdin, s.stdout = stdin, stdout
+	cmd.Stdin, cmd.Stdout = childIn, childOut
+	cmd.ExtraFiles = append(cmd.ExtraFiles, s.File())
+	cmd.SysProcAttr, err = SessionAttr(cmd.SysProcAttr)
+	require.NoError(t, err)
+	started := time.Now()
+	require.NoError(t, cmd.Start())
+	s.tree.Init(cmd.Process, started)
+	childIn.Close()
+	childOut.Close()
+	s.CloseParent()
+	t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			s.killAll()
+			await(t, func() bool { return len(s.tree.Live()) == 0 })
+		}
+		s.tree.Close()
+		cmd.Wait()
+		stdin.Close()
+		stdout.Close()
+	})
+	return s
+}
+
+// killAll kills the group and each member. The leader, which is not reaped, pins the group's number.
+func (s *subject) killAll() {
+	for _, m := range s.tree.Live() {
+		s.tree.Signal(m, syscall.SIGKILL)
+	}
+	s.tree.SignalGroup(syscall.SIGKILL)
+}
+
+// endLeader kills the leader alone and waits until it is a zombie.
+func (s *subject) endLeader(t *testing.T) {
+	t.Helper()
+	require.NoError(t, s.cmd.Process.Kill())
+	s.tree.WaitLeader()
+	require.True(t, s.tree.LeaderExited())
+}
+
+func (s *subject) live() []int { return pidsOf(s.tree.Live()) }
+
+func pidsOf(members []*Member) []int {
+	pids := make([]int, 0, len(members))
+	for _, m := range members {
+		pids = append(pids, m.PID)
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+// waitDead waits until the process runs no more. Its first thread may be a zombie before the others are.
+func waitDead(t *testing.T, pid int) {
+	t.Helper()
+	await(t, func() bool {
+		st, err := procfs.ReadStat(pid)
+		return err != nil || !st.Alive()
+	})
+}
+
+// await asks again and again, with growing pauses.
+func await(t *testing.T, ok func() bool) {
+	t.Helper()
+	ctx := testproc.Deadline(t)
+	for pause := time.Millisecond; !ok(); pause = min(2*pause, 50*time.Millisecond) {
+		require.NoError(t, ctx.Err(), "waited in vain")
+		time.Sleep(pause)
+	}
+}

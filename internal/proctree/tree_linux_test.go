@@ -1,0 +1,218 @@
+package proctree
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+func TestLiveFindsChildren(t *testing.T) {
+	s := start(t, testproc.Command("fork", "3"))
+	pids := testproc.Ready(t, s.stdout)
+	assert.Equal(t, s.cmd.Process.Pid, pids[0])
+	for range 3 { // each look says the same, and neither the leader nor threads are members
+		assert.ElementsMatch(t, pids[1:], s.live())
+	}
+	for _, m := range s.tree.Live() {
+		st, err := procfs.ReadStat(m.PID)
+		require.NoError(t, err)
+		assert.Equal(t, st.StartTime, m.Start)
+		assert.Equal(t, st.Comm, m.Name)
+		assert.True(t, s.tree.InLeaderGroup(m))
+		assert.Equal(t, !testproc.IsDisabled("pidfd"), m.FD >= 0)
+	}
+	assert.False(t, s.tree.LeaderExited())
+	s.endLeader(t)
+	assert.ElementsMatch(t, pids[1:], s.live(), "with the leader a zombie")
+}
+
+func TestLiveWithoutAnybody(t *testing.T) {
+	s := start(t, testproc.Command("hang"))
+	testproc.Ready(t, s.stdout)
+	assert.Empty(t, s.live(), "the leader's threads are no members")
+	s.endLeader(t)
+	assert.Empty(t, s.live())
+}
+
+// A shell with job control gives each job a group of its own, in the same session.
+func TestOtherGroupsOfTheSession(t *testing.T) {
+	s := start(t, exec.Command(testproc.HasProgram(t, "bash"), "-c",
+		"set -m; sleep 600 & a=$!; sleep 600 & echo ready $$ $a $!; wait"))
+	pids := testproc.Ready(t, s.stdout)
+	members := s.tree.Live()
+	assert.ElementsMatch(t, pids[1:], pidsOf(members))
+	for _, m := range members {
+		assert.False(t, s.tree.InLeaderGroup(m))
+	}
+	require.NoError(t, s.tree.SignalGroup(syscall.SIGKILL))
+	s.tree.WaitLeader()
+	assert.ElementsMatch(t, pids[1:], s.live(), "the group signal does not reach them")
+	for _, m := range s.tree.Live() {
+		require.NoError(t, s.tree.Signal(m, syscall.SIGKILL))
+	}
+	for _, pid := range pids[1:] {
+		waitDead(t, pid)
+	}
+	assert.Empty(t, s.live())
+	s.WaitGone(t)
+}
+
+// Who calls setsid has left the tree: that is what this track can not see.
+func TestOtherSessionIsNoMember(t *testing.T) {
+	s := start(t, testproc.Command("daemonize"))
+	pids := testproc.Ready(t, s.stdout)
+	s.tree.WaitLeader()
+	assert.False(t, testproc.Dead(pids[1]))
+	assert.Empty(t, s.live())
+	assert.Contains(t, s.Holders(), pids[1], "and the canary ends it")
+}
+
+func TestZombieMemberIsDead(t *testing.T) {
+	s := start(t, exec.Command("sh", "-c", "sleep 600 & echo ready $$ $!; exec sleep 601"))
+	pids := testproc.Ready(t, s.stdout)
+	waitComm(t, pids[0], "sleep") // until then it is a shell, which reaps
+	members := s.tree.Live()
+	require.Equal(t, pids[1:], pidsOf(members))
+	require.NoError(t, s.tree.Signal(members[0], syscall.SIGKILL))
+	testproc.WaitState(t, pids[1], "Z") // its parent knows of no child
+	assert.Empty(t, s.live(), "known before")
+	var fresh Tree
+	fresh.Init(s.cmd.Process, s.tree.born.started)
+	defer fresh.Close()
+	assert.Empty(t, fresh.Live(), "and to one who looks for the first time")
+}
+
+// The state of such a process is that of its first thread, a zombie, and it runs all the same.
+func TestFirstThreadExited(t *testing.T) {
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command("sh", "-c", firstThreadExits+`=1 "$0" & wait`, exe)
+	s := start(t, cmd)
+	pid := testproc.Ready(t, s.stdout)[0]
+	require.Equal(t, byte('Z'), testproc.State(pid))
+	assert.Equal(t, []int{pid}, s.live())
+	require.NoError(t, s.tree.Signal(s.tree.Live()[0], syscall.SIGKILL))
+	s.tree.WaitLeader() // sh has reaped it
+	assert.Empty(t, s.live())
+}
+
+func TestGone(t *testing.T) {
+	s := start(t, testproc.Command("fork", "1"))
+	testproc.Ready(t, s.stdout)
+	m := s.tree.Live()[0]
+	s.tree.Gone(m)
+	assert.Equal(t, -1, m.FD, "its descriptor is closed")
+	s.tree.Gone(m)
+	assert.Equal(t, []int{m.PID}, s.live(), "one who is not gone is found again")
+}
+
+func TestSignalNeverHitsAnother(t *testing.T) {
+	s := start(t, testproc.Command("fork", "1"))
+	testproc.Ready(t, s.stdout)
+	m := s.tree.Live()[0]
+	// As if the number had been reused: known by another start time, and without a pidfd.
+	former := &Member{Process: Process{PID: m.PID, Start: m.Start - 1}, FD: -1}
+	assert.ErrorIs(t, s.tree.Signal(former, syscall.SIGKILL), syscall.ESRCH)
+	assert.False(t, testproc.Dead(m.PID))
+
+	same := &Member{Process: m.Process, FD: -1}
+	assert.NoError(t, s.tree.Signal(same, syscall.SIGKILL))
+	waitDead(t, m.PID)
+	s.endLeader(t)
+	s.WaitGone(t)
+}
+
+func TestSignalGroupWithZombieLeader(t *testing.T) {
+	s := start(t, testproc.Command("fork", "2"))
+	testproc.Ready(t, s.stdout)
+	s.endLeader(t)
+	assert.True(t, s.tree.Pinned())
+	members := s.live()
+	assert.Len(t, members, 2)
+	assert.NoError(t, s.tree.SignalGroup(syscall.SIGKILL))
+	for _, pid := range members {
+		waitDead(t, pid) // a little after it let go of the canary
+	}
+	assert.Empty(t, s.live())
+	assert.True(t, s.tree.Pinned())
+	assert.Error(t, s.cmd.Wait())
+	assert.False(t, s.tree.Pinned())
+}
+
+// Somebody else in this program reaps everything, as a wait(-1) does: the number means nothing then.
+func TestReapedBySomebodyElse(t *testing.T) {
+	s := start(t, testproc.Command("fork", "1"))
+	pids := testproc.Ready(t, s.stdout)
+	member := s.tree.Live()[0]
+	require.NoError(t, s.cmd.Process.Kill())
+	_, err := syscall.Wait4(pids[0], nil, 0, nil)
+	require.NoError(t, err)
+	assert.False(t, s.tree.Pinned())
+	assert.True(t, s.tree.LeaderExited())
+	s.tree.WaitLeader() // returns
+	if testproc.IsDisabled("pidfd") {
+		assert.ErrorIs(t, s.tree.SignalGroup(syscall.SIGKILL), syscall.ESRCH)
+		assert.False(t, testproc.Dead(pids[1]), "nothing was sent")
+	}
+	require.NoError(t, s.tree.Signal(member, syscall.SIGKILL), "what names one process still does")
+	s.WaitGone(t)
+}
+
+func TestCloseReleasesDescriptors(t *testing.T) {
+	testproc.NoLeaks(t)
+	s := start(t, testproc.Command("fork", "3"))
+	testproc.Ready(t, s.stdout)
+	require.Len(t, s.tree.Live(), 3)
+	require.NoError(t, s.tree.SignalGroup(syscall.SIGKILL))
+	s.WaitGone(t)
+	s.tree.Close()
+	s.tree.Close()
+}
+
+// A name may hold what the kernel puts around it.
+func TestHostileNames(t *testing.T) {
+	sleep, err := os.ReadFile(testproc.HasProgram(t, "sleep"))
+	require.NoError(t, err)
+	for i, name := range []string{") Z 1 1 1 (", "a b\nc) R 2", "((((((((((((((("} {
+		path := filepath.Join(t.TempDir(), name)
+		require.NoError(t, os.WriteFile(path, sleep, 0o755))
+		s := start(t, exec.Command("sh", "-c", `"$0" 600 & echo ready $$ $!; wait`, path))
+		pids := testproc.Ready(t, s.stdout)
+		waitComm(t, pids[1], name)
+		members := s.tree.Live()
+		require.Equal(t, pids[1:], pidsOf(members), i)
+		p := Inspect(pids[1])
+		assert.Equal(t, name, p.Name)
+		assert.NotZero(t, p.Start)
+		assert.Equal(t, p.Start, members[0].Start)
+		require.NoError(t, s.tree.Signal(members[0], syscall.SIGKILL))
+		s.tree.WaitLeader() // sh has reaped it: no zombie of such a name is left for others to read
+	}
+}
+
+// waitComm waits until the process bears the name, which it does from exec on.
+func waitComm(t *testing.T, pid int, name string) {
+	t.Helper()
+	ctx := testproc.Deadline(t)
+	for {
+		comm, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+		require.NoError(t, err)
+		if string(comm) == name+"\n" {
+			return
+		}
+		require.NoError(t, ctx.Err(), "it is called %q", comm)
+	}
+}
+
+func TestInspectNobody(t *testing.T) {
+	assert.Equal(t, Process{PID: 1 << 22}, Inspect(1<<22))
+}
