@@ -1,24 +1,25 @@
 //go:build linux
 
 // Timeout is timeout(1) of the GNU coreutils on top of safeexec: the same options, messages and
-// exit codes. It shows how a program passes its standard streams straight through to a command, and
-// how it turns a Result into an exit code.
+// exit codes. It shows how a program lets a command have its own standard streams, and how a Result
+// becomes an exit code.
 //
-//	go run ./examples/timeout -v -k 1 0.5 sleep 60; echo $?
-//	go run ./examples/timeout --help
+//	go run ./examples/timeout -v -k 1 0.5 sleep 60
 //
 // It differs from GNU's where safeexec promises more, or less:
 //
-//   - Whatever COMMAND leaves behind in its session is ended as well, after COMMAND has ended too.
+//   - What COMMAND leaves behind in its session is ended as well, also if COMMAND ended in time.
 //     GNU's signals one process group, once, and leaves the rest running.
 //   - Without -k, KILL follows after a minute. GNU's never sends it, and may wait for ever.
-//   - COMMAND leads a session without a terminal: it can read a terminal that is its standard
-//     input, but Ctrl-C comes to it through us and Ctrl-Z does not, and /dev/tty can not be
-//     opened. So there is nothing for --foreground to change: it is accepted.
-//   - INT, HUP and QUIT sent to us go to COMMAND alone, as does TERM if -s names another signal;
-//     the signal that -s names goes to all of the tree, and what ignores it is killed.
-//   - -v reports once COMMAND has ended what was sent to it when the time was up.
-//   - No timeout, and a very long one, are a hundred years.
+//   - The signal that -s names, TERM by default, goes to the whole tree, also if it was sent to
+//     us. Of HUP, INT, QUIT and TERM the others go to COMMAND alone: a shell that waits for a
+//     program may heed them late.
+//   - COMMAND leads a session without a terminal, with --foreground or not. It can read a terminal
+//     that is its standard input, and Ctrl-C reaches it through us. It can not open /dev/tty, and
+//     Ctrl-Z stops us alone.
+//   - -v reports what was sent when the time was up once COMMAND has ended.
+//   - A program that is in PATH and can not be executed is 127, not 126. A hexadecimal DURATION
+//     needs its exponent: 0x1p4. No timeout, and a very long one, are a hundred years.
 package main
 
 import (

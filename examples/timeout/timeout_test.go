@@ -290,7 +290,7 @@ func testStreams(t *testing.T, p program) {
 		var err error
 		files[i], err = os.Create(filepath.Join(t.TempDir(), "stream"))
 		require.NoError(t, err)
-		defer files[i].Close()
+		t.Cleanup(func() { files[i].Close() })
 	}
 	cmd := p.command(t, "60", "sh", "-c", "for fd in 0 1 2; do readlink /proc/$$/fd/$fd; done")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
