@@ -1,3 +1,5 @@
+//go:build unix
+
 package safeexec_test
 
 import (

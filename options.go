@@ -124,7 +124,9 @@ func WithKillTimeout(d time.Duration) Option { return killOption(d) }
 
 // WithDrainTimeout sets how long one Write of a caller's Writer may take once the tree is gone, how
 // long such Writers may go on after the deadline, how long a caller's Reader may take to return from
-// the Read it is in, and how long output is waited for when not all of the tree could be ended.
+// the Read it is in, and how long output is waited for when not all of the tree could be ended. A pipe
+// that seems to be held is looked at again within it, since a child of another run has a copy of
+// everything between its fork and its exec; with zero there is no time to tell.
 func WithDrainTimeout(d time.Duration) Option { return drainOption(d) }
 
 // WithIdleTimeout ends the run with [ErrIdle] when neither output stream moved for d. It needs at

@@ -78,6 +78,9 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 		s.finished = true
 		return time.Time{}
 	}
+	if s.abandoned {
+		return next
+	}
 	// One call of the Writer may take the drain timeout, counted from the end of the tree. A Writer
 	// that is in none is about to be called, and is looked at again.
 	busy := s.out.Busy()
@@ -88,6 +91,7 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 	if now.Before(stuck) {
 		return sooner(next, earlier(stuck, now.Add(r.cfg.drain)))
 	}
+	s.abandoned = true
 	s.out.Abandon()
 	r.result.Abandoned = append(r.result.Abandoned, AbandonedStdout+Abandoned(fd-1))
 	return now
@@ -111,36 +115,32 @@ func (r *run) settlePipe(s *stream, now, giveUp, writers time.Time) time.Time {
 		}
 		return now
 	}
-	if !s.end.Hangup() && !r.hold(s) && now.Before(r.mark.Add(r.cfg.drain)) {
-		s.final = false // once more, a moment later
-		return now.Add(firstLook)
+	if !s.end.Hangup() && !r.hold(s) {
+		if now.Before(r.mark.Add(r.cfg.drain)) {
+			s.final = false
+			s.look = min(2*max(s.look, firstLook/2), lastLook)
+			return now.Add(s.look)
+		}
+		r.held = true
 	}
 	r.closeStream(s)
 	return time.Time{}
 }
 
-// hold names the processes that still have the other end of a pipe. It reports whether there is one
-// to stay: not one that just died, and not a child of another run, which has a copy of everything
-// between its fork and its exec.
+// hold names the processes that still have the other end of a pipe, and reports whether there are
+// any to stay. A child of another run does not stay: it has a copy of everything between its fork and
+// its exec. Nor need anybody be there when nobody is seen: the last descriptor leaves its table a
+// moment before the pipe learns of it. So without one to stay the drain timeout decides.
 func (r *run) hold(s *stream) bool {
-	holders := proctree.Holders(s.end.Inode())
-	if s.end.Hangup() {
-		return false
-	}
-	stays := len(holders) == 0 // then it is one that we may not see
-	for _, h := range holders {
-		stays = stays || !h.Starting
-	}
-	if !stays {
-		return false
-	}
-	r.held = true
-	for _, h := range holders {
+	stays := false
+	for _, h := range proctree.Holders(s.end.Inode()) {
 		if !h.Starting {
+			stays = true
 			r.addHolder(info(h.Process), h.FDs)
 		}
 	}
-	return true
+	r.held = r.held || stays
+	return stays
 }
 
 // addHolder adds a process once, whichever of the pipes it holds.

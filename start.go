@@ -16,7 +16,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
-// begin does everything up to a running command. On error nothing runs and nothing is left open.
+// begin does everything up to a running command. On error nothing runs and nothing is left open; a
+// command that was refused for the configuration is as it was, and can be used again.
 func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	now := time.Now()
 	r := &run{ctx: ctx, cmd: cmd, mark: now, lastOutput: now}

@@ -30,9 +30,12 @@ type stream struct {
 	watched bool           // by the poller; if not, it waits for the caller's Reader or Writer
 
 	// Used by drain.
-	final    bool // owed is set
-	owed     int  // bytes that were in the pipe when it was given up
-	finished bool // nothing of it is under way any more
+	final    bool          // owed is set
+	owed     int           // bytes that were in the pipe when it was given up
+	look     time.Duration // between two looks for who holds the pipe
+	finished bool          // nothing of it is under way any more
+	// abandoned says that the caller's Writer was given up: what still comes is dropped.
+	abandoned bool
 }
 
 // A streamKind says what passes through this process.

@@ -49,8 +49,12 @@ func (l *Look) run() {
 func (l *Look) look() {
 	if l.dir != "" {
 		info, err := os.Stat(l.dir)
-		if err == nil && !info.IsDir() {
-			err = &os.PathError{Op: "chdir", Path: l.dir, Err: syscall.ENOTDIR}
+		switch {
+		case err != nil:
+		case !info.IsDir():
+			err = syscall.ENOTDIR
+		default:
+			err = sys.Searchable(l.dir)
 		}
 		if err != nil {
 			l.dirErr = chdirError(l.dir, err)
@@ -61,7 +65,7 @@ func (l *Look) look() {
 }
 
 func chdirError(dir string, err error) error {
-	if pe, ok := err.(*os.PathError); ok { //nolint:errorlint // os.Stat returns nothing else
+	if pe, ok := err.(*os.PathError); ok { //nolint:errorlint // os.Stat returns it unwrapped
 		err = pe.Err
 	}
 	return &os.PathError{Op: "chdir", Path: dir, Err: err}

@@ -1,6 +1,8 @@
 package proctree
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
@@ -36,9 +38,9 @@ func Holders(inode uint64) []Holder {
 		lost := true
 		_ = procfs.WalkThreadFDs(pid, tid, func(fd int, link []byte) bool {
 			if ino, ok := procfs.PipeInode(link); ok && ino == inode {
-				// One that can not be asked counts.
+				// One that can not be asked counts; one that is gone by now does not.
 				info, err := procfs.ReadThreadFDInfo(pid, tid, fd)
-				if err != nil || info.CanWrite() {
+				if err == nil && info.CanWrite() || err != nil && !errors.Is(err, fs.ErrNotExist) {
 					fds = append(fds, fd)
 					lost = lost && err == nil && info.CloseOnExec()
 				}
@@ -48,12 +50,15 @@ func Holders(inode uint64) []Holder {
 		if fds == nil {
 			continue
 		}
-		h := Holder{Process: Process{PID: pid}, FDs: fds}
-		if st, err := procfs.ReadStat(pid); err == nil {
-			h.Start, h.Name = st.StartTime, st.Comm
-			h.Starting = lost && st.PPID == os.Getpid()
+		st, err := procfs.ReadStat(pid)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
-		holders = append(holders, h)
+		holders = append(holders, Holder{
+			Process:  Process{PID: pid, Start: st.StartTime, Name: st.Comm},
+			FDs:      fds,
+			Starting: lost && st.PPID == os.Getpid(),
+		})
 	}
 	return holders
 }

@@ -50,6 +50,16 @@ func Peek(path string, p []byte) (int, error) {
 	return Read(fd, p)
 }
 
+// Searchable returns why this process can not make dir its working directory, as far as permissions go.
+func Searchable(dir string) error {
+	for {
+		err := unix.Faccessat(unix.AT_FDCWD, dir, unix.X_OK, unix.AT_EACCESS)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 // SetNonblock sets O_NONBLOCK on fd's open file description.
 func SetNonblock(fd int) error { return unix.SetNonblock(fd, true) }
 

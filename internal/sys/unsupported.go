@@ -23,6 +23,7 @@ func Read(int, []byte) (int, error)              { return 0, errors.ErrUnsupport
 func Write(int, []byte) (int, error)             { return 0, errors.ErrUnsupported }
 func Close(int)                                  {}
 func Peek(string, []byte) (int, error)           { return 0, errors.ErrUnsupported }
+func Searchable(string) error                    { return errors.ErrUnsupported }
 func SetNonblock(int) error                      { return errors.ErrUnsupported }
 func Unread(int) (int, error)                    { return 0, errors.ErrUnsupported }
 func Ready(int) (Readiness, error)               { return Readiness{}, errors.ErrUnsupported }
