@@ -62,7 +62,7 @@ func (req *request) start(command []string) (*safeexec.Process, error) {
 func (req *request) forward(p *safeexec.Process, sig syscall.Signal) {
 	req.report(sig)
 	if sig == req.signal {
-		go p.Stop() // the very ladder of a timeout
+		go func() { _, _ = p.Stop() }() // the very ladder of a timeout; run waits for it
 		return
 	}
 	_ = p.Signal(sig)
