@@ -18,6 +18,7 @@ type request struct {
 	Kind     string // "sleepers" or "stream"
 	Impl     string
 	Commands int   // of sleepers
+	Wave     int   // of sleepers: how many are started at once; 0: all
 	Bytes    int64 // of stream
 	BuildDir string
 }
@@ -77,7 +78,7 @@ func childMain(args []string) error {
 	var err error
 	switch req.Kind {
 	case "sleepers":
-		a, err = measureSleepers(*i, req.Commands)
+		a, err = measureSleepers(*i, req.Commands, req.Wave)
 	case "stream":
 		a, err = measureStream(*i, req.Bytes)
 	default:

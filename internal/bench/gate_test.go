@@ -35,7 +35,7 @@ func TestAllocs(t *testing.T) {
 // TestThreads is the gate on threads: a command that sleeps must not hold one.
 func TestThreads(t *testing.T) {
 	const commands = 300
-	a, err := inChild(request{Kind: "sleepers", Impl: subject, Commands: commands})
+	a, err := inChild(request{Kind: "sleepers", Impl: subject, Commands: commands, Wave: 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestGateFails(t *testing.T) {
 	if gate("allocations", count, maxAllocs) == nil {
 		t.Errorf("os/exec passed with %g allocations", count)
 	}
-	a, err := inChild(request{Kind: "sleepers", Impl: reference, Commands: 100})
+	a, err := inChild(request{Kind: "sleepers", Impl: reference, Commands: 100, Wave: 20})
 	if err != nil {
 		t.Fatal(err)
 	}

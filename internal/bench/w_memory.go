@@ -41,7 +41,9 @@ const fdsPerCommand = 8
 // sleeperLife bounds a sleeper in seconds, should nobody end it.
 const sleeperLife = 300
 
-func measureSleepers(i impl, n int) (answer, error) {
+// measureSleepers starts n commands, wave at a time: a start blocks a thread, and the runtime keeps
+// every thread that it ever needed.
+func measureSleepers(i impl, n, wave int) (answer, error) {
 	raiseLimits(uint64(n*fdsPerCommand + 1000))
 	command := sleeper(sleeperLife)
 	var a answer
@@ -50,18 +52,22 @@ func measureSleepers(i impl, n int) (answer, error) {
 	}
 	a.Before = ownMemory()
 
-	began := time.Now()
-	var wg sync.WaitGroup
-	for range n {
-		wg.Go(func() { _, _ = i.run(&job{argv: command}) })
+	if wave <= 0 {
+		wave = n
 	}
-	for end := began.Add(4 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		a.Commands = asleep()
-		if a.Commands >= n {
-			break
+	began := time.Now()
+	end := began.Add(4 * time.Minute)
+	var wg sync.WaitGroup
+	for started := 0; started < n; {
+		for range min(wave, n-started) {
+			started++
+			wg.Go(func() { _, _ = i.run(&job{argv: command}) })
 		}
-		if time.Now().After(end) {
-			return a, fmt.Errorf("%d of %d commands came up", a.Commands, n)
+		for a.Commands = asleep(); a.Commands < started; a.Commands = asleep() {
+			if time.Now().After(end) {
+				return a, fmt.Errorf("%d of %d commands came up", a.Commands, started)
+			}
+			time.Sleep(time.Duration(min(started, 100)) * time.Millisecond)
 		}
 	}
 	a.Seconds = time.Since(began).Seconds()
