@@ -203,12 +203,30 @@ func osBlockedReader(t *testing.T) {
 func blockedReader(t *testing.T) {
 	reader := testproc.NewStalledReader(nil)
 	defer reader.Release()
-	cmd := exec.Command("true")
+	cmd := exec.Command("cat", "/dev/fd/3")
 	cmd.Stdin = reader
+	opensOnce(t, cmd, reader.Entered())
 	res, err := run(t, cmd)
 	assert.ErrorIs(t, err, safeexec.ErrReaderStuck)
 	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedStdin}, res.Abandoned)
 	assert.True(t, res.Success())
+}
+
+// opensOnce gives cmd a descriptor 3 whose end comes once something has happened: it ends without a look
+// at its standard input, but not before somebody is in Read.
+func opensOnce(t *testing.T, cmd *exec.Cmd, happened <-chan struct{}) {
+	t.Helper()
+	gate, opener, err := os.Pipe()
+	require.NoError(t, err)
+	t.Cleanup(func() { gate.Close() })
+	cmd.ExtraFiles = []*os.File{gate}
+	go func() {
+		defer opener.Close()
+		select {
+		case <-happened:
+		case <-t.Context().Done():
+		}
+	}()
 }
 
 func osBlockedWriter(t *testing.T) {

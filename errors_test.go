@@ -49,12 +49,13 @@ func TestErrorTable(t *testing.T) {
 		context.DeadlineExceeded, context.Canceled, os.ErrDeadlineExceeded, os.ErrNotExist, os.ErrPermission}
 	for _, kind := range kinds {
 		for _, other := range kinds {
-			assert.Equal(t, kind.err == other.err, errors.Is(kind.err, other.err), "%v, %v", kind.err, other.err)
+			same := kind.err == other.err //nolint:errorlint // the very value
+			assert.Equal(t, same, errors.Is(kind.err, other.err), "%v, %v", kind.err, other.err)
 		}
 		for _, cousin := range cousins {
 			want := false
 			for _, older := range kind.older {
-				want = want || older == cousin
+				want = want || older == cousin //nolint:errorlint // the very value
 			}
 			assert.Equal(t, want, errors.Is(kind.err, cousin), "%v, %v", kind.err, cousin)
 		}
@@ -90,6 +91,7 @@ func failures() []failure {
 		r := testproc.NewStalledReader(nil)
 		t.Cleanup(r.Release)
 		cmd.Stdin = r
+		opensOnce(t, cmd, r.Entered())
 	}
 	return []failure{
 		{"exit", shell("exit 3"), nil, nil, true},
@@ -113,9 +115,9 @@ func failures() []failure {
 			[]error{safeexec.ErrOutputLimit}, true},
 		{"writer_stuck", with(shell("echo; exit 3"), stuckWriter), []safeexec.Option{safeexec.WithDrainTimeout(soon)},
 			[]error{safeexec.ErrWriterStuck, exec.ErrWaitDelay}, true},
-		{"reader_stuck", with(shell("exit 3"), stuckReader), nil,
+		{"reader_stuck", with(shell("cat <&3; exit 3"), stuckReader), nil,
 			[]error{safeexec.ErrReaderStuck, exec.ErrWaitDelay}, true},
-		{"everything", with(with(shell("echo; sleep 61"), stuckReader), stuckWriter),
+		{"everything", with(with(shell("echo; cat <&3; sleep 61"), stuckReader), stuckWriter),
 			[]safeexec.Option{safeexec.WithTimeout(soon), safeexec.WithDrainTimeout(soon)},
 			[]error{safeexec.ErrTimeout, context.DeadlineExceeded, safeexec.ErrWriterStuck, safeexec.ErrReaderStuck}, true},
 		{"writer_fails", with(shell("echo; exit 3"), func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdout = &refusingWriter{} }), nil,
@@ -154,7 +156,7 @@ func TestErrorsMatch(t *testing.T) {
 			for _, kind := range kinds { // nothing matches that was not asked for
 				wanted := false
 				for _, is := range f.is {
-					wanted = wanted || is == kind.err
+					wanted = wanted || is == kind.err //nolint:errorlint // the very value
 				}
 				assert.Equal(t, wanted, errors.Is(err, kind.err), "%v: %v", err, kind.err)
 			}
@@ -213,7 +215,7 @@ func TestErrorIsOneLine(t *testing.T) {
 	for name, cmd := range map[string]*exec.Cmd{
 		"runs":           exec.Command(path),
 		"not_found":      exec.Command("/nonexistent/" + hostile),
-		"name_not_found": exec.Command(hostile),
+		"name_not_found": exec.Command(hostile), //nolint:staticcheck // as hostile as it looks
 		"not_executable": exec.Command(locked),
 		"dir":            {Path: "/bin/true", Dir: "/nonexistent/" + hostile},
 		"nul":            exec.Command("/nonexistent/\x00" + hostile),

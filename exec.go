@@ -105,7 +105,8 @@ func CombinedOutput(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte,
 // caller who never calls Wait has the timeout all the same, and nothing is left, except that pipes
 // made by cmd's StdinPipe, StdoutPipe and StderrPipe are the caller's to close then, and that a
 // goroutine of os/exec watches the context of exec.CommandContext beside such a pipe. The error says
-// why nothing was started.
+// why nothing was started. While Dir or the program's file does not answer, Start waits: only the
+// context and the timeout end that.
 func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error) {
 	r, err := begin(ctx, cmd, opts)
 	if err != nil {
@@ -181,10 +182,10 @@ type run struct {
 	tree     proctree.Tree
 
 	// From other goroutines, which wake the poller after writing them.
-	stopRequested atomic.Bool  // by Process.Stop
-	cmdCanceled   atomic.Bool  // by the context of exec.CommandContext
-	exitSeen      atomic.Bool  // by the fallback without a pidfd
-	callerSignal  atomic.Int32 // by Process.Signal: the last one sent
+	stopRequested atomic.Bool   // by Process.Stop
+	cmdCanceled   atomic.Bool   // by the context of exec.CommandContext
+	exitSeen      atomic.Bool   // by the fallback without a pidfd
+	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, by signalBit
 
 	// Written by step.
 	exited     bool // the leader has exited and is not reaped
@@ -195,7 +196,7 @@ type run struct {
 	// Written by the steps of live.
 	mark     time.Time // when the present phase began
 	empty    bool      // the tree was seen to be empty
-	sent     uint64    // signals that this run sent to the leader, by bit
+	sent     uint64    // signals that this run sent to the leader, by signalBit
 	held     bool      // by drain: a pipe was left with a writer
 	signaled map[proctree.Process]struct{}
 	state    *os.ProcessState // by reap

@@ -153,6 +153,7 @@ func TestSignalIsTheCallers(t *testing.T) {
 	t.Parallel()
 	p, _, _ := startReady(t, testproc.Deadline(t), testproc.Command("hang"))
 	require.NoError(t, p.Signal(syscall.SIGHUP))
+	_ = p.Signal(syscall.SIGCONT) // what was sent before is not forgotten
 	res, err := p.Wait()
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit)

@@ -15,8 +15,8 @@ import (
 func (r *run) signalTree(sig syscall.Signal) {
 	members := r.tree.Live()
 	_ = r.tree.SignalGroup(sig) // ESRCH: all gone; EPERM: set-user-ID, which the result shows as survivors
-	if !r.exited && sig > 0 && sig < 64 {
-		r.sent |= 1 << uint(sig)
+	if !r.exited {
+		r.sent |= signalBit(sig)
 	}
 	for _, m := range members {
 		r.signalMember(m, sig)
@@ -104,25 +104,31 @@ func (r *run) watchMembers(members []*proctree.Member) bool {
 
 func (r *run) memberDied(token int) {
 	if m := r.watched[token]; m != nil {
-		delete(r.watched, token)
-		_ = r.poller.Remove(m.FD)
 		r.tree.Gone(m)
 	}
 }
 
-// unwatchMembers is called before the tree is closed.
-func (r *run) unwatchMembers() {
-	for token, m := range r.watched {
+// unwatchMember is called by the tree before it closes a member's descriptor.
+func (r *run) unwatchMember(m *proctree.Member) {
+	if token := tokenMember + m.PID; r.watched[token] == m {
 		delete(r.watched, token)
 		_ = r.poller.Remove(m.FD)
 	}
+}
+
+// signalBit is a signal's place in a set of signals, as in sigset_t.
+func signalBit(sig syscall.Signal) uint64 {
+	if sig < 1 || sig > maxSignal {
+		return 0
+	}
+	return 1 << uint(sig-1)
 }
 
 // forward is Process.Signal.
 func (r *run) forward(sig syscall.Signal) error {
 	err := r.own.Process.Signal(sig)
 	if err == nil {
-		r.callerSignal.Store(int32(sig))
+		r.callerSent.Or(signalBit(sig))
 	}
 	return err
 }
@@ -155,7 +161,6 @@ func info(p proctree.Process) ProcessInfo {
 func (r *run) reap() {
 	r.takeStock()
 	r.unwatchExit()
-	r.unwatchMembers()
 	r.tree.Close()
 	if !r.exited {
 		// It survived SIGKILL. Waiting for it here could be for ever.
@@ -193,9 +198,9 @@ func (r *run) status(state *os.ProcessState) {
 	r.result.CoreDumped = ws.CoreDump()
 	sig := ws.Signal()
 	switch {
-	case sig < 64 && r.sent&(1<<uint(sig)) != 0:
+	case r.sent&signalBit(sig) != 0:
 		r.result.SignaledBy = SignalerSafeexec
-	case r.callerSignal.Load() == int32(sig):
+	case r.callerSent.Load()&signalBit(sig) != 0:
 		r.result.SignaledBy = SignalerCaller
 	default:
 		r.result.SignaledBy = SignalerOther

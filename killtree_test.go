@@ -104,6 +104,20 @@ func TestTermSignal(t *testing.T) {
 	}
 }
 
+// A member that dies just before a look must not leave the run waiting for its death to be reported.
+func TestManyMembersDieAtOnce(t *testing.T) {
+	testproc.NoLeaks(t)
+	for range 5 {
+		cmd := testproc.Command("fork", "40")
+		canary := inherits(t, cmd)
+		p, _, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded))
+		res, err := p.Stop()
+		canary.WaitGone(t)
+		require.ErrorIs(t, err, safeexec.ErrStopped)
+		assert.Equal(t, syscall.SIGTERM, res.Signal)
+	}
+}
+
 // A stopped process hears TERM only once it is continued.
 func TestStoppedProcessEnds(t *testing.T) {
 	testproc.NoLeaks(t)

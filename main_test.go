@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 		os.Exit(role(os.Args[1:]))
 	}
 	testproc.Main(m,
-		testproc.Uses("exit", "spew", "spew-forever", "echo-stdin", "args", "env", "cwd", "ignore"),
+		testproc.Uses("exit", "spew", "spew-forever", "echo-stdin", "args", "cwd", "ignore"),
 		testproc.Warm(warm))
 }
 

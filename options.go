@@ -168,24 +168,23 @@ func (c *config) check(cmd *exec.Cmd) error {
 	for _, d := range []struct {
 		name  string
 		value time.Duration
-		least time.Duration
 	}{
-		{"WithTimeout", c.timeout, positive(c.timeoutSet)},
-		{"WithIdleTimeout", c.idle, positive(c.idleSet)},
-		{"WithGracePeriod", c.grace, 0},
-		{"WithLinger", c.linger, 0},
-		{"WithKillTimeout", c.kill, 0},
-		{"WithDrainTimeout", c.drain, 0},
+		{"WithTimeout", c.timeout},
+		{"WithIdleTimeout", c.idle},
+		{"WithGracePeriod", c.grace},
+		{"WithLinger", c.linger},
+		{"WithKillTimeout", c.kill},
+		{"WithDrainTimeout", c.drain},
 	} {
-		if d.value < d.least {
-			reason := "must not be negative"
-			if d.least > 0 {
-				reason = "must be positive"
-			}
-			return &ConfigError{Name: d.name, Reason: reason}
+		if d.value < 0 {
+			return &ConfigError{Name: d.name, Reason: "must not be negative"}
 		}
 	}
 	switch {
+	case c.timeoutSet && c.timeout == 0:
+		return &ConfigError{Name: "WithTimeout", Reason: "must be positive"}
+	case c.idleSet && c.idle == 0:
+		return &ConfigError{Name: "WithIdleTimeout", Reason: "must be positive"}
 	case c.outputLimit < 0 || c.outputLimit > math.MaxInt/2:
 		return &ConfigError{Name: "WithOutputLimit", Reason: "is out of range"}
 	case c.overflow != OverflowTruncate && c.overflow != OverflowStop:
@@ -200,13 +199,6 @@ func (c *config) check(cmd *exec.Cmd) error {
 
 // maxSignal is the highest number that signal(7) gives to any signal.
 const maxSignal = 64
-
-func positive(set bool) time.Duration {
-	if set {
-		return 1
-	}
-	return 0
-}
 
 // direct reports whether a stream of the command's bypasses this process.
 func direct(stream any) bool {

@@ -108,7 +108,7 @@ func (r *run) nextBound() time.Time {
 // the deadline and not by a child that holds up the whole Go runtime.
 func (r *run) examine() error {
 	if r.cmd.Err != nil || r.cmd.Path == "" {
-		return nil // Start says so, and touches nothing
+		return nil //nolint:nilerr // Start says so, and touches nothing
 	}
 	r.look.Begin(r.cmd.Dir, r.cmd.Path, r.wake)
 	for !r.look.Done() {
@@ -198,7 +198,7 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	}
 	r.cmd.Process = r.own.Process
 	r.result.PID = r.own.Process.Pid
-	r.tree.Init(r.own.Process, r.result.Times.Started)
+	r.tree.Init(r.own.Process, r.result.Times.Started, r.unwatchMember)
 	r.watchExit()
 	r.watchStreams()
 	return nil
@@ -250,7 +250,7 @@ func (r *run) filesOpen() bool {
 // pidfds, through a goroutine that blocks a thread in waitid until the exit.
 func (r *run) watchExit() {
 	if !r.poller.SetsNonblock() {
-		err := error(os.ErrInvalid)
+		err := os.ErrInvalid
 		if r.tree.LendPidfd(func(fd int) {
 			err = r.poller.Add(fd, poll.Read, tokenExit)
 			r.exitFD = fd
@@ -280,7 +280,7 @@ func (r *run) startError(err error) error {
 		return join(r.causeError(), err)
 	case errors.Is(err, syscall.E2BIG):
 		return r.longestArgument()
-	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+	case r.cmd.Path == "", errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		r.result.notFound = true
 		return join(ErrNotFound, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.ENOTDIR),

@@ -83,7 +83,7 @@ func TestStartFails(t *testing.T) {
 		{"found_in_the_current_directory", func(*testing.T) *exec.Cmd {
 			return &exec.Cmd{Path: "program", Err: &exec.Error{Name: "program", Err: exec.ErrDot}}
 		}, all(safeexec.ErrNotExecutable, exec.ErrDot), 126},
-		{"no_command", func(*testing.T) *exec.Cmd { return &exec.Cmd{} }, all(), 126},
+		{"no_command", func(*testing.T) *exec.Cmd { return &exec.Cmd{} }, all(safeexec.ErrNotFound), 127},
 		{"dir_not_found", inDir("/nonexistent"), all(safeexec.ErrBadDir, fs.ErrNotExist), 126},
 		{"dir_is_a_file", inDir(file), all(safeexec.ErrBadDir, syscall.ENOTDIR), 126},
 		{"dir_without_search_permission", func(t *testing.T) *exec.Cmd {

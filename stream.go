@@ -187,6 +187,8 @@ func (r *run) step(until time.Time) {
 	}
 	for _, e := range events {
 		switch {
+		case e.Token < tokenExit && !r.streams[e.Token].end.Open():
+			// closed by an event before this one
 		case e.Token == tokenExit:
 			r.exited = true
 			r.unwatchExit()
@@ -256,13 +258,12 @@ func (r *run) pull(fd int) {
 // push moves what can be moved of the input.
 func (r *run) push(s *stream) {
 	switch s.in.Push() {
-	case drain.Blocked:
+	case drain.Blocked, drain.Moved:
 		r.watch(0, poll.Write)
 	case drain.Starved:
 		r.unwatchStream(s)
 	case drain.Ended:
 		r.closeStream(s)
-	case drain.Moved:
 	}
 }
 

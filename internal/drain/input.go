@@ -41,13 +41,21 @@ func (in *Input) Feed(pipe io.Writer, r io.Reader, notify func()) {
 	}
 }
 
-// Push writes until it is Starved (the Reader has nothing yet), Blocked (the pipe is full) or Ended.
-// At the end the caller closes the pipe: that is the command's end of file.
+// maxPush is how many chunks one Push moves at most, so that a fast command does not keep the run from
+// its deadline.
+const maxPush = 16
+
+// Push writes until it is Starved (the Reader has nothing yet), Blocked (the pipe is full) or Ended, or
+// has Moved enough for one call. At the end the caller closes the pipe: that is the command's end of
+// file.
 func (in *Input) Push() State {
-	for !in.ended {
+	for range maxPush {
+		if in.ended {
+			return Ended
+		}
 		if len(in.pending) == 0 && !in.next() {
 			if in.ended {
-				break
+				return Ended
 			}
 			return Starved
 		}
@@ -63,7 +71,7 @@ func (in *Input) Push() State {
 			in.end(err)
 		}
 	}
-	return Ended
+	return Moved
 }
 
 // next lends the next chunk to pending. It reports false where there is none, now or ever.
@@ -83,8 +91,8 @@ func (in *Input) next() bool {
 		}
 		in.chunk = got.buf
 	}
-	in.pending = in.chunk[:got.n]
 	if got.n > 0 {
+		in.pending = in.chunk[:got.n]
 		return true // an error that came with data comes again, or was kept by the feed
 	}
 	if errors.Is(got.err, io.EOF) {
@@ -151,7 +159,7 @@ func (f *feed) run() {
 			f.notify()
 		}
 	}()
-	for empty := 0; ; {
+	for empty := 0; !f.quitting(); {
 		buf := chunks.Get().(*[chunkSize]byte)
 		n, err := f.r.Read(buf[:])
 		switch {
@@ -160,11 +168,6 @@ func (f *feed) run() {
 		case n == 0 && err == nil:
 			if empty++; empty < maxEmptyReads {
 				chunks.Put(buf)
-				select {
-				case <-f.quit:
-					return
-				default:
-				}
 				continue
 			}
 			err = io.ErrNoProgress
@@ -185,11 +188,19 @@ func (f *feed) run() {
 
 var errInvalidRead = errors.New("reader returned an impossible count")
 
-func (f *feed) give(r read) bool {
+// quitting reports whether the run has left: nothing more is read, which would be lost.
+func (f *feed) quitting() bool {
 	select {
-	case <-f.quit: // first: once the run has left, nobody takes what lies in chunks
-		return false
+	case <-f.quit:
+		return true
 	default:
+		return false
+	}
+}
+
+func (f *feed) give(r read) bool {
+	if f.quitting() { // first: once the run has left, nobody takes what lies in chunks
+		return false
 	}
 	select {
 	case f.chunks <- r:
@@ -204,18 +215,26 @@ func (f *feed) give(r read) bool {
 	}
 }
 
-// take returns what was read, if anything was. If not, notify will be called when something is.
+// take returns what was read, if anything was. If not, notify will be called when something is. A
+// Reader whose goroutine has ended without a last word (runtime.Goexit) is at its end.
 func (f *feed) take() (read, bool) {
-	select {
-	case r, ok := <-f.chunks:
-		return r, ok
-	default:
+	got, ok := f.poll()
+	if !ok {
+		f.wanted.Store(true)
+		if got, ok = f.poll(); ok {
+			f.wanted.Store(false)
+		}
 	}
-	f.wanted.Store(true)
+	return got, ok
+}
+
+func (f *feed) poll() (read, bool) {
 	select {
-	case r, ok := <-f.chunks:
-		f.wanted.Store(false)
-		return r, ok
+	case r, open := <-f.chunks:
+		if !open {
+			r.err = io.EOF
+		}
+		return r, true
 	default:
 		return read{}, false
 	}

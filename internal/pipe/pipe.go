@@ -57,22 +57,43 @@ func (e *End) Open() bool { return e.open }
 func (e *End) FD() int { return e.fd }
 
 // Read reads once. The error is EAGAIN when the pipe is empty; 0 and no error is its end.
-func (e *End) Read(p []byte) (int, error) { return sys.Read(e.fd, p) }
+func (e *End) Read(p []byte) (int, error) {
+	if !e.open {
+		return 0, os.ErrClosed
+	}
+	return sys.Read(e.fd, p)
+}
 
 // Write writes once. The error is EAGAIN when the pipe is full, EPIPE when nobody reads.
-func (e *End) Write(p []byte) (int, error) { return sys.Write(e.fd, p) }
+func (e *End) Write(p []byte) (int, error) {
+	if !e.open {
+		return 0, os.ErrClosed
+	}
+	return sys.Write(e.fd, p)
+}
 
 // Unread returns how many bytes wait in the pipe.
-func (e *End) Unread() (int, error) { return sys.Unread(e.fd) }
+func (e *End) Unread() (int, error) {
+	if !e.open {
+		return 0, os.ErrClosed
+	}
+	return sys.Unread(e.fd)
+}
 
-// Hangup reports whether no process holds the other end.
+// Hangup reports whether no process holds the other end. It is true of a closed End.
 func (e *End) Hangup() bool {
+	if !e.open {
+		return true
+	}
 	found, err := sys.Ready(e.fd)
 	return err == nil && found.Hangup
 }
 
 // Inode returns the pipe's inode number, its name in /proc/PID/fd; 0 if that can not be had.
 func (e *End) Inode() uint64 {
+	if !e.open {
+		return 0
+	}
 	ino, err := sys.Inode(e.fd)
 	if err != nil {
 		return 0
@@ -81,7 +102,11 @@ func (e *End) Inode() uint64 {
 }
 
 // Grow enlarges the pipe's buffer where the system lets us.
-func (e *End) Grow(size int) { sys.GrowPipe(e.fd, size) }
+func (e *End) Grow(size int) {
+	if e.open {
+		sys.GrowPipe(e.fd, size)
+	}
+}
 
 // Close closes the end. Closing twice does nothing.
 func (e *End) Close() {

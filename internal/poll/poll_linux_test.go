@@ -111,7 +111,7 @@ func TestManyAtOnce(t *testing.T) {
 }
 
 func TestRemove(t *testing.T) {
-	epollOnly(t, func(t *testing.T, p Poller) {
+	eachPoller(t, func(t *testing.T, p Poller) {
 		a, b := newPipe(t, Read), newPipe(t, Read)
 		require.NoError(t, p.Add(a.r, Read, 1))
 		require.NoError(t, p.Add(b.r, Read, 2))
@@ -132,7 +132,7 @@ func TestRemove(t *testing.T) {
 }
 
 func TestRemoveAndAddAgain(t *testing.T) {
-	epollOnly(t, func(t *testing.T, p Poller) {
+	eachPoller(t, func(t *testing.T, p Poller) {
 		pipe := newPipe(t, Read)
 		for i := range 200 {
 			require.NoError(t, p.Add(pipe.r, Read, i))
@@ -152,7 +152,7 @@ func TestRemoveAndAddAgain(t *testing.T) {
 
 // The number of a descriptor that was removed and closed is given to the next one.
 func TestNumberReused(t *testing.T) {
-	epollOnly(t, func(t *testing.T, p Poller) {
+	eachPoller(t, func(t *testing.T, p Poller) {
 		for i := range 50 {
 			pipe := newPipe(t, Read)
 			require.NoError(t, p.Add(pipe.r, Read, i))

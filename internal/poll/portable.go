@@ -20,7 +20,7 @@ func fullTable(err error) bool {
 // reports once and rests until the next Wait arms it again, which makes the whole level-triggered.
 type portable struct {
 	watchers map[int]*watcher // by descriptor; owned by the waiting goroutine
-	reports  chan Event       // from the watchers to Wait
+	reports  chan report      // from the watchers to Wait
 	wake     chan struct{}    // capacity 1
 	closed   chan struct{}
 	running  sync.WaitGroup
@@ -38,12 +38,15 @@ type watcher struct {
 	gone    chan struct{} // closed by Remove: a report not yet taken is dropped
 }
 
+// A report is what a watcher found. It names the watcher: one that was removed meanwhile is not heard.
+type report struct{ w *watcher }
+
 func newPortable() (Poller, error) {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	return &portable{
 		watchers: make(map[int]*watcher),
-		reports:  make(chan Event),
+		reports:  make(chan report),
 		wake:     make(chan struct{}, 1),
 		closed:   make(chan struct{}),
 		timer:    timer,
@@ -51,6 +54,9 @@ func newPortable() (Poller, error) {
 }
 
 func (p *portable) Add(fd int, dir Direction, token int) error {
+	if p.watchers[fd] != nil {
+		return os.NewSyscallError("epoll_ctl", syscall.EEXIST)
+	}
 	dup, err := sys.Dup(fd)
 	if err != nil {
 		return os.NewSyscallError("fcntl", err)
@@ -96,12 +102,8 @@ func (p *portable) watch(w *watcher) {
 		if waitErr != nil {
 			return // closed
 		}
-		e := Event{Token: w.token, Ready: found.Readable, Hangup: found.Hangup}
-		if w.dir == Write {
-			e.Ready = found.Writable
-		}
 		select {
-		case p.reports <- e:
+		case p.reports <- report{w}:
 		case <-w.gone:
 			return
 		case <-p.closed:
@@ -124,43 +126,50 @@ func (p *portable) Remove(fd int) error {
 }
 
 func (p *portable) Wait(deadline time.Time) ([]Event, error) {
-	for _, w := range p.watchers {
-		if w.resting {
-			w.resting = false
-			w.arm <- struct{}{}
-		}
-	}
 	var expired <-chan time.Time
 	if !deadline.IsZero() {
 		p.timer.Reset(time.Until(deadline))
 		defer p.timer.Stop()
 		expired = p.timer.C
 	}
-	p.events = p.events[:0]
-	select {
-	case e := <-p.reports:
-		p.report(e)
-	case <-p.wake:
-	case <-expired:
-	}
-	for { // what else is there already
-		select {
-		case e := <-p.reports:
-			p.report(e)
-			continue
-		default:
+	for {
+		for _, w := range p.watchers {
+			if w.resting {
+				w.resting = false
+				w.arm <- struct{}{}
+			}
 		}
-		return p.events, nil
+		select {
+		case r := <-p.reports:
+			r.w.resting = true
+			// The report may be stale: of a watch that was removed, or of bytes that were read since.
+			if events := p.look(); len(events) > 0 {
+				return events, nil
+			}
+		case <-p.wake:
+			return p.look(), nil
+		case <-expired:
+			return p.look(), nil
+		}
 	}
 }
 
-func (p *portable) report(e Event) {
-	for _, w := range p.watchers {
-		if w.token == e.Token {
-			w.resting = true
+// look asks every descriptor that is watched now. A report only says that it is time to: by the time
+// it is taken the watch may be removed, the data read, or the watcher, of what is ready already, not
+// have come to look.
+func (p *portable) look() []Event {
+	p.events = p.events[:0]
+	for fd, w := range p.watchers {
+		found, err := sys.Ready(fd)
+		ready := found.Readable
+		if w.dir == Write {
+			ready = found.Writable
+		}
+		if err == nil && (ready || found.Hangup) {
+			p.events = append(p.events, Event{Token: w.token, Ready: ready, Hangup: found.Hangup})
 		}
 	}
-	p.events = append(p.events, e)
+	return p.events
 }
 
 func (p *portable) Wake() {

@@ -228,7 +228,7 @@ func TestZeroDeadline(t *testing.T) {
 // A run that comes late must still see what made it: with a deadline in the past Wait reports what is
 // ready.
 func TestDeadlineInThePastReportsWhatIsReady(t *testing.T) {
-	epollOnly(t, func(t *testing.T, p Poller) {
+	eachPoller(t, func(t *testing.T, p Poller) {
 		pipe := newPipe(t, Read)
 		require.NoError(t, p.Add(pipe.r, Read, 1))
 		pipe.write(t, "x")

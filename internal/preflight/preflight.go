@@ -71,14 +71,15 @@ func chdirError(dir string, err error) error {
 	return &os.PathError{Op: "chdir", Path: dir, Err: err}
 }
 
-// maxInterpreters is how deep the kernel follows #! lines (BINPRM_MAX_RECURSION, execve(2)).
-const maxInterpreters = 5
+// maxFiles is how many files one execve touches at most: a program and five interpreters, each a
+// script of the one before (execve(2)), and what stands in the last line.
+const maxFiles = 7
 
 // program touches the program and the interpreters of its #! lines. Whether they can be executed
 // is left to execve, the only one who knows: an unreadable program may well be executable.
 func (l *Look) program() {
 	path := l.path
-	for range maxInterpreters {
+	for range maxFiles {
 		if l.dir != "" && !filepath.IsAbs(path) {
 			path = filepath.Join(l.dir, path)
 		}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
 // target returns the parsed link of one descriptor of ours.
@@ -145,7 +147,7 @@ func TestWalkFDsLeavesOutWhatIsClosed(t *testing.T) {
 func TestDescriptorsAreCloseOnExec(t *testing.T) {
 	fd, err := openFile(file{name: "loadavg"}, 0)
 	require.NoError(t, err)
-	defer closeFD(fd)
+	defer sys.Close(fd)
 	d, err := openDirectory(file{})
 	require.NoError(t, err)
 	defer d.close()

@@ -4,53 +4,25 @@ import (
 	"errors"
 	"strconv"
 	"syscall"
-	"unsafe"
+
+	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
 func isNoProcess(err error) bool { return errors.Is(err, syscall.ESRCH) }
 
-// atCWD is AT_FDCWD, see openat(2). Package syscall does not export it.
-const atCWD = -100
-
 // maxPath is enough for /proc/PID/task/TID/NAME with two 64-bit numbers and our longest name.
 const maxPath = 96
 
-// openFile opens f without allocating: syscall.Open would copy the path to the heap. Raw
-// descriptors are also why os.Open is not used: it registers with the poller and costs 2 more
-// system calls.
+// openFile opens f without allocating. os.Open would also register the file with the poller, which
+// costs 2 more system calls.
 func openFile(f file, flags int) (int, error) {
 	var path [maxPath]byte
-	p := append(f.appendPath(path[:0]), 0)
-	dir := atCWD
-	for {
-		fd, _, errno := syscall.Syscall6(syscall.SYS_OPENAT, uintptr(dir),
-			uintptr(unsafe.Pointer(&p[0])), uintptr(flags|syscall.O_RDONLY|syscall.O_CLOEXEC), 0, 0, 0)
-		if errno == 0 {
-			return int(fd), nil
-		}
-		if errno != syscall.EINTR {
-			return -1, f.fail("open", errno)
-		}
+	fd, err := sys.OpenBytes(append(f.appendPath(path[:0]), 0), flags)
+	if err != nil {
+		return -1, f.fail("open", err)
 	}
+	return fd, nil
 }
-
-// readFD is syscall.Read without its hooks for the race detector, under which it would move a
-// buffer on the caller's stack to the heap and nobody could count allocations. b is not empty.
-func readFD(fd int, b []byte) (int, error) {
-	for {
-		n, _, errno := syscall.Syscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-		if errno == 0 {
-			return int(n), nil
-		}
-		if errno != syscall.EINTR {
-			return 0, errno
-		}
-	}
-}
-
-// closeFD ignores the result: nothing was written, and on Linux the descriptor is gone even after
-// EINTR, see close(2).
-func closeFD(fd int) { _ = syscall.Close(fd) }
 
 // readOnce fills b by one read. That is the whole file where the kernel renders it in one piece
 // (stat, loadavg) and b is large enough: then it costs open, read and close, without looking for
@@ -60,8 +32,8 @@ func readOnce(f file, b []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := readFD(fd, b)
-	closeFD(fd)
+	n, err := sys.ReadBytes(fd, b)
+	sys.Close(fd)
 	if err != nil {
 		return 0, f.fail("read", err)
 	}
@@ -74,12 +46,12 @@ func readInto(f file, buf *[]byte, limit int) error {
 	if err != nil {
 		return err
 	}
-	defer closeFD(fd)
+	defer sys.Close(fd)
 	b := (*buf)[:0]
 	defer func() { *buf = b[:min(len(b), limit)] }()
 	for len(b) <= limit {
 		b = grow(b, limit)
-		n, err := readFD(fd, b[len(b):min(cap(b), limit+1)])
+		n, err := sys.ReadBytes(fd, b[len(b):min(cap(b), limit+1)])
 		if err != nil {
 			return f.fail("read", err)
 		}
@@ -112,12 +84,12 @@ func readChunks(f file, visit func(chunk []byte) bool) error {
 	if err != nil {
 		return err
 	}
-	defer closeFD(fd)
+	defer sys.Close(fd)
 	buf := getBuffer()
 	defer putBuffer(buf)
 	b := (*buf)[:cap(*buf)]
 	for {
-		n, err := readFD(fd, b)
+		n, err := sys.ReadBytes(fd, b)
 		if err != nil {
 			return f.fail("read", err)
 		}
@@ -138,7 +110,7 @@ func openDirectory(f file) (directory, error) {
 	return directory{fd: fd, from: f}, err
 }
 
-func (d directory) close() { closeFD(d.fd) }
+func (d directory) close() { sys.Close(d.fd) }
 
 // numbers calls visit with each entry that is a decimal number, until it returns false.
 func (d directory) numbers(visit func(n int) bool) error {
@@ -166,16 +138,11 @@ func (d directory) numbers(visit func(n int) bool) error {
 func (d directory) readlink(n int, b []byte) (int, error) {
 	var name [24]byte
 	p := append(strconv.AppendInt(name[:0], int64(n), 10), 0)
-	for {
-		size, _, errno := syscall.Syscall6(syscall.SYS_READLINKAT, uintptr(d.fd),
-			uintptr(unsafe.Pointer(&p[0])), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0, 0)
-		if errno == 0 {
-			return int(size), nil
-		}
-		if errno != syscall.EINTR {
-			f := d.from
-			f.name += "/" + strconv.Itoa(n)
-			return 0, f.fail("readlink", errno)
-		}
+	size, err := sys.ReadlinkBytes(d.fd, p, b)
+	if err != nil {
+		f := d.from
+		f.name += "/" + strconv.Itoa(n)
+		return 0, f.fail("readlink", err)
 	}
+	return size, nil
 }

@@ -95,12 +95,11 @@ func TestReadSocketsOfNobody(t *testing.T) {
 	assert.ErrorIs(t, err, fs.ErrNotExist)
 	_, err = ReadUnixSockets(0, nil)
 	assert.ErrorIs(t, err, fs.ErrNotExist)
-	all, err := ReadSockets(Self, TableTCP, nil)
+	_, err = ReadSockets(Self, TableTCP, nil)
 	require.NoError(t, err)
 	none, err := ReadSockets(Self, TableTCP, func(uint64) bool { return false })
 	require.NoError(t, err)
 	assert.Empty(t, none)
-	assert.GreaterOrEqual(t, len(all), 0)
 }
 
 func TestReadUnixSockets(t *testing.T) {

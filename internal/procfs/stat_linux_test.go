@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
 func TestReadStatOfHostileName(t *testing.T) {
@@ -104,10 +106,10 @@ func TestReadStatAfterOpen(t *testing.T) {
 	f := file{place: inProcess, pid: p.pid, name: "stat"}
 	fd, err := openFile(f, 0)
 	require.NoError(t, err)
-	defer closeFD(fd)
+	defer sys.Close(fd)
 	require.NoError(t, p.Process.Kill())
 	_ = p.Wait()
-	_, err = readFD(fd, make([]byte, statSize))
+	_, err = sys.ReadBytes(fd, make([]byte, statSize))
 	require.ErrorIs(t, err, syscall.ESRCH)
 	assert.ErrorIs(t, f.fail("read", err), fs.ErrNotExist)
 	assert.NotErrorIs(t, f.fail("read", syscall.EIO), fs.ErrNotExist)

@@ -14,66 +14,68 @@ import (
 
 // A birth is where a tree began in the sequence of PIDs. The kernel hands PIDs out in order, so
 // every descendant's lies behind the leader's and not behind the last one given out: the birth
-// window. That makes a look at the tree cost what was born since, not what lives on the machine.
+// window. That makes a look at a young tree cost what was born since, not what lives on the machine.
 //
-// The window is sound while fewer than a lap of PIDs was handed out since the start. Otherwise, or
-// where the last PID can not be had, every process is a candidate.
+// The window is sound while less than a lap of PIDs was handed out since the start. Only time proves
+// that. Counting forks does not: a clone that fails late uses a PID up and is not counted in
+// /proc/stat. Later, or where the last PID can not be had, every process is a candidate.
 type birth struct {
 	leader  int
 	started time.Time
-	lap     lap // as sampled at the start or a little earlier
-}
-
-func newBirth(leader int, started time.Time) birth {
-	return birth{leader: leader, started: started, lap: sampleLap(started)}
 }
 
 // maxProbes is the largest window that is probed number by number, at 0.2 µs each; beyond it
 // listing /proc is cheaper.
 const maxProbes = 1 << 15
 
+// reservedPIDs is where the sequence goes on after a lap (RESERVED_PIDS in the kernel).
+const reservedPIDs = 300
+
+// fastestClone is less than what one CPU takes to use up a PID: 11 µs for a clone that fails late.
+const fastestClone = 2 * time.Microsecond
+
 // candidates calls f with each PID that a descendant may have, and with others.
 func (b *birth) candidates(f func(pid int)) {
 	last, ok := lastPID()
-	if !ok || !b.sound() {
-		everyPID(f, b.lap.pidMax)
+	if ok && sound(time.Since(b.started), pidMax(), cpus()) {
+		b.window(f, last, pidMax())
 		return
 	}
-	if last >= b.leader {
-		probe(f, b.leader+1, last, b.lap.pidMax)
-		return
-	}
-	// The sequence has wrapped around once. It goes on at 300 (RESERVED_PIDS in the kernel), in a
-	// young PID namespace lower.
-	if b.lap.pidMax == 0 || b.lap.pidMax-b.leader+last > maxProbes {
-		everyPID(f, b.lap.pidMax)
-		return
-	}
-	probe(f, b.leader+1, b.lap.pidMax, b.lap.pidMax)
-	probe(f, 1, last, b.lap.pidMax)
+	everyPID(f, pidMax())
 }
 
-func probe(f func(pid int), from, to, pidMax int) {
-	if to-from > maxProbes {
+// sound reports whether less than a lap can have passed. A quarter of a lap is kept as a margin, for
+// numbers that are skipped because they are in use.
+func sound(elapsed time.Duration, pidMax, cpus int) bool {
+	lap := max(pidMax-reservedPIDs, 0)
+	return uint64(elapsed/fastestClone)*uint64(cpus) < uint64(lap-lap/4)
+}
+
+// window calls f with the numbers behind the leader's, up to the last one given out.
+func (b *birth) window(f func(pid int), last, pidMax int) {
+	switch {
+	case last >= b.leader && last-b.leader <= maxProbes:
+		probe(f, b.leader+1, last)
+	case last < b.leader && pidMax-b.leader+last <= maxProbes: // the sequence has wrapped around
+		probe(f, b.leader+1, pidMax)
+		probe(f, 1, last)
+	default:
 		everyPID(f, pidMax)
-		return
 	}
+}
+
+func probe(f func(pid int), from, to int) {
 	for pid := from; pid <= to; pid++ {
 		f(pid)
 	}
 }
 
-// everyPID lists /proc. Where that fails, or where hidepid may have left some out, the numbers are
-// probed as long as there are few enough of them.
+// everyPID lists /proc. Where that fails, or hidepid leaves some out (PID 1 is then missing as well),
+// the numbers are probed as long as there are few enough of them.
 func everyPID(f func(pid int), pidMax int) {
-	if pidMax > 0 && pidMax <= maxProbes {
-		for pid := 2; pid <= pidMax; pid++ {
-			f(pid)
-		}
-		return
-	}
 	pids, err := procfs.PIDs()
-	if err != nil {
+	if (err != nil || len(pids) == 0 || pids[0] != 1) && pidMax > 0 && pidMax <= maxProbes {
+		probe(f, 1, pidMax)
 		return
 	}
 	for _, pid := range pids {
@@ -92,70 +94,30 @@ func lastPID() (int, bool) {
 	return avg.LastPID, err == nil && avg.LastPID > 0
 }
 
-// A lap is a sample of how many processes and threads the machine has ever forked.
-type lap struct {
-	taken  time.Time
-	forks  uint64
-	pidMax int // 0 if unknown
-}
-
-// fastestFork is less than what one CPU takes for any clone, so that elapsed time alone can rule
-// out a lap.
-const fastestFork = 2 * time.Microsecond
-
-// sound reports whether less than a lap has passed since the leader was born. A quarter of a lap is
-// kept as a margin, for what the sequence skips: numbers still in use.
-func (b *birth) sound() bool {
-	if b.lap.pidMax == 0 {
-		return false
-	}
-	room := uint64(b.lap.pidMax - b.lap.pidMax/4)
-	if elapsed := time.Since(b.started); uint64(elapsed/fastestFork)*uint64(runtime.NumCPU()) < room {
-		return true
-	}
-	now := takeLap()
-	return now.pidMax == b.lap.pidMax && now.forks >= b.lap.forks && now.forks-b.lap.forks < room
-}
-
-// sampled is the sample that starts share: reading /proc/stat costs more than all else of a start.
-var sampled struct {
-	sync.Mutex
-	lap
-}
-
-// sampleAge is how old a shared sample may be. An older one is still right, but counts forks from
-// before the start against the window.
-const sampleAge = time.Second
-
-// sampleLap returns a sample from before started, or from now.
-func sampleLap(started time.Time) lap {
-	sampled.Lock()
-	defer sampled.Unlock()
-	if sampled.taken.IsZero() || started.Sub(sampled.taken) > sampleAge {
-		sampled.lap = takeLap()
-	}
-	return sampled.lap
-}
-
-func takeLap() lap {
-	l := lap{taken: time.Now()}
-	st, err := procfs.ReadKernelStat()
-	if err != nil {
-		return l
-	}
-	l.forks, l.pidMax = st.Forks, readPIDMax()
-	return l
-}
-
-// readPIDMax returns /proc/sys/kernel/pid_max, the number after the highest PID; 0 if unknown.
-func readPIDMax() int {
+// pidMax is /proc/sys/kernel/pid_max, the number after the highest PID, as it was at first; 0 if
+// unknown. Raising it later makes laps longer, which is harmless.
+var pidMax = sync.OnceValue(func() int {
 	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
 	if err != nil {
 		return 0
 	}
 	n, err := strconv.Atoi(string(bytes.TrimSpace(text)))
-	if err != nil || n <= 0 {
+	if err != nil {
 		return 0
 	}
-	return n
-}
+	return max(n, 0)
+})
+
+// cpus is how many CPUs the machine can have; runtime.NumCPU is how many we may use.
+var cpus = sync.OnceValue(func() int {
+	text, err := os.ReadFile("/sys/devices/system/cpu/possible") // "0-63"
+	if err != nil {
+		return runtime.NumCPU()
+	}
+	text = bytes.TrimSpace(text)
+	n, err := strconv.Atoi(string(text[bytes.LastIndexByte(text, '-')+1:]))
+	if err != nil {
+		return runtime.NumCPU()
+	}
+	return max(n+1, runtime.NumCPU())
+})

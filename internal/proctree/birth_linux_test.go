@@ -22,6 +22,13 @@ func (b *birth) list() []int {
 	return pids
 }
 
+// window lists what is probed for a leader, whatever the time says.
+func (b *birth) windowList(last, pidMax int) []int {
+	var pids []int
+	b.window(func(pid int) { pids = append(pids, pid) }, last, pidMax)
+	return pids
+}
+
 func TestWindowOfALeaderJustBorn(t *testing.T) {
 	skipDisabled(t, "loadavg")
 	s := start(t, testproc.Command("fork", "3"))
@@ -29,8 +36,9 @@ func TestWindowOfALeaderJustBorn(t *testing.T) {
 	if slices.Min(pids) != pids[0] {
 		t.Skip("the sequence of PIDs has just wrapped around")
 	}
-	require.True(t, s.tree.born.sound())
-	window := s.tree.born.list()
+	last, ok := lastPID()
+	require.True(t, ok)
+	window := s.tree.born.windowList(last, pidMax())
 	assert.Subset(t, window, pids[1:])
 	assert.NotContains(t, window, pids[0], "the leader is no candidate")
 	assert.Equal(t, pids[0]+1, window[0])
@@ -40,86 +48,47 @@ func TestWindowOfALeaderJustBorn(t *testing.T) {
 
 // Where the window proves nothing, everybody is asked.
 func TestUnsoundWindow(t *testing.T) {
-	now := time.Now()
-	good := newBirth(os.Getpid(), now)
-	require.NotZero(t, good.lap.pidMax)
-	everybody := func(t *testing.T, b birth) {
-		s := start(t, testproc.Command("fork", "1"))
-		pids := testproc.Ready(t, s.stdout)
-		list := b.list()
-		assert.Subset(t, list, append(pids, os.Getpid()))
-		s.tree.born = b
-		s.tree.born.leader = 1 << 22 // whatever it says
-		assert.Equal(t, pids[1:], s.live())
-	}
-	for name, change := range map[string]func(b *birth){
-		"pid_max unknown": func(b *birth) { b.lap.pidMax = 0 },
-		"pid_max changed": func(b *birth) { b.lap.pidMax++; b.started = now.Add(-time.Hour) },
-		"counter went back": func(b *birth) {
-			b.lap.forks = 1 << 62
-			b.started = now.Add(-time.Hour)
-		},
+	s := start(t, testproc.Command("fork", "1"))
+	pids := testproc.Ready(t, s.stdout)
+	b := birth{leader: pids[0], started: time.Now().Add(-time.Hour)}
+	assert.Subset(t, b.list(), append(pids, os.Getpid()))
+	s.tree.born = b
+	s.tree.born.leader = 1 << 22 // whatever it says
+	assert.Equal(t, pids[1:], s.live())
+}
+
+// Only time rules a lap out: 2 µs a CPU and PID, three quarters of what is left of pid_max.
+func TestSound(t *testing.T) {
+	const pidMax = 32768
+	lap := (pidMax - reservedPIDs) * 3 / 4
+	for _, c := range []struct {
+		elapsed      time.Duration
+		pidMax, cpus int
+		want         bool
+	}{
+		{0, pidMax, 1, true},
+		{time.Duration(lap-1) * fastestClone, pidMax, 1, true},
+		{time.Duration(lap+1) * fastestClone, pidMax, 1, false},
+		{time.Duration(lap-1) * fastestClone, pidMax, 2, false},
+		{time.Duration(lap/2-1) * fastestClone, pidMax, 2, true},
+		{time.Hour, pidMax, 2, false},
+		{time.Hour, 1 << 22, 64, false},
+		{0, 0, 1, false},
+		{0, reservedPIDs, 1, false},
 	} {
-		t.Run(name, func(t *testing.T) {
-			b := good
-			change(&b)
-			assert.False(t, b.sound())
-			everybody(t, b)
-		})
+		assert.Equal(t, c.want, sound(c.elapsed, c.pidMax, c.cpus), "%+v", c)
 	}
-	t.Run("a lap later", func(t *testing.T) {
-		b := good
-		b.started = now.Add(-time.Hour)
-		b.lap.forks -= min(b.lap.forks, uint64(b.lap.pidMax))
-		if forked := takeLap().forks - b.lap.forks; forked < uint64(b.lap.pidMax) {
-			t.Skipf("the machine has forked %d times in all, which is less than a lap", forked)
-		}
-		assert.False(t, b.sound())
-		everybody(t, b)
-	})
+	assert.Positive(t, cpus())
 }
 
-func TestSoundWhileFewForksHappened(t *testing.T) {
-	b := newBirth(os.Getpid(), time.Now())
-	require.True(t, b.sound())
-	b.lap = takeLap()
-	b.started = time.Now().Add(-time.Hour) // time alone rules nothing out now
-	assert.True(t, b.sound())
-}
-
-// The window as it is after the sequence has wrapped around, without waiting for that.
+// The window as it is after the sequence has wrapped around.
 func TestWindowAfterWrapAround(t *testing.T) {
-	skipDisabled(t, "loadavg")
-	last, ok := lastPID()
-	require.True(t, ok)
-	b := newBirth(last+1000, time.Now())
-	pidMax := b.lap.pidMax
-	if b.leader >= pidMax {
-		t.Skip("too near to the end of the sequence")
-	}
-	list := b.list()
-	if pidMax-b.leader+last > maxProbes {
-		assert.Contains(t, list, os.Getpid(), "too many to probe: everybody who is there")
-		return
-	}
-	assert.Contains(t, list, last)
-	assert.Contains(t, list, b.leader+1)
-	assert.Contains(t, list, pidMax-1)
-	assert.NotContains(t, list, b.leader)
-	assert.NotContains(t, list, b.leader-1)
-}
-
-func TestProbe(t *testing.T) {
-	got := func(from, to, pidMax int) (pids []int) {
-		probe(func(pid int) { pids = append(pids, pid) }, from, to, pidMax)
-		return pids
-	}
-	assert.Empty(t, got(8, 7, 100), "nobody was born since")
-	assert.Equal(t, []int{7}, got(7, 7, 100))
-	assert.Equal(t, []int{7, 8, 9}, got(7, 9, 100))
-	// Beyond what is worth probing.
-	assert.Contains(t, got(5, 5+maxProbes+1, 1<<22), os.Getpid())
-	assert.Less(t, len(got(5, 5+maxProbes+1, 1<<22)), maxProbes)
+	b := birth{leader: 990}
+	assert.Equal(t, []int{991, 992, 993, 1, 2, 3}, b.windowList(3, 993))
+	b = birth{leader: os.Getpid()}
+	assert.Contains(t, b.windowList(os.Getpid()-1, 1<<22), os.Getppid(), "too many to probe: everybody who is there")
+	assert.Contains(t, b.windowList(os.Getpid()+maxProbes+1, 1<<22), os.Getppid())
+	assert.Empty(t, b.windowList(os.Getpid(), 1<<22), "nobody was born since")
 }
 
 func TestEveryPID(t *testing.T) {
@@ -142,7 +111,7 @@ func TestLastPID(t *testing.T) {
 	last, ok := lastPID()
 	assert.True(t, ok)
 	assert.Positive(t, last)
-	assert.LessOrEqual(t, last, readPIDMax())
+	assert.LessOrEqual(t, last, pidMax())
 }
 
 // wrapInside selects, in a PID namespace with few PIDs, the test that wraps around for real.
@@ -183,7 +152,7 @@ func TestInsideSmallNamespace(t *testing.T) {
 	if os.Getenv(wrapInside) == "" {
 		t.Skip("is run by TestWrapAroundForReal")
 	}
-	pidMax := readPIDMax()
+	pidMax := pidMax()
 	require.Equal(t, 1500, pidMax)
 	for range 10 {
 		last, err := os.ReadFile("/proc/loadavg")
@@ -202,16 +171,16 @@ func TestInsideSmallNamespace(t *testing.T) {
 			continue
 		}
 		children := slices.Sorted(slices.Values(pids[1:]))
-		assert.True(t, s.tree.born.sound())
 		assert.Equal(t, children, s.live())
-		if !testproc.IsDisabled("loadavg") {
-			assert.Less(t, len(s.tree.born.list()), pidMax-1, "the window and not everybody")
+		if last, ok := lastPID(); ok {
+			window := s.tree.born.windowList(last, pidMax)
+			assert.Subset(t, window, children)
+			assert.Less(t, len(window), pidMax-1, "the window and not everybody")
 		}
 		s.endLeader(t)
 		assert.Equal(t, children, s.live())
 
 		burn(t, pidMax) // a lap: the window proves nothing any more
-		assert.False(t, s.tree.born.sound())
 		s.tree.Close()
 		assert.Equal(t, children, s.live())
 		return

@@ -23,7 +23,8 @@ func SessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
 	}
 	own, ok := sys.NewSession(attr)
 	if !ok {
-		return nil, errors.New("asks for another process group or the terminal's foreground; the command leads a session of its own")
+		return nil, errors.New("asks for another process group or the terminal's foreground; " +
+			"the command leads a session of its own")
 	}
 	return own, nil
 }

@@ -85,7 +85,7 @@ func start(t *testing.T, cmd *exec.Cmd) *subject {
 	require.NoError(t, err)
 	started := time.Now()
 	require.NoError(t, cmd.Start())
-	s.tree.Init(cmd.Process, started)
+	s.tree.Init(cmd.Process, started, nil)
 	childIn.Close()
 	childOut.Close()
 	s.CloseParent()

@@ -40,6 +40,7 @@ type track interface {
 type Tree struct {
 	leader  int
 	process *os.Process
+	leaving func(*Member) // called before a member's pidfd is closed; may be nil
 	tracks  []track
 	known   [1]track // what tracks points to
 	born    birth
@@ -49,8 +50,13 @@ type Tree struct {
 
 // Init makes t the tree of a leader that was just started in a session of its own. The leader's
 // number, which is also its group's and its session's, stays pinned until it is reaped.
-func (t *Tree) Init(process *os.Process, started time.Time) {
-	*t = Tree{leader: process.Pid, process: process, born: newBirth(process.Pid, started)}
+func (t *Tree) Init(process *os.Process, started time.Time, leaving func(*Member)) {
+	*t = Tree{
+		leader:  process.Pid,
+		process: process,
+		leaving: leaving,
+		born:    birth{leader: process.Pid, started: started},
+	}
 	t.tracks = append(t.known[:0], session(t.leader))
 }
 
@@ -145,6 +151,9 @@ func (t *Tree) Gone(m *Member) { t.forget(m.PID) }
 
 func (t *Tree) forget(pid int) {
 	if m := t.members[pid]; m != nil {
+		if t.leaving != nil {
+			t.leaving(m)
+		}
 		closeFD(m)
 		delete(t.members, pid)
 	}

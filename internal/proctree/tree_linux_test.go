@@ -86,7 +86,7 @@ func TestZombieMemberIsDead(t *testing.T) {
 	testproc.WaitState(t, pids[1], "Z") // its parent knows of no child
 	assert.Empty(t, s.live(), "known before")
 	var fresh Tree
-	fresh.Init(s.cmd.Process, s.tree.born.started)
+	fresh.Init(s.cmd.Process, s.tree.born.started, nil)
 	defer fresh.Close()
 	assert.Empty(t, fresh.Live(), "and to one who looks for the first time")
 }

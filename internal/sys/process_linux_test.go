@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"syscall"
@@ -133,7 +134,7 @@ func TestPidfdSignalGroup(t *testing.T) {
 	require.NoError(t, err)
 	defer Close(fd)
 
-	if err := PidfdSignalGroup(fd, 0); err == syscall.EINVAL {
+	if errors.Is(PidfdSignalGroup(fd, 0), syscall.EINVAL) {
 		Kill(-pids[0], syscall.SIGKILL)
 		t.Skip("needs PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9")
 	}
