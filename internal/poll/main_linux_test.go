@@ -38,17 +38,6 @@ func eachPoller(t *testing.T, f func(t *testing.T, p Poller)) {
 	}
 }
 
-// epollOnly runs a test on the one poller that promises more: after Remove nothing of the watch is
-// reported any more, and what is ready is reported whatever the deadline.
-func epollOnly(t *testing.T, f func(t *testing.T, p Poller)) {
-	skipDisabled(t, "epoll")
-	testproc.NoLeaks(t)
-	p, err := newNative()
-	require.NoError(t, err)
-	t.Cleanup(p.Close)
-	f(t, p)
-}
-
 func skipDisabled(t *testing.T, name string) {
 	t.Helper()
 	if testproc.IsDisabled(name) {
