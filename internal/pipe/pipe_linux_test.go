@@ -1,6 +1,7 @@
 package pipe
 
 import (
+	"math"
 	"os"
 	"strconv"
 	"syscall"
@@ -143,7 +144,7 @@ func TestGrow(t *testing.T) {
 	defer child.Close()
 	_, err = child.WriteString("kept")
 	require.NoError(t, err)
-	e.Grow(1 << 40)
+	e.Grow(math.MaxInt32)
 	e.Grow(128 << 10)
 	unread, err := e.Unread()
 	assert.NoError(t, err)

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
