@@ -69,7 +69,7 @@ func TestGrowPipe(t *testing.T) {
 	defer Close(r)
 	defer Close(w)
 	require.NoError(t, SetNonblock(w))
-	GrowPipe(r, 1<<40) // refused, and nothing comes of it
+	GrowPipe(r, math.MaxInt32) // refused, and nothing comes of it
 	GrowPipe(r, 256<<10)
 	size, err := unix.FcntlInt(uintptr(r), unix.F_GETPIPE_SZ, 0)
 	require.NoError(t, err)
