@@ -153,7 +153,14 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 func (p *Process) PID() int { return p.run.result.PID }
 
 // Signal sends sig to the leader alone. The error is [os.ErrProcessDone] once it has been reaped.
-func (p *Process) Signal(sig syscall.Signal) error { return p.run.forward(sig) }
+func (p *Process) Signal(sig syscall.Signal) error {
+	select {
+	case <-p.done:
+		return os.ErrProcessDone
+	default:
+		return p.run.forward(sig)
+	}
+}
 
 // Stop ends the run as a timeout would, with [ErrStopped], and waits for its end. It does nothing to
 // a run that is ending or has ended.

@@ -168,6 +168,9 @@ func (r *run) reap() {
 		go func() { _ = r.own.Wait() }()
 	} else {
 		r.state, r.waitErr = r.own.Process.Wait()
+		if r.waitErr != nil {
+			_ = r.own.Process.Release() // Wait keeps the pidfd where somebody else reaped
+		}
 	}
 	r.closeWaiting()
 	r.result.Times.Total = time.Since(r.result.Times.Started)
