@@ -25,7 +25,7 @@ import (
 //	ErrStatusUnknown     ... which somebody else took
 //	ErrPipeHeld          output may be incomplete
 //	ErrWriterStuck, ErrReaderStuck, the Writer's or Reader's own error
-//	ErrSurvivors         processes are left
+//	ErrSurvivors, ErrTreeUnseen   processes are left, or may be
 var (
 	// ErrNoTimeout says that neither the context nor an option bounds the run.
 	ErrNoTimeout error = &kind{text: "no timeout: set WithTimeout or a context deadline"}
@@ -73,6 +73,9 @@ var (
 	// ErrReaderStuck says that the caller's Reader did not return and was left behind. It matches
 	// exec.ErrWaitDelay.
 	ErrReaderStuck error = &kind{"reader does not return", exec.ErrWaitDelay}
+	// ErrTreeUnseen says that the processes of the tree could not be looked for, for want of
+	// descriptors perhaps, so that some may be left.
+	ErrTreeUnseen error = &kind{text: "process tree could not be looked at"}
 	// ErrSurvivors says that processes of the tree are alive after SIGKILL and its bound.
 	ErrSurvivors error = &kind{text: "processes survived"}
 )

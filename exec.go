@@ -102,10 +102,10 @@ func CombinedOutput(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte,
 }
 
 // Start starts cmd and returns at once. Its whole life is supervised from then on, as by [Run]: a
-// caller who never calls Wait has the timeout all the same, and nothing is left, except that pipes
-// made by cmd's StdinPipe, StdoutPipe and StderrPipe are the caller's to close then, and that a
-// goroutine of os/exec watches the context of exec.CommandContext beside such a pipe. The error says
-// why nothing was started. While Dir or the program's file does not answer, Start waits: only the
+// caller who never calls Wait has the timeout all the same, and nothing is left, with one exception:
+// where a standard stream is an *os.File, which a pipe of StdinPipe, StdoutPipe or StderrPipe is, Wait
+// closes those pipes and ends the goroutine with which os/exec watches the context of
+// exec.CommandContext. The error says why nothing was started. While Dir or the program's file does not answer, Start waits: only the
 // context and the timeout end that.
 func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error) {
 	r, err := begin(ctx, cmd, opts)
@@ -162,8 +162,9 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	}
 }
 
-// Stop ends the run as a timeout would, with [ErrStopped], and waits for its end. It does nothing to
-// a run that is ending or has ended.
+// Stop ends the run as a timeout would, with [ErrStopped], and waits for its end as Wait does: it closes
+// the pipes of StdoutPipe and its kin. It changes nothing about a run that is ending or has ended, but
+// cuts short what is left of its waiting.
 func (p *Process) Stop() (Result, error) {
 	p.run.stopRequested.Store(true)
 	p.run.poller.Wake()
@@ -203,8 +204,11 @@ type run struct {
 	// Written by the steps of live.
 	mark     time.Time // when the present phase began
 	empty    bool      // the tree was seen to be empty
-	sent     uint64    // signals that this run sent to the leader, by signalBit
-	held     bool      // by drain: a pipe was left with a writer
+	unseen   bool      // the last look at the tree could not see everybody
+	ctxErr   error     // ctx.Err() and its cause, if the context is why the run was ended
+	ctxCause error
+	sent     uint64 // signals that this run sent to the leader, by signalBit
+	held     bool   // by drain: a pipe was left with a writer
 	signaled map[proctree.Process]struct{}
 	state    *os.ProcessState // by reap
 	waitErr  error            // by reap
@@ -218,10 +222,10 @@ type run struct {
 //
 // What can happen at the same time, and why each order ends the same way:
 //
-//   - Exit and deadline: step reports what is ready even when the deadline has passed, and observe
-//     looks at exited first. A command that made it is never reported as timed out.
-//   - Exit, then the deadline during linger or drain: the command's own status stands. The bounds
-//     of those phases are absolute and short.
+//   - Exit and deadline: observe looks once more before it believes the deadline, and exited comes
+//     first. A command that made it is never reported as timed out.
+//   - Exit, then the deadline, cancellation or Stop during linger or drain: the command's own status
+//     stands. The linger is cut short, and the drain timeout counts from then at the latest.
 //   - Cancel during stop: the ladder is under way and is not begun again.
 //   - The leader dies of a signal while stop waits: it stays a zombie until reap, so that group
 //     signals go on meaning our group.
@@ -239,12 +243,15 @@ func (r *run) live() {
 // observe waits for the leader's exit or for a reason to end it.
 func (r *run) observe() {
 	for {
+		r.result.Cause = r.reason(time.Now())
+		if r.result.Cause != CauseNone && !r.exited {
+			r.step(past) // this goroutine may come late to an exit that came in time
+		}
 		if r.exited {
 			r.result.Cause = CauseExited
-		} else {
-			r.result.Cause = r.reason(time.Now())
 		}
 		if r.result.Cause != CauseNone {
+			r.keepContextErr()
 			r.result.Times.Run = r.lap()
 			return
 		}
@@ -252,10 +259,14 @@ func (r *run) observe() {
 	}
 }
 
+// past is a deadline for looking without waiting.
+var past = time.Unix(1, 0)
+
 // lingers gives the background processes of a leader that exited by itself a moment to end by
-// themselves. It reports whether they did.
+// themselves. It reports whether they did. The deadline, cancellation and Stop cut it short, and leave the
+// cause what it is: the command exited.
 func (r *run) lingers() bool {
-	r.awaitEmpty(r.mark.Add(r.cfg.linger), 0)
+	r.awaitEmpty(earlier(r.mark.Add(r.cfg.linger), r.deadline), 0)
 	if r.empty {
 		r.result.Times.Stop = r.lap()
 	}

@@ -122,7 +122,7 @@ func TestProcessNeverWaitedFor(t *testing.T) {
 	canary := testproc.NewCanary(t)
 	cmd := testproc.Command("hang")
 	cmd.ExtraFiles = []*os.File{canary.File()}
-	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(50*time.Millisecond))
+	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(time.Second))
 	require.NoError(t, err)
 	canary.WaitGone(t)
 	<-p.Done()
@@ -178,7 +178,7 @@ func TestContextEndsRun(t *testing.T) {
 			return ctx, func() { cancel(errWhy) }
 		}, safeexec.CauseCanceled, []error{safeexec.ErrCanceled, context.Canceled, errWhy}},
 		{"deadline", func() (context.Context, context.CancelFunc) {
-			ctx, cancel := context.WithTimeoutCause(context.Background(), 100*time.Millisecond, errWhy)
+			ctx, cancel := context.WithTimeoutCause(context.Background(), 2*time.Second, errWhy)
 			context.AfterFunc(ctx, cancel) // it ends by itself
 			return ctx, func() {}
 		}, safeexec.CauseTimeout, []error{safeexec.ErrTimeout, context.DeadlineExceeded, errWhy}},
@@ -200,6 +200,21 @@ func TestContextEndsRun(t *testing.T) {
 			assert.Equal(t, syscall.SIGTERM, res.Signal)
 		})
 	}
+}
+
+// What the context says after the end is not why the run ended.
+func TestLateCancelChangesNothing(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	p, err := safeexec.Start(ctx, testproc.Command("hang"), safeexec.WithTimeout(time.Second))
+	require.NoError(t, err)
+	<-p.Done()
+	cancel(errors.New("deferred clean-up"))
+	res, err := p.Wait()
+	assert.Equal(t, safeexec.CauseTimeout, res.Cause)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, context.Canceled)
+	assert.NotContains(t, err.Error(), "clean-up")
 }
 
 func TestEarlierOfTimeoutAndDeadline(t *testing.T) {
@@ -312,6 +327,30 @@ func TestForeignReaper(t *testing.T) {
 			assert.Equal(t, -1, res.ExitCode)
 		} else {
 			assert.Zero(t, res.ExitCode)
+		}
+	}
+}
+
+// The caller has cmd.Process, whose Wait takes the status and closes the descriptor that os.Process has.
+// The end must be seen all the same.
+func TestCallerWaitsForTheProcess(t *testing.T) {
+	testproc.NoLeaks(t)
+	for range 10 {
+		in, w, err := os.Pipe()
+		require.NoError(t, err)
+		cmd := testproc.Command("echo-stdin")
+		cmd.Stdin = in
+		p, err := safeexec.Start(testproc.Deadline(t), cmd)
+		require.NoError(t, err)
+		require.NoError(t, in.Close())
+		var waiting sync.WaitGroup
+		waiting.Go(func() { _, _ = cmd.Process.Wait() })
+		require.NoError(t, w.Close())
+		res, err := p.Wait()
+		waiting.Wait()
+		assert.Equal(t, safeexec.CauseExited, res.Cause)
+		if err != nil {
+			require.ErrorIs(t, err, safeexec.ErrStatusUnknown)
 		}
 	}
 }

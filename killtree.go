@@ -13,7 +13,7 @@ import (
 // leader, which is reaped later, pins the group's number. SIGCONT follows, or what is stopped would
 // not hear of it; SIGKILL needs none.
 func (r *run) signalTree(sig syscall.Signal) {
-	members := r.tree.Live()
+	members, _ := r.tree.Live()
 	_ = r.tree.SignalGroup(sig) // ESRCH: all gone; EPERM: set-user-ID, which the result shows as survivors
 	if !r.exited {
 		r.sent |= signalBit(sig)
@@ -56,8 +56,9 @@ const (
 // that forks when it is told to end would be driven on.
 func (r *run) awaitEmpty(until time.Time, rung syscall.Signal) {
 	for look := firstLook; ; look = min(2*look, lastLook) {
-		members := r.tree.Live()
-		if len(members) == 0 && r.exited {
+		members, sure := r.tree.Live()
+		r.unseen = !sure
+		if len(members) == 0 && sure && r.exited {
 			r.empty = true
 			return
 		}
@@ -68,18 +69,25 @@ func (r *run) awaitEmpty(until time.Time, rung syscall.Signal) {
 			}
 		}
 		again := until
-		all := r.watchMembers(members)
+		all := r.watchMembers(members) && sure
 		if !all || rung == syscall.SIGKILL {
 			again = earlier(until, time.Now().Add(look))
 		}
-		for time.Now().Before(again) && !(all && r.exited && len(r.watched) == 0) {
+		for time.Now().Before(again) && !(all && r.exited && len(r.watched) == 0) && !r.cutShort(rung) {
 			r.step(again)
 		}
-		if !time.Now().Before(until) {
-			r.empty = r.exited && len(r.tree.Live()) == 0
+		if !time.Now().Before(until) || r.cutShort(rung) {
+			members, sure = r.tree.Live()
+			r.unseen = !sure
+			r.empty = r.exited && sure && len(members) == 0
 			return
 		}
 	}
+}
+
+// cutShort reports whether a linger has to end, which is the wait without a rung: the run is to end.
+func (r *run) cutShort(rung syscall.Signal) bool {
+	return rung == 0 && r.reason(time.Now()) != CauseNone
 }
 
 // watchMembers has step told of the members' deaths, and reports whether it is told of all.
@@ -126,9 +134,10 @@ func signalBit(sig syscall.Signal) uint64 {
 
 // forward is Process.Signal.
 func (r *run) forward(sig syscall.Signal) error {
+	before := r.callerSent.Or(signalBit(sig)) // first: the leader may be gone before Signal returns
 	err := r.own.Process.Signal(sig)
-	if err == nil {
-		r.callerSent.Or(signalBit(sig))
+	if err != nil && before&signalBit(sig) == 0 {
+		r.callerSent.And(^signalBit(sig))
 	}
 	return err
 }
@@ -141,7 +150,8 @@ func (r *run) takeStock() {
 			leader := proctree.Inspect(r.result.PID)
 			r.result.Survivors = append(r.result.Survivors, info(leader))
 		}
-		for _, m := range r.tree.Live() {
+		members, _ := r.tree.Live()
+		for _, m := range members {
 			alive[m.Process] = true
 			r.result.Survivors = append(r.result.Survivors, info(m.Process))
 		}
@@ -162,8 +172,12 @@ func (r *run) reap() {
 	r.takeStock()
 	r.unwatchExit()
 	r.tree.Close()
+	if r.exited && !r.tree.Reapable() {
+		r.exited = false
+		r.result.Survivors = append(r.result.Survivors, info(proctree.Inspect(r.result.PID)))
+	}
 	if !r.exited {
-		// It survived SIGKILL. Waiting for it here could be for ever.
+		// It survived SIGKILL, or a tracer holds the zombie. Waiting for it here could be for ever.
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedLeader)
 		go func() { _ = r.own.Wait() }()
 	} else {

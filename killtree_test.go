@@ -26,15 +26,18 @@ func inherits(t *testing.T, cmd *exec.Cmd) *testproc.Canary {
 	return canary
 }
 
-func TestTimeoutEndsTheTree(t *testing.T) {
+func TestCancelEndsTheTree(t *testing.T) {
 	testproc.NoLeaks(t)
 	cmd := testproc.Command("fork", "10")
 	canary := inherits(t, cmd)
-	p, pids, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(2*time.Second))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	p, pids, _ := startReady(t, ctx, cmd, safeexec.WithTimeout(unbounded))
 	require.Len(t, pids, 11)
+	cancel()
 	res, err := p.Wait()
 	canary.WaitGone(t)
-	require.ErrorIs(t, err, safeexec.ErrTimeout)
+	require.ErrorIs(t, err, safeexec.ErrCanceled)
 	assert.Len(t, res.Killed, 10)
 	for _, killed := range res.Killed {
 		assert.Contains(t, pids[1:], killed.PID)
@@ -180,7 +183,7 @@ func TestSurvivorIsReported(t *testing.T) {
 	testproc.NoLeaks(t)
 	file := testproc.HungFile(t)
 	cmd := exec.Command("cat", file)
-	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(300*time.Millisecond),
+	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(2*time.Second),
 		safeexec.WithGracePeriod(50*time.Millisecond), safeexec.WithKillTimeout(50*time.Millisecond),
 		safeexec.WithDrainTimeout(50*time.Millisecond))
 	require.NoError(t, err)
@@ -193,4 +196,85 @@ func TestSurvivorIsReported(t *testing.T) {
 	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedLeader}, res.Abandoned)
 	assert.Nil(t, res.State)
 	assert.Equal(t, -1, res.ShellCode())
+}
+
+// A chain of processes, each of which forks the next and exits, outruns a single look.
+func TestChainIsCaughtUpWith(t *testing.T) {
+	testproc.HasProgram(t, "python3")
+	testproc.NoLeaks(t)
+	for _, hops := range []string{"3", "10", "100"} {
+		for range 15 {
+			cmd := exec.Command("python3", "-S", "-c", `import os, sys, time
+if os.fork() == 0:
+    for _ in range(int(sys.argv[1])):
+        if os.fork(): os._exit(0)
+    time.sleep(600)`, hops)
+			canary := inherits(t, cmd)
+			res, err := safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithLinger(0))
+			require.NoError(t, err)
+			canary.WaitGone(t)
+			assert.Empty(t, res.Survivors)
+		}
+	}
+}
+
+// The linger is within the budget of the run, and Stop and cancel cut it short.
+func TestLingerIsCutShort(t *testing.T) {
+	t.Parallel()
+	script := func() *exec.Cmd { return exec.Command("sh", "-c", "sleep 600 & echo ok") }
+	lingers := safeexec.Options(safeexec.WithLinger(unbounded), safeexec.WithGracePeriod(unbounded))
+	t.Run("timeout", func(t *testing.T) {
+		t.Parallel()
+		res, err := safeexec.Run(context.Background(), script(), lingers, safeexec.WithTimeout(time.Second))
+		require.NoError(t, err)
+		assert.Equal(t, safeexec.CauseExited, res.Cause)
+		assert.Len(t, res.Killed, 1)
+	})
+	t.Run("stop", func(t *testing.T) {
+		t.Parallel()
+		p, err := safeexec.Start(context.Background(), script(), lingers, safeexec.WithTimeout(unbounded))
+		require.NoError(t, err)
+		testproc.WaitState(t, p.PID(), "Z")
+		res, err := p.Stop()
+		require.NoError(t, err, "it had exited by itself")
+		assert.Equal(t, "ok", res.Stdout.String())
+	})
+}
+
+// A tracer keeps its tracee's zombie from the parent. The run ends all the same.
+func TestTracedLeaderIsNotWaitedFor(t *testing.T) {
+	testproc.HasProgram(t, "python3")
+	testproc.NoLeaks(t)
+	// The tracer leaves the session, so that it outlives the run, and is ended by the end of its input.
+	cmd := exec.Command("python3", "-S", "-c", `import ctypes, os
+r, w = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    ok = libc.ptrace(0x4206, os.getppid(), 0, 0) == 0  # PTRACE_SEIZE
+    os.close(1); os.close(2)
+    os.write(w, b"y" if ok else b"n")
+    os.read(3, 1)
+    os._exit(0)
+os.close(w)
+print(os.read(r, 1).decode(), end="")`)
+	hold, release, err := os.Pipe()
+	require.NoError(t, err)
+	cmd.ExtraFiles = []*os.File{hold}
+	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(5*time.Second),
+		safeexec.WithGracePeriod(0), safeexec.WithKillTimeout(100*time.Millisecond))
+	require.NoError(t, err)
+	require.NoError(t, hold.Close())
+	defer release.Close()
+	<-p.Done()
+	res, err := p.Wait()
+	if res.Stdout.String() != "y" {
+		require.NoError(t, release.Close())
+		t.Skipf("needs a process that may trace another: %v: %s", err, res.Stderr.String())
+	}
+	require.ErrorIs(t, err, safeexec.ErrSurvivors)
+	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedLeader}, res.Abandoned)
+	assert.Equal(t, "y", res.Stdout.String())
+	require.NoError(t, release.Close())
+	testproc.WaitState(t, p.PID(), "\x00")
 }

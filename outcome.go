@@ -2,9 +2,10 @@ package safeexec
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/proctree"
@@ -26,9 +27,16 @@ func (r *run) drain() {
 	if r.empty {
 		giveUp = begun.Add(r.cfg.linger - r.result.Times.Stop)
 	}
+	if !proctree.Enumerates {
+		_ = r.tree.SignalGroup(syscall.SIGKILL) // who is in it can not be told; the leader pins its number
+	}
 	writers := later(last, r.deadline)
 	for {
 		now := time.Now()
+		if writers.After(last) && now.Before(writers) && r.reason(now) != CauseNone {
+			writers = later(last, now.Add(r.cfg.drain)) // canceled or stopped meanwhile
+			last = writers
+		}
 		next := r.settleInput(now, last)
 		for fd := 1; fd <= 2; fd++ {
 			next = sooner(next, r.settleOutput(fd, now, giveUp, writers))
@@ -88,8 +96,13 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 	if !busy.IsZero() {
 		stuck = earlier(later(busy, r.mark).Add(r.cfg.drain), writers)
 	}
-	if now.Before(stuck) {
-		return sooner(next, earlier(stuck, now.Add(r.cfg.drain)))
+	switch {
+	case s.kind == streamCaptured:
+		return next
+	case now.Before(stuck):
+		return sooner(next, earlier(stuck, now.Add(max(r.cfg.drain, lastLook))))
+	case busy.IsZero() && s.end.Open():
+		return next
 	}
 	s.abandoned = true
 	s.out.Abandon()
@@ -106,20 +119,29 @@ func (r *run) settlePipe(s *stream, now, giveUp, writers time.Time) time.Time {
 		if now.Before(giveUp) {
 			return giveUp
 		}
+		if now.Before(s.nextLook) {
+			return s.nextLook
+		}
 		s.final = true
 		s.owed, _ = s.end.Unread()
 	}
 	if s.owed > 0 {
-		if !s.watched {
+		if s.blocked && !s.abandoned && now.Before(writers) {
 			return writers // the Writer is busy, and says when it is not
 		}
 		return now
 	}
-	if !s.end.Hangup() && !r.hold(s) {
+	if s.end.Hangup() {
+		// Nobody can write any more. What was written between the two questions is still read.
+		if s.owed, _ = s.end.Unread(); s.owed > 0 {
+			return now
+		}
+	} else if !r.hold(s) {
 		if now.Before(r.mark.Add(r.cfg.drain)) {
 			s.final = false
 			s.look = min(2*max(s.look, firstLook/2), lastLook)
-			return now.Add(s.look)
+			s.nextLook = now.Add(s.look)
+			return s.nextLook
 		}
 		r.held = true
 	}
@@ -185,6 +207,9 @@ func (r *run) outcome() (Result, error) {
 	if len(r.result.Survivors) > 0 {
 		errs = append(errs, ErrSurvivors)
 	}
+	if r.unseen {
+		errs = append(errs, ErrTreeUnseen)
+	}
 	switch {
 	case len(errs) == 0:
 		return r.result, nil
@@ -221,19 +246,23 @@ func (r *run) causeErrors() []error {
 		return nil
 	}
 	if r.result.Cause == CauseTimeout || r.result.Cause == CauseCanceled {
-		if err := r.contextErr(); err != nil {
-			errs = append(errs, err)
-			if cause := context.Cause(r.ctx); !errors.Is(cause, err) || cause != err { //nolint:errorlint // the very value
-				errs = append(errs, cause)
+		if r.ctxErr != nil {
+			errs = append(errs, r.ctxErr)
+			if r.ctxCause != r.ctxErr { //nolint:errorlint // the very value
+				errs = append(errs, r.ctxCause)
 			}
 		}
 	}
 	return errs
 }
 
-// contextErr returns the context's error. Where its deadline is what ended the run, its own timer may
-// be a moment behind ours, and is waited for, so that context.Cause is told.
-func (r *run) contextErr() error {
+// keepContextErr keeps what the context says at the time when it is why the run ends: later it may say
+// something else. Where its deadline is the reason, its own timer may be a moment behind ours, and is
+// waited for, so that context.Cause is told.
+func (r *run) keepContextErr() {
+	if r.result.Cause != CauseTimeout && r.result.Cause != CauseCanceled {
+		return
+	}
 	if d, ok := r.ctx.Deadline(); ok && r.result.Cause == CauseTimeout && d.Equal(r.deadline) {
 		late := time.NewTimer(timerSlack)
 		defer late.Stop()
@@ -242,29 +271,33 @@ func (r *run) contextErr() error {
 		case <-late.C:
 		}
 	}
-	return r.ctx.Err()
+	if r.ctxErr = r.ctx.Err(); r.ctxErr != nil {
+		r.ctxCause = context.Cause(r.ctx)
+	}
 }
 
 // timerSlack is how long a context's own timer is waited for.
 const timerSlack = 50 * time.Millisecond
 
-func (r *run) causeError() error { return join(r.causeErrors()...) }
+// causeError is why nothing was started.
+func (r *run) causeError() error {
+	r.keepContextErr()
+	return join(r.causeErrors()...)
+}
 
 // streamErrors returns what the caller's Reader and Writers did.
 func (r *run) streamErrors() []error {
 	var errs []error
-	stuckWriter := false
-	for _, a := range r.result.Abandoned {
-		switch a {
-		case AbandonedStdin:
-			errs = append(errs, ErrReaderStuck)
-		case AbandonedStdout, AbandonedStderr:
-			stuckWriter = true
-		case AbandonedStart, AbandonedLeader:
+	for _, stuck := range []struct {
+		err  error
+		what []Abandoned
+	}{
+		{ErrWriterStuck, []Abandoned{AbandonedStdout, AbandonedStderr}},
+		{ErrReaderStuck, []Abandoned{AbandonedStdin}},
+	} {
+		if slices.ContainsFunc(r.result.Abandoned, func(a Abandoned) bool { return slices.Contains(stuck.what, a) }) {
+			errs = append(errs, stuck.err)
 		}
-	}
-	if stuckWriter {
-		errs = append(errs, ErrWriterStuck)
 	}
 	for i := range r.streams {
 		s := &r.streams[i]

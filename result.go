@@ -137,7 +137,7 @@ func (a Abandoned) String() string {
 // ShellCode returns the number a shell would put into $?: the exit code, 128 plus the signal's
 // number, 127 for a program that was not found and 126 for one that could not be started. It is
 // -1 where the status is not known.
-func (r *Result) ShellCode() int {
+func (r Result) ShellCode() int {
 	switch {
 	case r.Signal != 0:
 		return 128 + int(r.Signal)
@@ -151,7 +151,7 @@ func (r *Result) ShellCode() int {
 }
 
 // Success reports whether the leader exited with code 0 by itself.
-func (r *Result) Success() bool { return r.Cause == CauseExited && r.ExitCode == 0 }
+func (r Result) Success() bool { return r.Cause == CauseExited && r.ExitCode == 0 }
 
 // A Stream is one output of a run.
 type Stream struct {
@@ -164,18 +164,18 @@ type Stream struct {
 
 // Bytes returns the bytes kept, exactly as they came: all of them, or the first and the last if
 // Dropped is not zero. The slice is the Stream's own; it is nil for a stream that was not captured.
-func (s *Stream) Bytes() []byte { return s.data }
+func (s Stream) Bytes() []byte { return s.data }
 
 // Head returns the first of the bytes kept, and Tail the last; Tail is empty if nothing is missing
 // in between.
-func (s *Stream) Head() []byte { return s.data[:s.head] }
+func (s Stream) Head() []byte { return s.data[:s.head:s.head] }
 
 // Tail returns the bytes kept after those that were dropped.
-func (s *Stream) Tail() []byte { return s.data[s.head:] }
+func (s Stream) Tail() []byte { return s.data[s.head:] }
 
 // String returns the text kept, without white space around it. Where bytes were dropped, a line says
 // how many.
-func (s *Stream) String() string {
+func (s Stream) String() string {
 	if s.Dropped == 0 || len(s.data) == 0 {
 		return string(bytes.TrimSpace(s.data))
 	}

@@ -154,7 +154,7 @@ func (r *run) pipesOut() bool {
 // was canceled or its deadline passed: Start says so before it does anything. Should it say neither,
 // the path makes it fail. It closes the command's pipes, so it comes after release.
 func (r *run) askCommandContext() {
-	if r.result.Cause != CauseCanceled || !r.cmdCanceled.Load() || r.ctx.Err() != nil {
+	if r.result.Cause != CauseCanceled || !r.cmdCanceled.Load() || r.ctxErr != nil {
 		return
 	}
 	asking := *r.cmd
@@ -199,6 +199,7 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	r.cmd.Process = r.own.Process
 	r.result.PID = r.own.Process.Pid
 	r.tree.Init(r.own.Process, r.result.Times.Started, r.unwatchMember)
+	r.lastOutput = time.Now()
 	r.watchExit()
 	r.watchStreams()
 	return nil
@@ -250,12 +251,12 @@ func (r *run) filesOpen() bool {
 // pidfds, through a goroutine that blocks a thread in waitid until the exit.
 func (r *run) watchExit() {
 	if !r.poller.SetsNonblock() {
-		err := os.ErrInvalid
-		if r.tree.LendPidfd(func(fd int) {
-			err = r.poller.Add(fd, poll.Read, tokenExit)
-			r.exitFD = fd
-		}) && err == nil {
-			return
+		// A duplicate: the caller has cmd.Process, and may close its own by Wait or Release.
+		if r.exitFD = r.tree.DupPidfd(); r.exitFD >= 0 {
+			if r.poller.Add(r.exitFD, poll.Read, tokenExit) == nil {
+				return
+			}
+			proctree.ClosePidfd(r.exitFD)
 		}
 	}
 	r.exitFD = -1

@@ -29,11 +29,14 @@ type stream struct {
 	keep    drain.HeadTail // what a captured output keeps
 	watched bool           // by the poller; if not, it waits for the caller's Reader or Writer
 
+	blocked bool // an output waits for the caller's Writer
+
 	// Used by drain.
 	final    bool          // owed is set
 	owed     int           // bytes that were in the pipe when it was given up
 	look     time.Duration // between two looks for who holds the pipe
-	finished bool          // nothing of it is under way any more
+	nextLook time.Time
+	finished bool // nothing of it is under way any more
 	// abandoned says that the caller's Writer was given up: what still comes is dropped.
 	abandoned bool
 }
@@ -196,10 +199,7 @@ func (r *run) step(until time.Time) {
 			r.memberDied(e.Token)
 		case e.Token == 0:
 			r.push(&r.streams[0])
-		case e.Hangup && !e.Ready:
-			r.streams[e.Token].out.MarkEnded() // without a read
-			r.closeStream(&r.streams[e.Token])
-		default:
+		default: // a hangup as well: the kernel can report it a moment before the bytes that came first
 			r.pull(e.Token)
 		}
 	}
@@ -253,6 +253,7 @@ func (r *run) pull(fd int) {
 	case drain.Ended:
 		r.closeStream(s)
 	}
+	s.blocked = state == drain.Blocked
 }
 
 // push moves what can be moved of the input.
@@ -270,7 +271,7 @@ func (r *run) push(s *stream) {
 // writerBusy reports whether an output waits for the caller's Writer.
 func (r *run) writerBusy() bool {
 	for i := range r.streams {
-		if s := &r.streams[i]; s.kind == streamWriter && s.end.Open() && !s.watched {
+		if s := &r.streams[i]; s.kind == streamWriter && s.end.Open() && s.blocked {
 			return true
 		}
 	}
@@ -290,6 +291,7 @@ func (r *run) overflowed() bool {
 func (r *run) unwatchExit() {
 	if r.exitFD >= 0 {
 		_ = r.poller.Remove(r.exitFD)
+		proctree.ClosePidfd(r.exitFD)
 		r.exitFD = -1
 	}
 }

@@ -80,9 +80,6 @@ func (o *Output) Exceeded() bool { return o.stopAt >= 0 && o.total > o.stopAt }
 // Ended reports whether the end of the pipe was reached.
 func (o *Output) Ended() bool { return o.ended }
 
-// MarkEnded says that the end was seen by other means, a hangup of an empty pipe.
-func (o *Output) MarkEnded() { o.ended = true }
-
 // Pull reads once, at most limit bytes where limit is positive. Blocked means that the caller's
 // Writer is busy and that nothing was read: the pipe fills, and the command waits, as it would
 // before a slow reader in a shell.

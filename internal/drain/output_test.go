@@ -99,15 +99,6 @@ func TestPullError(t *testing.T) {
 	}
 }
 
-func TestMarkEndedReadsNothing(t *testing.T) {
-	p := reads("unread")
-	o, _ := capture(p, 10)
-	o.MarkEnded()
-	assert.True(t, o.Ended())
-	assert.Equal(t, Ended, o.Pull(0))
-	assert.Empty(t, p.asked)
-}
-
 func TestInlineWriters(t *testing.T) {
 	var buffer bytes.Buffer
 	var builder strings.Builder

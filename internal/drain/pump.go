@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -69,15 +70,25 @@ func (p *Pump) Put(buf *[chunkSize]byte, n int) bool {
 
 func (p *Pump) run(queue <-chan filled) {
 	for f := range queue {
-		if p.begin() {
-			n, err := write(p.w, f.buf[:f.n])
-			p.end(n, err)
-		} else {
-			p.end(0, nil)
-		}
-		chunks.Put(f.buf)
+		p.one(f)
 	}
 }
+
+// one writes one chunk. A Writer that ends the goroutine instead of returning (runtime.Goexit) has failed.
+func (p *Pump) one(f filled) {
+	n, err := 0, errWriterGone
+	defer func() {
+		p.end(n, err)
+		chunks.Put(f.buf)
+	}()
+	if !p.begin() {
+		err = nil
+		return
+	}
+	n, err = write(p.w, f.buf[:f.n])
+}
+
+var errWriterGone = errors.New("writer ended its goroutine")
 
 // begin reports whether the next chunk is to be written.
 func (p *Pump) begin() bool {

@@ -3,9 +3,8 @@ package proctree
 import (
 	"bytes"
 	"os"
-	"runtime"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
@@ -34,34 +33,71 @@ const reservedPIDs = 300
 // fastestClone is less than what one CPU takes to use up a PID: 11 µs for a clone that fails late.
 const fastestClone = 2 * time.Microsecond
 
-// candidates calls f with each PID that a descendant may have, and with others.
-func (b *birth) candidates(f func(pid int)) {
-	last, ok := lastPID()
-	if ok && sound(time.Since(b.started), pidMax(), cpus()) {
-		b.window(f, last, pidMax())
-		return
+// manyCPUs stands in for an unknown number: the machine may have more than we may use.
+const manyCPUs = 1024
+
+// candidates calls f with each PID that a descendant may have, and with others. It reports false where
+// it could not find out who there is.
+//
+// A chain that forks and exits can outrun it: the successor's number lies beyond what was the last when
+// the look began. So what was given out meanwhile is looked at as well, until nothing was, or until
+// enough says that f has found somebody, who makes another look necessary anyway.
+func (b *birth) candidates(f func(pid int), enough func() bool) bool {
+	last, known := lastPID()
+	if known && sound(time.Since(b.started), pidMax.get(), cpus.get()) {
+		if !b.window(f, last, pidMax.get()) {
+			return false
+		}
+	} else if !everyPID(f, pidMax.get()) {
+		return false
 	}
-	everyPID(f, pidMax())
+	for range maxChases {
+		if enough() {
+			return true
+		}
+		next, ok := lastPID()
+		switch {
+		case !known || !ok:
+			// A second look at everybody is the best there is.
+			return everyPID(f, pidMax.get())
+		case next == last:
+			return true
+		}
+		meanwhile := birth{leader: last, started: time.Now()}
+		if !meanwhile.window(f, next, pidMax.get()) {
+			return false
+		}
+		last = next
+	}
+	return false
 }
+
+// maxChases is how often PIDs that were given out meanwhile are looked at. Between two times there is
+// hardly room for a fork.
+const maxChases = 64
 
 // sound reports whether less than a lap can have passed. A quarter of a lap is kept as a margin, for
 // numbers that are skipped because they are in use.
 func sound(elapsed time.Duration, pidMax, cpus int) bool {
+	if cpus <= 0 {
+		cpus = manyCPUs
+	}
 	lap := max(pidMax-reservedPIDs, 0)
 	return uint64(elapsed/fastestClone)*uint64(cpus) < uint64(lap-lap/4)
 }
 
 // window calls f with the numbers behind the leader's, up to the last one given out.
-func (b *birth) window(f func(pid int), last, pidMax int) {
+func (b *birth) window(f func(pid int), last, pidMax int) bool {
 	switch {
 	case last >= b.leader && last-b.leader <= maxProbes:
 		probe(f, b.leader+1, last)
-	case last < b.leader && pidMax-b.leader+last <= maxProbes: // the sequence has wrapped around
+	case last < b.leader && pidMax > 0 && pidMax-b.leader+last <= maxProbes: // the sequence has wrapped around
 		probe(f, b.leader+1, pidMax)
 		probe(f, 1, last)
 	default:
-		everyPID(f, pidMax)
+		return everyPID(f, pidMax)
 	}
+	return true
 }
 
 func probe(f func(pid int), from, to int) {
@@ -71,16 +107,17 @@ func probe(f func(pid int), from, to int) {
 }
 
 // everyPID lists /proc. Where that fails, or hidepid leaves some out (PID 1 is then missing as well),
-// the numbers are probed as long as there are few enough of them.
-func everyPID(f func(pid int), pidMax int) {
+// the numbers are probed as long as there are few enough of them. It reports false where neither can be.
+func everyPID(f func(pid int), pidMax int) bool {
 	pids, err := procfs.PIDs()
 	if (err != nil || len(pids) == 0 || pids[0] != 1) && pidMax > 0 && pidMax <= maxProbes {
 		probe(f, 1, pidMax)
-		return
+		return true
 	}
 	for _, pid := range pids {
 		f(pid)
 	}
+	return err == nil && len(pids) > 0
 }
 
 // lastPID returns the PID that was given out last in our PID namespace.
@@ -94,30 +131,43 @@ func lastPID() (int, bool) {
 	return avg.LastPID, err == nil && avg.LastPID > 0
 }
 
+// A fact is a number that the kernel tells once and for all. Not to be told, for want of a descriptor
+// perhaps, is not for all.
+type fact struct {
+	value atomic.Int64 // 0 until it is known
+	read  func() int
+}
+
+func (f *fact) get() int {
+	if n := f.value.Load(); n != 0 {
+		return int(n)
+	}
+	n := f.read()
+	f.value.Store(int64(n))
+	return n
+}
+
 // pidMax is /proc/sys/kernel/pid_max, the number after the highest PID, as it was at first; 0 if
 // unknown. Raising it later makes laps longer, which is harmless.
-var pidMax = sync.OnceValue(func() int {
+var pidMax = fact{read: func() int {
 	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
 	if err != nil {
 		return 0
 	}
-	n, err := strconv.Atoi(string(bytes.TrimSpace(text)))
-	if err != nil {
-		return 0
-	}
+	n, _ := strconv.Atoi(string(bytes.TrimSpace(text)))
 	return max(n, 0)
-})
+}}
 
-// cpus is how many CPUs the machine can have; runtime.NumCPU is how many we may use.
-var cpus = sync.OnceValue(func() int {
+// cpus is how many CPUs the machine can have; 0 if unknown.
+var cpus = fact{read: func() int {
 	text, err := os.ReadFile("/sys/devices/system/cpu/possible") // "0-63"
 	if err != nil {
-		return runtime.NumCPU()
+		return 0
 	}
 	text = bytes.TrimSpace(text)
 	n, err := strconv.Atoi(string(text[bytes.LastIndexByte(text, '-')+1:]))
 	if err != nil {
-		return runtime.NumCPU()
+		return 0
 	}
-	return max(n+1, runtime.NumCPU())
-})
+	return n + 1
+}}

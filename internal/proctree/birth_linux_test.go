@@ -18,7 +18,7 @@ import (
 
 func (b *birth) list() []int {
 	var pids []int
-	b.candidates(func(pid int) { pids = append(pids, pid) })
+	b.candidates(func(pid int) { pids = append(pids, pid) }, func() bool { return true })
 	return pids
 }
 
@@ -38,7 +38,7 @@ func TestWindowOfALeaderJustBorn(t *testing.T) {
 	}
 	last, ok := lastPID()
 	require.True(t, ok)
-	window := s.tree.born.windowList(last, pidMax())
+	window := s.tree.born.windowList(last, pidMax.get())
 	assert.Subset(t, window, pids[1:])
 	assert.NotContains(t, window, pids[0], "the leader is no candidate")
 	assert.Equal(t, pids[0]+1, window[0])
@@ -78,7 +78,7 @@ func TestSound(t *testing.T) {
 	} {
 		assert.Equal(t, c.want, sound(c.elapsed, c.pidMax, c.cpus), "%+v", c)
 	}
-	assert.Positive(t, cpus())
+	assert.Positive(t, cpus.get())
 }
 
 // The window as it is after the sequence has wrapped around.
@@ -111,7 +111,7 @@ func TestLastPID(t *testing.T) {
 	last, ok := lastPID()
 	assert.True(t, ok)
 	assert.Positive(t, last)
-	assert.LessOrEqual(t, last, pidMax())
+	assert.LessOrEqual(t, last, pidMax.get())
 }
 
 // wrapInside selects, in a PID namespace with few PIDs, the test that wraps around for real.
@@ -152,7 +152,7 @@ func TestInsideSmallNamespace(t *testing.T) {
 	if os.Getenv(wrapInside) == "" {
 		t.Skip("is run by TestWrapAroundForReal")
 	}
-	pidMax := pidMax()
+	pidMax := pidMax.get()
 	require.Equal(t, 1500, pidMax)
 	for range 10 {
 		last, err := os.ReadFile("/proc/loadavg")

@@ -3,6 +3,7 @@ package proctree
 import (
 	"errors"
 	"os"
+	"runtime"
 	"syscall"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
@@ -11,6 +12,10 @@ import (
 
 // Supported reports whether commands can be run on this platform.
 const Supported = sys.Supported
+
+// Enumerates reports whether the processes of a tree can be found on this platform. Where they can not,
+// Live finds nobody, and only the leader's group can be signaled.
+const Enumerates = runtime.GOOS == "linux"
 
 // SIGCONT wakes what is stopped. Not every platform's package syscall has it.
 const SIGCONT = sys.SIGCONT
@@ -49,6 +54,28 @@ func (t *Tree) LeaderExited() bool {
 	exited, err := sys.ExitedUnreaped(t.leader)
 	return exited || err != nil
 }
+
+// Reapable reports whether reaping the leader, which has exited, takes no time. It does not while a
+// tracer holds the zombie: its parent does not see it until the tracer lets go (ptrace(2)).
+func (t *Tree) Reapable() bool {
+	unreaped, err := sys.ExitedUnreaped(t.leader)
+	return unreaped || err != nil
+}
+
+// DupPidfd returns a descriptor of our own for the leader's pidfd; -1 where there is none. Whoever else
+// has the os.Process may close that one.
+func (t *Tree) DupPidfd() int {
+	own := -1
+	t.LendPidfd(func(fd int) {
+		if dup, err := sys.Dup(fd); err == nil {
+			own = dup
+		}
+	})
+	return own
+}
+
+// ClosePidfd closes what DupPidfd returned.
+func ClosePidfd(fd int) { sys.Close(fd) }
 
 // InLeaderGroup reports whether a signal to the leader's group reaches m.
 func (t *Tree) InLeaderGroup(m *Member) bool {

@@ -92,7 +92,7 @@ func start(t *testing.T, cmd *exec.Cmd) *subject {
 	t.Cleanup(func() {
 		if cmd.ProcessState == nil {
 			s.killAll()
-			await(t, func() bool { return len(s.tree.Live()) == 0 })
+			await(t, func() bool { return len(s.members()) == 0 })
 		}
 		s.tree.Close()
 		cmd.Wait()
@@ -104,7 +104,7 @@ func start(t *testing.T, cmd *exec.Cmd) *subject {
 
 // killAll kills the group and each member. The leader, which is not reaped, pins the group's number.
 func (s *subject) killAll() {
-	for _, m := range s.tree.Live() {
+	for _, m := range s.members() {
 		s.tree.Signal(m, syscall.SIGKILL)
 	}
 	s.tree.SignalGroup(syscall.SIGKILL)
@@ -118,7 +118,7 @@ func (s *subject) endLeader(t *testing.T) {
 	require.True(t, s.tree.LeaderExited())
 }
 
-func (s *subject) live() []int { return pidsOf(s.tree.Live()) }
+func (s *subject) live() []int { return pidsOf(s.members()) }
 
 func pidsOf(members []*Member) []int {
 	pids := make([]int, 0, len(members))
@@ -146,4 +146,15 @@ func await(t *testing.T, ok func() bool) {
 		require.NoError(t, ctx.Err(), "waited in vain")
 		time.Sleep(pause)
 	}
+}
+
+func (s *subject) members() []*Member { return membersOf(&s.tree) }
+
+// membersOf is Live where nothing hinders the look.
+func membersOf(t *Tree) []*Member {
+	members, sure := t.Live()
+	if !sure {
+		panic("could not look at the tree")
+	}
+	return members
 }

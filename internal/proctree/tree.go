@@ -70,24 +70,34 @@ func (s session) claims(pid int) bool {
 }
 
 // Live looks for members of the tree that are alive, without the leader. Members that were found
-// earlier are looked at again. The slice is valid until the next call.
-func (t *Tree) Live() []*Member {
+// earlier are looked at again. It reports false where it could not look at everybody, so that finding
+// nobody proves nothing. The slice is valid until the next call.
+func (t *Tree) Live() ([]*Member, bool) {
+	if !Enumerates {
+		return nil, true
+	}
 	t.spare = t.spare[:0]
 	for pid, m := range t.members {
-		if dead(m) {
+		if t.dead(m) {
 			t.forget(pid)
 		}
 	}
-	t.born.candidates(func(pid int) {
-		if pid == t.leader || t.members[pid] != nil || !t.claimed(pid) {
-			return
-		}
-		t.add(pid)
-	})
+	sure := true
+	if len(t.members) > 0 || t.Pinned() {
+		sure = t.born.candidates(t.consider, func() bool { return len(t.members) > 0 })
+	}
 	for _, m := range t.members {
 		t.spare = append(t.spare, m)
 	}
-	return t.spare
+	return t.spare, sure
+}
+
+// consider admits pid if it belongs to the tree. What it goes by, the session's number, is pinned by
+// the unreaped leader, or by a member: where there is neither, Live does not ask.
+func (t *Tree) consider(pid int) {
+	if pid != t.leader && t.members[pid] == nil && t.claimed(pid) {
+		t.add(pid)
+	}
 }
 
 func (t *Tree) claimed(pid int) bool {
@@ -110,9 +120,12 @@ func (t *Tree) add(pid int) {
 	case sys.Gone(err), sys.IsThread(err), isThread(pid):
 		return
 	}
-	if !t.claimed(pid) || dead(m) {
+	if !t.claimed(pid) || t.dead(m) {
 		closeFD(m)
 		return
+	}
+	if len(t.members) >= maxPidfds {
+		closeFD(m)
 	}
 	if st, err := procfs.ReadStat(pid); err == nil {
 		m.Start, m.Name = st.StartTime, st.Comm
@@ -123,6 +136,10 @@ func (t *Tree) add(pid int) {
 	t.members[pid] = m
 }
 
+// maxPidfds is how many members are held by a pidfd. The rest go by start time and session: a command
+// must not use up this process's descriptors by forking.
+const maxPidfds = 64
+
 // isThread reports whether pid is that of a thread other than its process's first. System calls that
 // take a PID take those as well, and answer for the process.
 func isThread(pid int) bool {
@@ -132,10 +149,13 @@ func isThread(pid int) bool {
 
 // dead reports whether m has exited. A zombie is dead: it runs nothing and holds nothing. A pidfd
 // says so without /proc and is not fooled by a thread group whose first thread has exited.
-func dead(m *Member) bool {
+func (t *Tree) dead(m *Member) bool {
 	if m.FD >= 0 {
 		found, err := sys.Ready(m.FD)
 		return err == nil && found.Readable
+	}
+	if !t.claimed(m.PID) {
+		return true // or it left the session, which can not be told from another process
 	}
 	st, err := procfs.ReadStat(m.PID)
 	if err != nil {
@@ -172,7 +192,7 @@ func (t *Tree) Signal(m *Member, sig syscall.Signal) error {
 	if m.FD >= 0 {
 		return sys.PidfdSignal(m.FD, sig)
 	}
-	if dead(m) {
+	if t.dead(m) {
 		return syscall.ESRCH
 	}
 	return sys.Kill(m.PID, sig)

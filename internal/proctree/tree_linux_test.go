@@ -22,7 +22,7 @@ func TestLiveFindsChildren(t *testing.T) {
 	for range 3 { // each look says the same, and neither the leader nor threads are members
 		assert.ElementsMatch(t, pids[1:], s.live())
 	}
-	for _, m := range s.tree.Live() {
+	for _, m := range s.members() {
 		st, err := procfs.ReadStat(m.PID)
 		require.NoError(t, err)
 		assert.Equal(t, st.StartTime, m.Start)
@@ -48,7 +48,7 @@ func TestOtherGroupsOfTheSession(t *testing.T) {
 	s := start(t, exec.Command(testproc.HasProgram(t, "bash"), "-c",
 		"set -m; sleep 600 & a=$!; sleep 600 & echo ready $$ $a $!; wait"))
 	pids := testproc.Ready(t, s.stdout)
-	members := s.tree.Live()
+	members := s.members()
 	assert.ElementsMatch(t, pids[1:], pidsOf(members))
 	for _, m := range members {
 		assert.False(t, s.tree.InLeaderGroup(m))
@@ -56,7 +56,7 @@ func TestOtherGroupsOfTheSession(t *testing.T) {
 	require.NoError(t, s.tree.SignalGroup(syscall.SIGKILL))
 	s.tree.WaitLeader()
 	assert.ElementsMatch(t, pids[1:], s.live(), "the group signal does not reach them")
-	for _, m := range s.tree.Live() {
+	for _, m := range s.members() {
 		require.NoError(t, s.tree.Signal(m, syscall.SIGKILL))
 	}
 	for _, pid := range pids[1:] {
@@ -80,7 +80,7 @@ func TestZombieMemberIsDead(t *testing.T) {
 	s := start(t, exec.Command("sh", "-c", "sleep 600 & echo ready $$ $!; exec sleep 601"))
 	pids := testproc.Ready(t, s.stdout)
 	waitComm(t, pids[0], "sleep") // until then it is a shell, which reaps
-	members := s.tree.Live()
+	members := s.members()
 	require.Equal(t, pids[1:], pidsOf(members))
 	require.NoError(t, s.tree.Signal(members[0], syscall.SIGKILL))
 	testproc.WaitState(t, pids[1], "Z") // its parent knows of no child
@@ -88,7 +88,7 @@ func TestZombieMemberIsDead(t *testing.T) {
 	var fresh Tree
 	fresh.Init(s.cmd.Process, s.tree.born.started, nil)
 	defer fresh.Close()
-	assert.Empty(t, fresh.Live(), "and to one who looks for the first time")
+	assert.Empty(t, membersOf(&fresh), "and to one who looks for the first time")
 }
 
 // The state of such a process is that of its first thread, a zombie, and it runs all the same.
@@ -100,7 +100,7 @@ func TestFirstThreadExited(t *testing.T) {
 	pid := testproc.Ready(t, s.stdout)[0]
 	require.Equal(t, byte('Z'), testproc.State(pid))
 	assert.Equal(t, []int{pid}, s.live())
-	require.NoError(t, s.tree.Signal(s.tree.Live()[0], syscall.SIGKILL))
+	require.NoError(t, s.tree.Signal(s.members()[0], syscall.SIGKILL))
 	s.tree.WaitLeader() // sh has reaped it
 	assert.Empty(t, s.live())
 }
@@ -108,7 +108,7 @@ func TestFirstThreadExited(t *testing.T) {
 func TestGone(t *testing.T) {
 	s := start(t, testproc.Command("fork", "1"))
 	testproc.Ready(t, s.stdout)
-	m := s.tree.Live()[0]
+	m := s.members()[0]
 	s.tree.Gone(m)
 	assert.Equal(t, -1, m.FD, "its descriptor is closed")
 	s.tree.Gone(m)
@@ -118,7 +118,7 @@ func TestGone(t *testing.T) {
 func TestSignalNeverHitsAnother(t *testing.T) {
 	s := start(t, testproc.Command("fork", "1"))
 	testproc.Ready(t, s.stdout)
-	m := s.tree.Live()[0]
+	m := s.members()[0]
 	// As if the number had been reused: known by another start time, and without a pidfd.
 	former := &Member{Process: Process{PID: m.PID, Start: m.Start - 1}, FD: -1}
 	assert.ErrorIs(t, s.tree.Signal(former, syscall.SIGKILL), syscall.ESRCH)
@@ -152,7 +152,7 @@ func TestSignalGroupWithZombieLeader(t *testing.T) {
 func TestReapedBySomebodyElse(t *testing.T) {
 	s := start(t, testproc.Command("fork", "1"))
 	pids := testproc.Ready(t, s.stdout)
-	member := s.tree.Live()[0]
+	member := s.members()[0]
 	require.NoError(t, s.cmd.Process.Kill())
 	_, err := syscall.Wait4(pids[0], nil, 0, nil)
 	require.NoError(t, err)
@@ -171,7 +171,7 @@ func TestCloseReleasesDescriptors(t *testing.T) {
 	testproc.NoLeaks(t)
 	s := start(t, testproc.Command("fork", "3"))
 	testproc.Ready(t, s.stdout)
-	require.Len(t, s.tree.Live(), 3)
+	require.Len(t, s.members(), 3)
 	require.NoError(t, s.tree.SignalGroup(syscall.SIGKILL))
 	s.WaitGone(t)
 	s.tree.Close()
@@ -188,7 +188,7 @@ func TestHostileNames(t *testing.T) {
 		s := start(t, exec.Command("sh", "-c", `"$0" 600 & echo ready $$ $!; wait`, path))
 		pids := testproc.Ready(t, s.stdout)
 		waitComm(t, pids[1], name)
-		members := s.tree.Live()
+		members := s.members()
 		require.Equal(t, pids[1:], pidsOf(members), i)
 		p := Inspect(pids[1])
 		assert.Equal(t, name, p.Name)

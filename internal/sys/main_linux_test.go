@@ -15,7 +15,7 @@ func TestMain(m *testing.M) {
 	}
 	testproc.Main(m, testproc.Warm(func() { // what is kept open for the life of the process
 		DevNull()
-		loadavg()
+		openLoadavg()
 	}))
 }
 

@@ -80,7 +80,19 @@ func waitid(pid, options int) error {
 
 // loadavg is /proc/loadavg, opened once and kept: its last field is the last PID that was given
 // out in the PID namespace of whoever reads it (proc_loadavg(5)).
-var loadavg = sync.OnceValue(func() int {
+var loadavg struct {
+	sync.Mutex
+	fd     int
+	opened bool
+}
+
+// openLoadavg opens it where that was not done. Having failed for want of a descriptor it tries again.
+func openLoadavg() int {
+	loadavg.Lock()
+	defer loadavg.Unlock()
+	if loadavg.opened {
+		return loadavg.fd
+	}
 	fd, err := unix.Open("/proc/loadavg", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1
@@ -88,17 +100,18 @@ var loadavg = sync.OnceValue(func() int {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil || fs.Type != unix.PROC_SUPER_MAGIC {
 		_ = unix.Close(fd) // lxcfs and the like lay a file of their own over it
-		return -1
+		fd = -1
 	}
+	loadavg.fd, loadavg.opened = fd, true
 	return fd
-})
+}
 
 // ReadLoadavg reads /proc/loadavg into p.
 func ReadLoadavg(p []byte) (int, error) {
 	if !Enabled(Loadavg) {
 		return 0, unix.ENOSYS
 	}
-	fd := loadavg()
+	fd := openLoadavg()
 	if fd < 0 {
 		return 0, unix.ENOENT
 	}

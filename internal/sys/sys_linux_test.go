@@ -106,7 +106,7 @@ func TestDescriptorsAreCloseOnExec(t *testing.T) {
 		}
 	}
 	if Enabled(Loadavg) {
-		fds["loadavg"] = loadavg()
+		fds["loadavg"] = openLoadavg()
 	}
 	for name, fd := range fds {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
