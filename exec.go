@@ -246,6 +246,7 @@ func (r *run) observe() {
 		r.result.Cause = r.reason(time.Now())
 		if r.result.Cause != CauseNone && !r.exited {
 			r.step(past) // this goroutine may come late to an exit that came in time
+			r.exited = r.exited || r.exitFD < 0 && r.tree.LeaderExited()
 		}
 		if r.exited {
 			r.result.Cause = CauseExited

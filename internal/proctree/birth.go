@@ -51,15 +51,17 @@ func (b *birth) candidates(f func(pid int), enough func() bool) bool {
 	} else if !everyPID(f, pidMax.get()) {
 		return false
 	}
+	if !known {
+		return chaseForks(f, enough)
+	}
 	for range maxChases {
 		if enough() {
 			return true
 		}
 		next, ok := lastPID()
 		switch {
-		case !known || !ok:
-			// A second look at everybody is the best there is.
-			return everyPID(f, pidMax.get())
+		case !ok:
+			return chaseForks(f, enough)
 		case next == last:
 			return true
 		}
@@ -71,6 +73,25 @@ func (b *birth) candidates(f func(pid int), enough func() bool) bool {
 	}
 	return false
 }
+
+// chaseForks is the chase where the last PID can not be had: everybody is looked at until the machine
+// has forked nothing meanwhile. A machine that always forks is looked at so often and then believed.
+func chaseForks(f func(pid int), enough func() bool) bool {
+	for range maxForkChases {
+		before, err := procfs.ReadKernelStat()
+		if !everyPID(f, pidMax.get()) {
+			return false
+		}
+		after, _ := procfs.ReadKernelStat()
+		if enough() || err == nil && before.Forks == after.Forks {
+			return true
+		}
+	}
+	return true
+}
+
+// maxForkChases bounds the looks of chaseForks, at some 100 µs each.
+const maxForkChases = 16
 
 // maxChases is how often PIDs that were given out meanwhile are looked at. Between two times there is
 // hardly room for a fork.
