@@ -19,6 +19,7 @@ import (
 //
 //	ErrNoTimeout, ErrStarted, ErrUnsupported, *ConfigError   refused, nothing was started
 //	ErrNotFound, ErrNotExecutable, ErrBadDir, *ArgumentError  could not be started
+//	ErrLeakedFDs (*LeakedFDsError), ErrFDsUnknown   was not started because of descriptors
 //	ErrTimeout, ErrCanceled, ErrIdle, ErrOutputLimit, ErrStopped   why the run was ended
 //	ErrStartStalled      the start was met by the timeout
 //	*exec.ExitError      the command's own status
@@ -42,6 +43,12 @@ var (
 	ErrNotExecutable error = &kind{text: "program can not be executed"}
 	// ErrBadDir says that the command's Dir is not there, is not a directory or may not be entered.
 	ErrBadDir error = &kind{text: "working directory can not be used"}
+
+	// ErrLeakedFDs says that the command would have inherited descriptors that nobody declared. The
+	// error that matches it is a *LeakedFDsError, which lists them.
+	ErrLeakedFDs error = &kind{text: "undeclared descriptors would be inherited"}
+	// ErrFDsUnknown says that it could not be found out what the command would inherit.
+	ErrFDsUnknown error = &kind{text: "inherited descriptors can not be listed"}
 
 	// ErrTimeout says that the timeout or the context's deadline passed. It matches
 	// context.DeadlineExceeded.

@@ -47,6 +47,9 @@ type config struct {
 	outputLimit int64
 	overflow    Overflow
 
+	fdPolicy FDPolicy
+	fds      []int // of WithFDs
+
 	timeoutSet, idleSet bool
 	merge               bool // both outputs through one pipe; set by CombinedOutput
 	complete            bool // a truncated stdout is an error; set by Output and CombinedOutput
@@ -194,7 +197,7 @@ func (c *config) check(cmd *exec.Cmd) error {
 	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
 	}
-	return nil
+	return c.checkFDs(cmd)
 }
 
 // maxSignal is the highest number that signal(7) gives to any signal.

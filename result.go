@@ -76,6 +76,14 @@ type Result struct {
 	Holders   []Holder      // processes outside the tree that hold an output pipe
 	Abandoned []Abandoned   // what of ours was left behind, and what releases it
 
+	// Descriptors that the command would have inherited undeclared, see [WithFDPolicy]. FDMark names
+	// in MarkedFDs what this start was the first to mark; to look costs more than to mark, so that
+	// looks take at most a thousandth of the time, and what is found marked is not named again.
+	MarkedFDs   FDs
+	LeakedFDs   FDs   // left as they were: FDReport and FDRefuse
+	DeclaredFDs FDs   // left because the environment declares them; named when there was a look
+	FDErr       error // why not everything is marked or known; nil if it is
+
 	StartRetries int // how often the start was tried again: EAGAIN, ETXTBSY
 	Times        Times
 

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/fdtable"
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
@@ -179,7 +180,10 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	defer r.closeChildEnds()
 	for delay := firstRetryDelay; ; delay *= 2 {
 		r.own = r.copyCmd(attr)
-		err := r.own.Start()
+		if err := r.sealFDs(); err != nil {
+			return err
+		}
+		err := r.startOwn()
 		if err == nil {
 			break
 		}
@@ -224,6 +228,20 @@ func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 		own.Stderr = own.Stdout
 	}
 	return &own
+}
+
+// startOwn starts the copy.
+func (r *run) startOwn() error {
+	if len(r.cfg.fds) == 0 {
+		return r.own.Start()
+	}
+	all, opened, err := fdtable.Pass(r.cfg.fds, r.cmd.ExtraFiles)
+	if err != nil {
+		return &ConfigError{Name: "WithFDs", Reason: err.Error()}
+	}
+	defer fdtable.CloseAll(opened)
+	r.own.ExtraFiles = all
+	return r.own.Start()
 }
 
 func transient(err error) bool {
