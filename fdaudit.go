@@ -66,7 +66,7 @@ type SocketInfo struct {
 	Remote  string // the same of the peer; empty where there is none
 	State   string // "LISTEN", "ESTABLISHED", "CLOSE_WAIT" …; empty where there is none
 	Unread  int    // bytes that were received and not read
-	Unsent  int    // bytes that the peer has not acknowledged, or of a Unix socket not read
+	Unsent  int    // bytes that the peer has not acknowledged; of a Unix socket the memory it fills by not reading
 }
 
 // FDs is a list of descriptors, in ascending order. Its text is a table.

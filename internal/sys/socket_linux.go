@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +16,7 @@ type Socket struct {
 	Listening bool
 	TCPState  uint8 // as in /proc/net/tcp; 0 unless Network is "tcp"
 	Unread    int   // bytes received and not read; of a TCP listener 0
-	Unsent    int   // bytes sent and not acknowledged, of a Unix socket not read by the peer
+	Unsent    int   // bytes sent and not acknowledged; of a Unix socket the memory of what is not read
 }
 
 // SocketOf describes the socket behind fd.
@@ -60,7 +59,7 @@ func network(domain, kind, protocol int) string {
 		return "vsock"
 	case unix.AF_INET, unix.AF_INET6:
 		switch {
-		case kind == unix.SOCK_STREAM && protocol == unix.IPPROTO_TCP:
+		case kind == unix.SOCK_STREAM && (protocol == unix.IPPROTO_TCP || protocol == unix.IPPROTO_MPTCP):
 			return "tcp"
 		case kind == unix.SOCK_DGRAM && protocol == unix.IPPROTO_UDP:
 			return "udp"
@@ -81,8 +80,8 @@ func address(sa unix.Sockaddr) string {
 		}
 		return netip.AddrPortFrom(addr, uint16(sa.Port)).String()
 	case *unix.SockaddrUnix:
-		if strings.HasPrefix(sa.Name, "\x00") {
-			return "@" + sa.Name[1:]
+		if sa.Name == "@" { // an abstract name begins so; this is none at all
+			return ""
 		}
 		return sa.Name
 	case *unix.SockaddrVM:
