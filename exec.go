@@ -194,6 +194,8 @@ type run struct {
 	exitSeen      atomic.Bool   // by the fallback without a pidfd
 	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, by signalBit
 
+	limitErr error // by spawn: limits could not be set on a command that runs
+
 	// Written by step.
 	exited     bool // the leader has exited and is not reaped
 	blind      bool // the poller failed: everything is tried, at short intervals

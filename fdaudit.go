@@ -115,8 +115,12 @@ func fd(d *fdtable.FD) FD {
 	return f
 }
 
-// String returns a table with one line for each descriptor, under a heading.
+// String returns a table with one line for each descriptor, under a heading; nothing for no
+// descriptors.
 func (l FDs) String() string {
+	if len(l) == 0 {
+		return ""
+	}
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "FD\tKIND\tMODE\tCHILD\tFROM\tTARGET")

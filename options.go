@@ -49,6 +49,10 @@ type config struct {
 
 	fdPolicy FDPolicy
 	fds      []int // of WithFDs
+	proof    bool
+	limits   []resourceLimit
+	nice     int
+	niceSet  bool
 
 	timeoutSet, idleSet bool
 	merge               bool // both outputs through one pipe; set by CombinedOutput
@@ -196,6 +200,9 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return &ConfigError{Name: "WithTermSignal", Reason: "is no signal"}
 	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
+	}
+	if err := c.checkStop(); err != nil {
+		return err
 	}
 	return c.checkFDs(cmd)
 }

@@ -217,8 +217,10 @@ func (r *run) causeErrors() []error {
 		errs = append(errs, ErrOutputLimit)
 	case CauseStopped:
 		errs = append(errs, ErrStopped)
-	case CauseNone, CauseExited, CauseStartFailed:
-		return nil
+	case CauseNone, CauseExited, CauseStartFailed, CauseLimits:
+	}
+	if r.limitErr != nil {
+		errs = append(errs, flatten(r.limitErr)...)
 	}
 	if r.result.Cause == CauseTimeout || r.result.Cause == CauseCanceled {
 		if err := r.contextErr(); err != nil {

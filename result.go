@@ -22,9 +22,10 @@ const (
 	CauseOutputLimit              // more output than the limit, with OverflowStop
 	CauseStopped                  // Process.Stop
 	CauseStartFailed              // nothing was started
+	CauseLimits                   // limits could not be set on a command that runs
 )
 
-var causes = [...]string{"none", "exited", "timeout", "canceled", "idle", "output limit", "stopped", "start failed"}
+var causes = [...]string{"none", "exited", "timeout", "canceled", "idle", "output limit", "stopped", "start failed", "limits"}
 
 // String returns the cause in words.
 func (c Cause) String() string {
@@ -82,6 +83,7 @@ type Result struct {
 	MarkedFDs   FDs
 	LeakedFDs   FDs   // left as they were: FDReport and FDRefuse
 	DeclaredFDs FDs   // left because the environment declares them; named when there was a look
+	FDsProved   bool  // by WithFDProof: the command got nothing but what was declared
 	FDErr       error // why not everything is marked or known; nil if it is
 
 	StartRetries int // how often the start was tried again: EAGAIN, ETXTBSY

@@ -79,6 +79,8 @@ func (r *run) reason(now time.Time) Cause {
 	switch err := r.ctx.Err(); {
 	case r.stopRequested.Load():
 		return CauseStopped
+	case r.limitErr != nil:
+		return CauseLimits
 	case err != nil && !errors.Is(err, context.DeadlineExceeded):
 		return CauseCanceled
 	case err != nil, !now.Before(r.deadline):
@@ -183,7 +185,10 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 		if err := r.sealFDs(); err != nil {
 			return err
 		}
-		err := r.startOwn()
+		err, ours := r.startOwn()
+		if ours != nil {
+			return ours
+		}
 		if err == nil {
 			break
 		}
@@ -230,18 +235,27 @@ func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 	return &own
 }
 
-// startOwn starts the copy.
-func (r *run) startOwn() error {
-	if len(r.cfg.fds) == 0 {
-		return r.own.Start()
+// startOwn starts the copy. The first error is what os/exec says; the second is ours: the command was
+// not started, or killed before it ran, and is not to be tried again.
+func (r *run) startOwn() (err, ours error) {
+	if len(r.cfg.fds) > 0 {
+		all, opened, err := fdtable.Pass(r.cfg.fds, r.cmd.ExtraFiles)
+		if err != nil {
+			return nil, &ConfigError{Name: "WithFDs", Reason: err.Error()}
+		}
+		defer fdtable.CloseAll(opened)
+		r.own.ExtraFiles = all
 	}
-	all, opened, err := fdtable.Pass(r.cfg.fds, r.cmd.ExtraFiles)
-	if err != nil {
-		return &ConfigError{Name: "WithFDs", Reason: err.Error()}
+	if r.cfg.proof {
+		return r.startStopped()
 	}
-	defer fdtable.CloseAll(opened)
-	r.own.ExtraFiles = all
-	return r.own.Start()
+	if err := r.own.Start(); err != nil {
+		return err, nil
+	}
+	if err := r.setLimits(); err != nil {
+		r.limitErr = join(ErrLimits, err)
+	}
+	return nil, nil
 }
 
 func transient(err error) bool {

@@ -23,3 +23,6 @@ func Stdio() []StdioFinding { return nil }
 func Pass([]int, []*os.File) (all, opened []*os.File, err error) {
 	return nil, nil, errors.ErrUnsupported
 }
+
+// Undeclared is not to be had.
+func Undeclared(int, []bool, []int) ([]FD, error) { return nil, errors.ErrUnsupported }
