@@ -56,7 +56,7 @@ type PipeInfo struct {
 	Size   int      // bytes it can hold
 	Unread int      // bytes in it
 	Peers  []Holder // processes with the other end, this one included
-	Unseen int      // processes whose descriptors we may not see; any of them could be another peer
+	Unseen int      // processes whose descriptors we may not see; -1 in the result of a run, which looks at none
 }
 
 // A SocketInfo says what a socket is connected to.
@@ -196,6 +196,9 @@ func (d *FD) target() string {
 func (p *PipeInfo) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d of %d bytes, ", p.Unread, p.Size)
+	if p.Unseen < 0 {
+		return strings.TrimSuffix(b.String(), ", ")
+	}
 	for i, h := range p.Peers {
 		if i > 0 {
 			b.WriteString(", ")

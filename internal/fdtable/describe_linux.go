@@ -98,7 +98,7 @@ func pipeOf(fd int) *Pipe {
 	if err != nil {
 		return nil
 	}
-	p := Pipe{Size: size}
+	p := Pipe{Size: size, Unseen: -1}
 	p.Unread, _ = sys.Unread(fd)
 	return &p
 }

@@ -49,7 +49,7 @@ type Pipe struct {
 	Size   int // bytes it can hold
 	Unread int // bytes in it
 	Peers  []proctree.Holder
-	Unseen int // processes whose descriptors may not be seen
+	Unseen int // processes whose descriptors may not be seen; -1 if peers were not looked for
 }
 
 // A Socket is what is known about a socket.
