@@ -10,7 +10,7 @@ import (
 
 // atBirth is what this process was born with. It is listed while packages are initialized, because
 // nothing tells later: a descriptor that is open then and not close-on-exec came through exec, or
-// from a C library that was loaded before, which leaks just the same. That costs some microseconds.
+// from a C library that was loaded before, which leaks just the same. That takes some 50 µs, once.
 var atBirth = listBorn()
 
 // born is what is known of the birth. It is not changed after the initialization.
