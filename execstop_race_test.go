@@ -19,12 +19,15 @@ import (
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/safeexectest"
 )
 
 // TestProofLosesNoSignal sends signals all the time while commands start. Each is delivered: it ends
 // the command once it runs.
 func TestProofLosesNoSignal(t *testing.T) {
 	testproc.NoLeaks(t)
+	safeexectest.NoLeakedFDs(t)
+	safeexectest.NoLeakedProcesses(t)
 	for range 20 {
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
@@ -74,6 +77,8 @@ func TestProofLeavesNoTrace(t *testing.T) {
 // TestProofKilled has SIGKILL meet the command at any time of its start.
 func TestProofKilled(t *testing.T) {
 	testproc.NoLeaks(t)
+	safeexectest.NoLeakedFDs(t)
+	safeexectest.NoLeakedProcesses(t)
 	for range 30 {
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
@@ -104,6 +109,8 @@ func TestProofKilled(t *testing.T) {
 // TestProofAtTheDeadline has the timeout, or a cancellation, fall anywhere into the start.
 func TestProofAtTheDeadline(t *testing.T) {
 	testproc.NoLeaks(t)
+	safeexectest.NoLeakedFDs(t)
+	safeexectest.NoLeakedProcesses(t)
 	for i := range 60 {
 		canary := testproc.NewCanary(t)
 		cmd := testproc.Command("hang")
@@ -118,6 +125,8 @@ func TestProofAtTheDeadline(t *testing.T) {
 // TestProofManyAtOnce has threads of many starts trace side by side.
 func TestProofManyAtOnce(t *testing.T) {
 	testproc.NoLeaks(t)
+	safeexectest.NoLeakedFDs(t)
+	safeexectest.NoLeakedProcesses(t)
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -32,6 +33,8 @@ func init() {
 //
 //	leak           opens what C code opens
 //	refuse ERRNO   has the kernel refuse ptrace
+//	blind ERRNO    has it refuse to say whether the command has stopped
+//	soon           sets a timeout that is reached
 //	unprivileged   goes on as an ordinary user
 //	off, mark      sets the policy
 func proofParent(args []string) int {
@@ -54,6 +57,17 @@ func proofParent(args []string) int {
 				return 1
 			}
 			continue
+		case "blind":
+			n, _ := strconv.Atoi(args[0])
+			args = args[1:]
+			if err := testproc.RefuseSyscall(unix.SYS_PTRACE, syscall.Errno(n), unix.PTRACE_GETSIGINFO); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			continue
+		case "soon":
+			opts = append(opts, safeexec.WithTimeout(50*time.Millisecond))
+			continue
 		case "unprivileged":
 			if err := errors.Join(syscall.Setgid(65534), syscall.Setuid(65534)); err != nil {
 				fmt.Fprintln(os.Stderr, err)
@@ -71,9 +85,13 @@ func proofParent(args []string) int {
 		kinds := map[string]error{
 			"leaked": safeexec.ErrLeakedFDs, "refused": safeexec.ErrProofRefused, "unknown": safeexec.ErrFDsUnknown,
 			"privilege": safeexec.ErrProofPrivilege, "permission": fs.ErrPermission,
-			"not executable": safeexec.ErrNotExecutable,
+			"not executable": safeexec.ErrNotExecutable, "timeout": safeexec.ErrTimeout,
 		}
 		out := proofAnswer{fdsAnswer: a, Proved: res.FDsProved, PID: res.PID}
+		// Nothing may be left, not even a zombie.
+		if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
+			out.Kinds = append(out.Kinds, "child left")
+		}
 		for name, kind := range kinds {
 			if errors.Is(err, kind) {
 				out.Kinds = append(out.Kinds, name)
@@ -198,6 +216,21 @@ func TestProofRefused(t *testing.T) {
 		assert.False(t, a.Proved)
 		assert.Equal(t, safeexec.CauseStartFailed, a.Cause)
 	}
+}
+
+// TestProofThatNeverStops has commands that are never seen to stop, as one whose program's pages come
+// from a file system that does not answer.
+func TestProofThatNeverStops(t *testing.T) {
+	t.Parallel()
+	ran := filepath.Join(t.TempDir(), "it ran")
+	a := proof(t, "blind", strconv.Itoa(int(unix.ESRCH)), "soon", "touch", ran)
+	assert.Equal(t, []string{"timeout"}, a.Kinds)
+	assert.Equal(t, safeexec.CauseTimeout, a.Cause)
+	a = proof(t, "blind", strconv.Itoa(int(unix.EIO)), "touch", ran)
+	assert.Empty(t, a.Kinds)
+	assert.Contains(t, a.Err, "ptrace")
+	assert.Equal(t, safeexec.CauseStartFailed, a.Cause)
+	assert.NoFileExists(t, ran)
 }
 
 // TestProofOfWhatCanNotStart keeps the errors of os/exec.

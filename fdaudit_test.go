@@ -97,6 +97,7 @@ func TestAuditFDs(t *testing.T) {
 			assert.False(t, d.Born, name)
 		}
 	}
+	assert.Empty(t, find(t, l, opened["fifo"]).Pipe.Peers, "it is not at its own other end")
 	d := find(t, l, opened["file"])
 	assert.Equal(t, file.Name(), d.Target)
 	assert.True(t, d.Write && !d.Read && !d.Deleted)

@@ -103,6 +103,9 @@ func TestNoLeakedProcesses(t *testing.T) {
 	var pid int
 	_, err = fmt.Sscan(string(out), &pid)
 	require.NoError(t, err)
+	later := &recorder{TB: t}
+	NoLeakedProcesses(later)
+	assert.Empty(t, later.end(), "another test's")
 	assert.Len(t, daemon.end(), 1, "handed on to somebody else")
 	testproc.WaitState(t, pid, "ZX\x00")
 	assert.Empty(t, os.Getenv(markVariable))
