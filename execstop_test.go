@@ -258,7 +258,7 @@ func TestProofOfPrivileged(t *testing.T) {
 	}
 	text, err := os.ReadFile(testproc.HasProgram(t, "true"))
 	require.NoError(t, err)
-	dir, err := os.MkdirTemp("/tmp", "privileged")
+	dir, err := os.MkdirTemp("/tmp", "privileged") //nolint:usetesting // the other user must reach it
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))

@@ -123,10 +123,10 @@ func (l FDs) String() string {
 	}
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "FD\tKIND\tMODE\tCHILD\tFROM\tTARGET")
+	_, _ = fmt.Fprintln(w, "FD\tKIND\tMODE\tCHILD\tFROM\tTARGET")
 	for i := range l {
 		d := &l[i]
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", d.Num, d.Kind, d.mode(), d.fate(), d.origin(), d.target())
+		_, _ = fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", d.Num, d.Kind, d.mode(), d.fate(), d.origin(), d.target())
 	}
 	_ = w.Flush()
 	return b.String()
@@ -137,7 +137,7 @@ func (d FD) String() string {
 	return fmt.Sprintf("%d %s %s %s %s %s", d.Num, d.Kind, d.mode(), d.fate(), d.origin(), d.target())
 }
 
-func (d *FD) mode() string {
+func (d FD) mode() string {
 	m := ""
 	if d.Read {
 		m += "r"
@@ -152,7 +152,7 @@ func (d *FD) mode() string {
 }
 
 // fate is what happens to the descriptor in a child.
-func (d *FD) fate() string {
+func (d FD) fate() string {
 	switch {
 	case d.CloseOnExec:
 		return "closed"
@@ -164,7 +164,7 @@ func (d *FD) fate() string {
 	return "inherited"
 }
 
-func (d *FD) origin() string {
+func (d FD) origin() string {
 	if d.Born {
 		return "born"
 	}
@@ -172,7 +172,7 @@ func (d *FD) origin() string {
 }
 
 // target is Target and what else is known, on one line: file names may hold anything.
-func (d *FD) target() string {
+func (d FD) target() string {
 	t := printable(d.Target)
 	if d.Deleted {
 		t += " (deleted)"

@@ -70,12 +70,16 @@ func (c *config) checkFDs(cmd *exec.Cmd) error {
 		return &ConfigError{Name: "WithFDPolicy", Reason: "is no known policy"}
 	}
 	for _, fd := range c.fds {
+		var what string
 		switch {
 		case fd < fdtable.FirstFD:
-			return &ConfigError{Name: "WithFDs", Reason: fmt.Sprintf("can not pass on %d, which is no descriptor or a standard stream", fd)}
+			what = "is no descriptor or a standard stream"
 		case fd < fdtable.FirstFD+len(cmd.ExtraFiles):
-			return &ConfigError{Name: "WithFDs", Reason: fmt.Sprintf("can not pass on %d, which is the number of an extra file", fd)}
+			what = "is the number of an extra file"
+		default:
+			continue
 		}
+		return &ConfigError{Name: "WithFDs", Reason: fmt.Sprintf("can not pass on %d, which %s", fd, what)}
 	}
 	return nil
 }

@@ -25,7 +25,9 @@ const (
 	CauseLimits                   // limits could not be set on a command that runs
 )
 
-var causes = [...]string{"none", "exited", "timeout", "canceled", "idle", "output limit", "stopped", "start failed", "limits"}
+var causes = [...]string{
+	"none", "exited", "timeout", "canceled", "idle", "output limit", "stopped", "start failed", "limits",
+}
 
 // String returns the cause in words.
 func (c Cause) String() string {

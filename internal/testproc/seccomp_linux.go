@@ -26,9 +26,10 @@ func RefuseSyscall(number uintptr, refusal syscall.Errno, argument ...uint32) er
 		argumentAt      = 16 // of the lower half, on little-endian machines
 	)
 	type instruction struct {
-		code   uint16
-		jt, jf uint8
-		k      uint32
+		code uint16
+		_    uint8 // where to jump if equal: on
+		jf   uint8 // how far to jump if not
+		k    uint32
 	}
 	filter := []instruction{
 		{code: loadWord, k: numberAt},
