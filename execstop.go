@@ -30,7 +30,7 @@ func (o niceOption) apply(c *config)  { c.nice, c.niceSet = int(o), true }
 // the command already, the error is [ErrProofRefused] and nothing has run. A program with
 // set-user-ID, set-group-ID or file capabilities would run without its privilege, and is refused with
 // [ErrProofPrivilege] unless this process holds CAP_SYS_PTRACE. It costs some tenths of a millisecond
-// and a thread for as long. Linux only.
+// and a thread for as long. On other systems than Linux it is [errors.ErrUnsupported].
 func WithFDProof() Option { return proofOption{} }
 
 // A Resource is what [WithLimit] limits.

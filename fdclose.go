@@ -52,9 +52,10 @@ func (o fdsOption) apply(c *config)      { c.fds = o }
 //
 // The default, FDMark, changes this process for good: also commands that are started without safeexec
 // no longer inherit what was marked. Programs that live on inherited descriptors other than the
-// declared ones need WithFDs: bash's tool <(command) is one, with its /dev/fd/63.
+// declared ones need WithFDs: bash's tool <(command) is one, with its /dev/fd/63. A program that hands
+// descriptors to its own successor by syscall.Exec must take the mark off right before that.
 //
-// On other systems than Linux FDMark does nothing and FDRefuse is [ErrUnsupported].
+// On other systems than Linux FDMark does nothing and FDRefuse is [errors.ErrUnsupported].
 func WithFDPolicy(policy FDPolicy) Option { return fdPolicyOption(policy) }
 
 // WithFDs passes on descriptors of this process, under the numbers they have here, whether they are
