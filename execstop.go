@@ -20,17 +20,17 @@ func (o limitOption) apply(c *config) { c.limits = append(c.limits, resourceLimi
 func (o niceOption) apply(c *config)  { c.nice, c.niceSet = int(o), true }
 
 // WithFDProof proves what the command inherits. It is stopped at its execve, before the first
-// instruction of the program, its interpreter or its dynamic loader, and its table of descriptors is
-// compared with what was declared. If there is anything else, the command is killed and the error is a
-// *[LeakedFDsError]; if the table can not be read, [ErrFDsUnknown]. Otherwise Result.FDsProved is set
-// and the command runs untraced. This is the only way to have no race with what other threads of
-// this process open.
+// instruction of the program, its interpreter or its dynamic loader, and its table of descriptors
+// is compared with what was declared. If there is anything else, the command is killed and the
+// error is a *[LeakedFDsError]; if the table can not be read, [ErrFDsUnknown]. Otherwise
+// Result.FDsProved is set and the command runs untraced. This is the only way to have no race with
+// what other threads of this process open.
 //
-// The stop is that of ptrace(2): where it is refused, by a seccomp filter or because somebody traces
-// the command already, the error is [ErrProofRefused] and nothing has run. A program with
-// set-user-ID, set-group-ID or file capabilities would run without its privilege, and is refused with
-// [ErrProofPrivilege] unless this process holds CAP_SYS_PTRACE. It costs some tenths of a millisecond
-// and a thread for as long. On other systems than Linux it is [errors.ErrUnsupported].
+// The stop is that of ptrace(2): where it is refused, by a seccomp filter or because somebody
+// traces the command already, the error is [ErrProofRefused] and nothing has run. A program with
+// set-user-ID, set-group-ID or file capabilities would run without its privilege, and is refused
+// with [ErrProofPrivilege] unless this process holds CAP_SYS_PTRACE. It costs some tenths of a
+// millisecond and a thread for as long. On other systems than Linux it is [errors.ErrUnsupported].
 func WithFDProof() Option { return proofOption{} }
 
 // A Resource is what [WithLimit] limits.
@@ -57,14 +57,14 @@ type resourceLimit struct {
 	n        uint64
 }
 
-// WithLimit sets the soft and the hard limit of a resource to n, for the command and all that descend
-// from it. Several can be given; of the same resource the last one counts. With [WithFDProof] the
-// limits are set before the first instruction. Without, they are set right after the start: the
-// command may have run for some tens of microseconds, what it started in them has the old limits, and
-// so has what it had already done.
+// WithLimit sets the soft and the hard limit of a resource to n, for the command and all that
+// descend from it. Several can be given; of the same resource the last one counts. With
+// [WithFDProof] the limits are set before the first instruction. Without, they are set right after
+// the start: the command may have run for some tens of microseconds, what it started in them has
+// the old limits, and so has what it had already done.
 //
-// Where a limit can not be set the command is killed, or ended if it may have run, with [ErrLimits]:
-// raising one above this process's own hard limit needs CAP_SYS_RESOURCE. Linux only.
+// Where a limit can not be set the command is killed, or ended if it may have run, with
+// [ErrLimits]: raising one above this process's own hard limit needs CAP_SYS_RESOURCE. Linux only.
 //
 // The umask can not be set from outside of a process, and not for one thread of this process alone:
 // a shell's umask does it.
@@ -100,8 +100,8 @@ func (r *run) setLimits() error {
 	return nil
 }
 
-// startStopped starts the command up to its exec stop, and lets it go if it has what was declared and
-// nothing else. On error it has been killed.
+// startStopped starts the command up to its exec stop, and lets it go if it has what was declared
+// and nothing else. On error it has been killed.
 func (r *run) startStopped() (err, ours error) {
 	stop, err := execstop.Start(r.own)
 	if errors.Is(err, execstop.ErrRefused) {

@@ -22,8 +22,8 @@ import (
 	"github.com/seed841d8200/safeexec/safeexectest"
 )
 
-// TestProofLosesNoSignal sends signals all the time while commands start. Each is delivered: it ends
-// the command once it runs.
+// TestProofLosesNoSignal sends signals all the time while commands start. Each is delivered: it
+// ends the command once it runs.
 func TestProofLosesNoSignal(t *testing.T) {
 	testproc.NoLeaks(t)
 	safeexectest.NoLeakedFDs(t)

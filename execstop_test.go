@@ -120,8 +120,8 @@ func proof(t *testing.T, args ...string) proofAnswer {
 	return a
 }
 
-// staticProgram builds a program without dynamic loader that lists its descriptors: this test binary
-// does for the dynamic one where it is linked with C, a shell in any case.
+// staticProgram builds a program without dynamic loader that lists its descriptors: this test
+// binary does for the dynamic one where it is linked with C, a shell in any case.
 func staticProgram(t *testing.T) string {
 	t.Helper()
 	gcc := testproc.HasProgram(t, "gcc")
@@ -218,8 +218,8 @@ func TestProofRefused(t *testing.T) {
 	}
 }
 
-// TestProofThatNeverStops has commands that are never seen to stop, as one whose program's pages come
-// from a file system that does not answer.
+// TestProofThatNeverStops has commands that are never seen to stop, as one whose program's pages
+// come from a file system that does not answer.
 func TestProofThatNeverStops(t *testing.T) {
 	t.Parallel()
 	ran := filepath.Join(t.TempDir(), "it ran")

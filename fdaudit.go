@@ -72,10 +72,10 @@ type SocketInfo struct {
 // FDs is a list of descriptors, in ascending order. Its text is a table.
 type FDs []FD
 
-// AuditFDs lists the descriptors that are open in this process: what they are, whether a child would
-// inherit them, and for pipes who is at the other end. It looks at the descriptors of all processes
-// for that, which takes milliseconds on a busy machine. On other systems than Linux it returns
-// [ErrUnsupported].
+// AuditFDs lists the descriptors that are open in this process: what they are, whether a child
+// would inherit them, and for pipes who is at the other end. It looks at the descriptors of all
+// processes for that, which takes milliseconds on a busy machine. On other systems than Linux it
+// returns [ErrUnsupported].
 //
 // The list is a snapshot, in which other goroutines' descriptors come and go.
 func AuditFDs() (FDs, error) {
@@ -277,14 +277,14 @@ func (f StdioFinding) String() string {
 	return name + ": " + string(f.Problem) + ": " + f.FD.target()
 }
 
-// AuditStdio looks at this process's standard streams and returns what is wrong with them: a service
-// calls it at its start and from its health check. A service whose standard error is a pipe that
-// nobody reads works until the pipe is full, and then waits for ever in the next write. Nothing is
-// written to find out. Files, terminals and devices are never found fault with.
+// AuditStdio looks at this process's standard streams and returns what is wrong with them: a
+// service calls it at its start and from its health check. A service whose standard error is a pipe
+// that nobody reads works until the pipe is full, and then waits for ever in the next write.
+// Nothing is written to find out. Files, terminals and devices are never found fault with.
 //
-// It costs microseconds while nothing is wrong, and looks at all processes to say who should read. A
-// stream that was closed when the process was born is not found: the Go runtime opens /dev/null for
-// it. On other systems than Linux it returns nothing.
+// It costs microseconds while nothing is wrong, and looks at all processes to say who should read.
+// A stream that was closed when the process was born is not found: the Go runtime opens /dev/null
+// for it. On other systems than Linux it returns nothing.
 func AuditStdio() []StdioFinding {
 	var found []StdioFinding
 	for _, f := range fdtable.Stdio() {

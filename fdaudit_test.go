@@ -223,9 +223,9 @@ func service(args []string) int {
 	return 0
 }
 
-// TestStderrThatNobodyReads is the service whose standard error was a pipe to a program that did not
-// read it: after a day the pipe was full, and every thread waited in write(2, …). The check finds it
-// before that.
+// TestStderrThatNobodyReads is the service whose standard error was a pipe to a program that did
+// not read it: after a day the pipe was full, and every thread waited in write(2, …). The check
+// finds it before that.
 func TestStderrThatNobodyReads(t *testing.T) {
 	t.Parallel()
 	pipe := func() (r, w *os.File) {

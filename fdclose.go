@@ -11,15 +11,16 @@ import (
 
 // What a child gets, and what it does not:
 //
-// Go opens files close-on-exec. Two sorts of descriptors are not: those this process was itself born
-// with, because whoever started it was careless or meant it, and those that C libraries and raw
-// system calls open. Before each start all of them are marked close-on-exec, by one system call that
-// costs the same whatever is open. They are never closed, since their owners may be using them.
+// Go opens files close-on-exec. Two sorts of descriptors are not: those this process was itself
+// born with, because whoever started it was careless or meant it, and those that C libraries and
+// raw system calls open. Before each start all of them are marked close-on-exec, by one system call
+// that costs the same whatever is open. They are never closed, since their owners may be using
+// them.
 //
-// The race that is left: a descriptor that another thread opens without close-on-exec after the mark
-// and before the clone is inherited. The mark is set right before os/exec is called, which leaves
-// some tens of microseconds, and set anew before each further try. Holding syscall.ForkLock would not
-// help, C libraries do not know it, and would let one stuck start block every other.
+// The race that is left: a descriptor that another thread opens without close-on-exec after the
+// mark and before the clone is inherited. The mark is set right before os/exec is called, which
+// leaves some tens of microseconds, and set anew before each further try. Holding syscall.ForkLock
+// would not help, C libraries do not know it, and would let one stuck start block every other.
 
 // An FDPolicy says what a start does about descriptors that the child would inherit undeclared.
 type FDPolicy int
@@ -46,21 +47,22 @@ func (o fdsOption) apply(c *config)      { c.fds = o }
 
 // WithFDPolicy sets what is done about descriptors that the command would inherit although nobody
 // said so: all but the standard streams, ExtraFiles, those of [WithFDs], and those that the
-// environment declares, which are left and listed in Result.DeclaredFDs. Declared are the jobserver of
-// make, in MAKEFLAGS or CARGO_MAKEFLAGS, and the sockets of LISTEN_FDS if LISTEN_PID names this
+// environment declares, which are left and listed in Result.DeclaredFDs. Declared are the jobserver
+// of make, in MAKEFLAGS or CARGO_MAKEFLAGS, and the sockets of LISTEN_FDS if LISTEN_PID names this
 // process, as long as this process was born with them and the variable has not been changed since.
 //
-// The default, FDMark, changes this process for good: also commands that are started without safeexec
-// no longer inherit what was marked. Programs that live on inherited descriptors other than the
-// declared ones need WithFDs: bash's tool <(command) is one, with its /dev/fd/63. A program that hands
-// descriptors to its own successor by syscall.Exec must take the mark off right before that.
+// The default, FDMark, changes this process for good: also commands that are started without
+// safeexec no longer inherit what was marked. Programs that live on inherited descriptors other
+// than the declared ones need WithFDs: bash's tool <(command) is one, with its /dev/fd/63. A
+// program that hands descriptors to its own successor by syscall.Exec must take the mark off right
+// before that.
 //
 // On other systems than Linux FDMark does nothing and FDRefuse is [errors.ErrUnsupported].
 func WithFDPolicy(policy FDPolicy) Option { return fdPolicyOption(policy) }
 
 // WithFDs passes on descriptors of this process, under the numbers they have here, whether they are
-// marked close-on-exec or not. What this process opened itself is better passed in ExtraFiles of the
-// command; these are for what it was born with, where the command knows the number: a script's
+// marked close-on-exec or not. What this process opened itself is better passed in ExtraFiles of
+// the command; these are for what it was born with, where the command knows the number: a script's
 // argument /dev/fd/63, a descriptor that a supervisor promises. Neither the mark nor O_NONBLOCK of
 // the descriptor is changed. The numbers of standard streams and of ExtraFiles can not be used. A
 // later WithFDs replaces an earlier one. Linux only.

@@ -28,8 +28,8 @@ func init() {
 	roles["fds-parent"] = fdsParent
 }
 
-// What the parent of a test does, in this order, each by its name; it prints one answer for each step
-// that starts something.
+// What the parent of a test does, in this order, each by its name; it prints one answer for each
+// step that starts something.
 //
 //	refuse ERRNO   has the kernel refuse close_range with this number
 //	leak           opens a file and a listening socket as a C library would
@@ -340,8 +340,8 @@ func TestWithFDsRefused(t *testing.T) {
 	}
 }
 
-// TestNonblockIsLeftAlone looks at files of the caller that a start touches, and at one that it does
-// not: O_NONBLOCK belongs to the open file, which others may share.
+// TestNonblockIsLeftAlone looks at files of the caller that a start touches, and at one that it
+// does not: O_NONBLOCK belongs to the open file, which others may share.
 func TestNonblockIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	nonblock := func(fd int) bool {

@@ -22,9 +22,9 @@ import (
 // it looks after all other cleanups.
 //
 // What os.Open, net.Listen and their like open is never found: Go marks it close-on-exec. What is
-// found comes from C libraries, from raw system calls without O_CLOEXEC, and from descriptors whose mark
-// was taken away. One that was closed again before the end of the test is not found, and neither is
-// one that safeexec marked in between, when the test started a command with it.
+// found comes from C libraries, from raw system calls without O_CLOEXEC, and from descriptors whose
+// mark was taken away. One that was closed again before the end of the test is not found, and
+// neither is one that safeexec marked in between, when the test started a command with it.
 func NoLeakedFDs(t testing.TB) {
 	t.Helper()
 	before, err := inheritable()

@@ -1,8 +1,8 @@
 // Package execstop starts a command so that it stops before its first instruction, to be looked at
 // and set up, and lets it go or kills it.
 //
-// The stop is that of ptrace(2): the child asks to be traced, and execve stops it when the new program
-// is in place, close-on-exec descriptors are closed and no instruction of the program, its
+// The stop is that of ptrace(2): the child asks to be traced, and execve stops it when the new
+// program is in place, close-on-exec descriptors are closed and no instruction of the program, its
 // interpreter or its dynamic loader has run. Whom a tracee obeys is a thread, so everything between
 // Start and Close happens on the one that started it.
 //
@@ -10,9 +10,9 @@
 //
 //   - A signal to the child before its execve would stop it there, traced and with us in vfork(2),
 //     waiting for that execve: for ever. So the thread blocks all asynchronous signals before the
-//     clone, the child inherits that, and is given the set that it should have when it is let go. What
-//     was sent meanwhile is pending until then and is delivered then. (SIGSTOP can not be blocked: who
-//     sends it to every process within the microsecond between ptrace and execve stops both of us.)
+//     clone, the child inherits that, and is given the set that it should have when it is let go.
+//     What was sent meanwhile is pending until then and is delivered then. (SIGSTOP can not be
+//     blocked: who sends it within the microsecond between ptrace and execve stops both of us.)
 //   - A signal to the child during execve or the stop is pending all the same: the stop's SIGTRAP is
 //     delivered first, because it is one that the thread itself caused (signal(7)), and there is no
 //     other stop before the child is let go. Should one come nevertheless, it is passed on.

@@ -18,8 +18,8 @@ type Stop struct {
 	there  bool          // it was seen to have stopped
 }
 
-// Start starts cmd and locks the goroutine to its thread. If there is no error, Close must be called.
-// cmd.SysProcAttr must be the caller's own copy.
+// Start starts cmd and locks the goroutine to its thread. If there is no error, Close must be
+// called. cmd.SysProcAttr must be the caller's own copy.
 func Start(cmd *exec.Cmd) (*Stop, error) {
 	runtime.LockOSThread()
 	s := Stop{}
@@ -41,8 +41,8 @@ func Start(cmd *exec.Cmd) (*Stop, error) {
 }
 
 // refusal tells a child that may not be traced from one whose execve failed: os/exec reports both
-// alike. It starts a program without a name, whose execve is ENOENT and nothing else (path_resolution(7)),
-// so that another error is that of ptrace.
+// alike. It starts a program without a name, whose execve is ENOENT and nothing else
+// (path_resolution(7)), so that another error is that of ptrace.
 func refusal() error {
 	_, err := os.StartProcess("", []string{""}, &os.ProcAttr{Sys: traced()})
 	switch {
@@ -104,10 +104,10 @@ func (s *Stop) Kill() { _ = sys.Kill(s.pid, syscall.SIGKILL) }
 // Close gives the thread back.
 func (s *Stop) Close() { runtime.UnlockOSThread() }
 
-// LosesPrivilege reports whether the program that stands there would have run as another user or with
-// more capabilities, had it not been traced: set-user-ID, set-group-ID and file capabilities have no
-// effect under a tracer without CAP_SYS_PTRACE (execve(2)). The file looked at is the one whose
-// privileges count, which for a script is its interpreter.
+// LosesPrivilege reports whether the program that stands there would have run as another user or
+// with more capabilities, had it not been traced: set-user-ID, set-group-ID and file capabilities
+// have no effect under a tracer without CAP_SYS_PTRACE (execve(2)). The file looked at is the one
+// whose privileges count, which for a script is its interpreter.
 func (s *Stop) LosesPrivilege() (bool, error) {
 	if sys.MayTraceAll() {
 		return false, nil

@@ -19,7 +19,8 @@ type born struct {
 	declared []declared // in ascending order
 }
 
-// declared is a descriptor that the environment of our birth declares and that is what it should be.
+// declared is a descriptor that the environment of our birth declares and that is what it should
+// be.
 type declared struct {
 	declaration
 	file  sys.File

@@ -7,8 +7,8 @@ import (
 )
 
 // Undeclared lists the descriptors of a child, which stands before its first instruction, that are
-// neither standard streams, extra files nor passed on nor declared by the environment. extra says of
-// each extra file whether there is one.
+// neither standard streams, extra files nor passed on nor declared by the environment. extra says
+// of each extra file whether there is one.
 func Undeclared(pid int, extra []bool, passed []int) ([]FD, error) {
 	declared := atBirth.declaredNow()
 	kernels, err := procfs.ReadExecFD(pid)

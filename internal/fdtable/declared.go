@@ -15,8 +15,8 @@ type declaration struct {
 // jobserverVariables hold the flags of make, and what cargo hands to the programs it builds with.
 var jobserverVariables = []string{"MAKEFLAGS", "CARGO_MAKEFLAGS"}
 
-// declarations returns what the environment declares. Whether such a descriptor is what it is said to
-// be, is not looked at: make leaves its variable in place where it closed the jobserver.
+// declarations returns what the environment declares. Whether such a descriptor is what it is said
+// to be, is not looked at: make leaves its variable in place where it closed the jobserver.
 func declarations(getenv func(string) string, pid int) []declaration {
 	var list []declaration
 	for _, variable := range jobserverVariables {

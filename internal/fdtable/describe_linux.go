@@ -8,8 +8,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// Audit lists the descriptors of this process in ascending order, with the processes at the other end
-// of each pipe.
+// Audit lists the descriptors of this process in ascending order, with the processes at the other
+// end of each pipe.
 func Audit() ([]FD, error) {
 	declared := atBirth.declaredNow()
 	var open []int

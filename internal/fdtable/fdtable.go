@@ -14,7 +14,8 @@ import (
 // FirstFD is the number after the standard streams, which are never marked.
 const FirstFD = 3
 
-// The kinds of descriptors. An anonymous inode that is not listed is called what the kernel calls it.
+// The kinds of descriptors. An anonymous inode that is not listed is called what the kernel calls
+// it.
 const (
 	KindFile      = "file"
 	KindDirectory = "directory"

@@ -9,8 +9,8 @@ import (
 )
 
 // Pass returns the ExtraFiles with which a child gets our descriptors fds under their own numbers,
-// behind the extra files it gets anyway. The files of opened are to be closed after the start. It is
-// called after [Seal].
+// behind the extra files it gets anyway. The files of opened are to be closed after the start. It
+// is called after [Seal].
 //
 // Duplicates are handed over, in this child alone, instead of taking the mark off ours, which every
 // other start of this process would see. os/exec closes the numbers of a list that have no file, so

@@ -22,7 +22,8 @@ var sealing struct {
 // system call whatever is open. It says what it marked, as far as it looked first: see [budget].
 //
 // What another thread opens without close-on-exec between this call and the clone is inherited.
-// Nothing in this process can prevent that; the caller narrows it by calling right before the start.
+// Nothing in this process can prevent that; the caller narrows it by calling right before the
+// start.
 func Seal() Found {
 	sealing.Lock()
 	defer sealing.Unlock()
@@ -85,8 +86,8 @@ func markRanges(declared []declared) error {
 }
 
 // markListed stands in for markRanges where the kernel is too old or a filter refuses it. It marks
-// what /proc/self/fd lists: a loop over all numbers takes a second where the limit is a million, and
-// misses those above a limit that was lowered.
+// what /proc/self/fd lists: a loop over all numbers takes a second where the limit is a million,
+// and misses those above a limit that was lowered.
 func markListed(declared []declared, found *Found) {
 	found.Marked = nil // what is still unmarked is listed here in full
 	var failed error
@@ -118,10 +119,10 @@ func markListed(declared []declared, found *Found) {
 	}
 }
 
-// A budget says when the next look at all descriptors is due. Marking costs the same for ten and for
-// a hundred thousand; looking first, to be able to name what is marked, costs a system call for each.
-// Looks therefore take at most a thousandth of the time. With ten descriptors that is one look in
-// some hundredths of a second, with a hundred thousand one in a minute.
+// A budget says when the next look at all descriptors is due. Marking costs the same for ten and
+// for a hundred thousand; looking first, to be able to name what is marked, costs a system call for
+// each. Looks therefore take at most a thousandth of the time. With ten descriptors that is one
+// look in some hundredths of a second, with a hundred thousand one in a minute.
 type budget struct {
 	next time.Time
 }

@@ -165,8 +165,8 @@ func TestSealAllocatesNothing(t *testing.T) {
 	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { lookNow(); Seal() }), 2.0, "with a look")
 }
 
-// BenchmarkStep is the step before a start, beside what else could be done, with many descriptors open
-// and the limit at its maximum.
+// BenchmarkStep is the step before a start, beside what else could be done, with many descriptors
+// open and the limit at its maximum.
 func BenchmarkStep(b *testing.B) {
 	var limit unix.Rlimit
 	require.NoError(b, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))

@@ -16,8 +16,8 @@ func Stdio() []StdioFinding {
 	return found
 }
 
-// nearlyFull is the part of a pipe from which on it is worth a word: a reader that keeps up leaves it
-// nearly empty.
+// nearlyFull is the part of a pipe from which on it is worth a word: a reader that keeps up leaves
+// it nearly empty.
 const nearlyFull = 3.0 / 4
 
 func lookAtStream(fd int) StdioFinding {

@@ -12,9 +12,9 @@ const (
 )
 
 // ParseExecFD finds AT_EXECFD in /proc/PID/auxv, pairs of words of the reader's own size: the
-// descriptor of the program that the kernel opened for its interpreter, which binfmt_misc does where
-// it is told so. It is -1 where there is none, and in what does not look like it, as that of a program
-// of the other word size.
+// descriptor of the program that the kernel opened for its interpreter, which binfmt_misc does
+// where it is told so. It is -1 where there is none, and in what does not look like it, as that of
+// a program of the other word size.
 func ParseExecFD(data []byte) (int, error) {
 	const word = bits.UintSize / 8
 	for len(data) >= 2*word {
@@ -40,8 +40,8 @@ func auxWord(b []byte) uint64 {
 	return binary.NativeEndian.Uint64(b)
 }
 
-// ReadExecFD reads AT_EXECFD of a process, see [ParseExecFD]. It needs the permission that [WalkFDs]
-// needs.
+// ReadExecFD reads AT_EXECFD of a process, see [ParseExecFD]. It needs the permission that
+// [WalkFDs] needs.
 func ReadExecFD(pid int) (int, error) {
 	return parseFile(file{place: inProcess, pid: pid, name: "auxv"}, 64<<10, ParseExecFD)
 }
