@@ -206,6 +206,9 @@ func (r *run) refuse(err error) (Result, error) {
 // causeErrors returns the sentinel of the cause and what the context says of it.
 func (r *run) causeErrors() []error {
 	var errs []error
+	if r.limitErr != nil {
+		errs = flatten(r.limitErr)
+	}
 	switch r.result.Cause {
 	case CauseTimeout:
 		errs = append(errs, ErrTimeout)
@@ -218,9 +221,6 @@ func (r *run) causeErrors() []error {
 	case CauseStopped:
 		errs = append(errs, ErrStopped)
 	case CauseNone, CauseExited, CauseStartFailed, CauseLimits:
-	}
-	if r.limitErr != nil {
-		errs = append(errs, flatten(r.limitErr)...)
 	}
 	if r.result.Cause == CauseTimeout || r.result.Cause == CauseCanceled {
 		if err := r.contextErr(); err != nil {
