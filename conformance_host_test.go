@@ -102,9 +102,9 @@ func osInheritedDescriptors(t *testing.T) {
 func inheritedDescriptors(t *testing.T) {
 	got := bornWith(t, "safeexec")
 	assert.Equal(t, bornWithRuns, got[3], "what is declared arrives")
-	// Descriptors are not sealed yet, and 4 and 5 come or not as with os/exec. Once they are, this
-	// is where none of the three may arrive.
-	assert.Equal(t, bornWithRuns, got[9], "not sealed yet")
+	for _, fd := range []int{4, 5, 9} {
+		assert.Zero(t, got[fd], "what is not declared does not")
+	}
 }
 
 // A cappedBuffer keeps no more than its limit, its author thinks. io.Copy, and so os/exec, calls the

@@ -19,6 +19,9 @@ import (
 //
 //	ErrNoTimeout, ErrStarted, ErrUnsupported, *ConfigError   refused, nothing was started
 //	ErrNotFound, ErrNotExecutable, ErrBadDir, *ArgumentError  could not be started
+//	ErrLeakedFDs (*LeakedFDsError), ErrFDsUnknown, ErrProofRefused, ErrProofPrivilege
+//	                     was not started, or killed before it ran
+//	ErrLimits            limits could not be set
 //	ErrTimeout, ErrCanceled, ErrIdle, ErrOutputLimit, ErrStopped   why the run was ended
 //	ErrStartStalled      the start was met by the timeout
 //	*exec.ExitError      the command's own status
@@ -42,6 +45,19 @@ var (
 	ErrNotExecutable error = &kind{text: "program can not be executed"}
 	// ErrBadDir says that the command's Dir is not there, is not a directory or may not be entered.
 	ErrBadDir error = &kind{text: "working directory can not be used"}
+
+	// ErrLeakedFDs says that the command would have inherited descriptors that nobody declared. The
+	// error that matches it is a *LeakedFDsError, which lists them.
+	ErrLeakedFDs error = &kind{text: "undeclared descriptors would be inherited"}
+	// ErrFDsUnknown says that it could not be found out what the command would inherit.
+	ErrFDsUnknown error = &kind{text: "inherited descriptors can not be listed"}
+	// ErrProofRefused says that the command can not be stopped to prove what it inherits.
+	ErrProofRefused error = &kind{text: "descriptors can not be proved"}
+	// ErrProofPrivilege says that the program would lose its set-user-ID, set-group-ID or file
+	// capabilities by being stopped, or that this can not be told.
+	ErrProofPrivilege error = &kind{text: "program would run without its privilege"}
+	// ErrLimits says that limits or the nice value could not be set.
+	ErrLimits error = &kind{text: "limits can not be set"}
 
 	// ErrTimeout says that the timeout or the context's deadline passed. It matches
 	// context.DeadlineExceeded.

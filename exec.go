@@ -18,6 +18,16 @@
 // What could not be had is in the Result: survivors in uninterruptible sleep, a Reader or Writer that
 // never returned.
 //
+// # Descriptors
+//
+// A command gets its standard streams and its ExtraFiles, and nothing else: what this process was
+// itself born with, or a C library opened, is marked close-on-exec before each start, for good and
+// for commands that are started without safeexec as well. What was newly marked is in the Result.
+// The jobserver of make and the sockets of LISTEN_FDS are left; [WithFDs] passes on others, and
+// [WithFDPolicy] reports or refuses instead. A thread that opens a descriptor without close-on-exec
+// between the mark and the clone has it inherited; [WithFDProof] excludes that. [AuditFDs] and
+// [AuditStdio] look at the descriptors of this process.
+//
 // # What it does not promise
 //
 // The tree is the session and the process group that the command leads: a descendant that calls
@@ -194,6 +204,8 @@ type run struct {
 	cmdCanceled   atomic.Bool   // by the context of exec.CommandContext
 	exitSeen      atomic.Bool   // by the fallback without a pidfd
 	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, by signalBit
+
+	limitErr error // by spawn: limits could not be set on a command that runs
 
 	// Written by step.
 	exited     bool // the leader has exited and is not reaped

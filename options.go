@@ -47,6 +47,13 @@ type config struct {
 	outputLimit int64
 	overflow    Overflow
 
+	fdPolicy FDPolicy
+	fds      []int // of WithFDs
+	proof    bool
+	limits   []resourceLimit
+	nice     int
+	niceSet  bool
+
 	timeoutSet, idleSet bool
 	merge               bool // both outputs through one pipe; set by CombinedOutput
 	complete            bool // a truncated stdout is an error; set by Output and CombinedOutput
@@ -194,7 +201,10 @@ func (c *config) check(cmd *exec.Cmd) error {
 	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
 	}
-	return nil
+	if err := c.checkStop(); err != nil {
+		return err
+	}
+	return c.checkFDs(cmd)
 }
 
 // maxSignal is the highest number that signal(7) gives to any signal.

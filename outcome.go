@@ -231,6 +231,9 @@ func (r *run) refuse(err error) (Result, error) {
 // causeErrors returns the sentinel of the cause and what the context says of it.
 func (r *run) causeErrors() []error {
 	var errs []error
+	if r.limitErr != nil {
+		errs = flatten(r.limitErr)
+	}
 	switch r.result.Cause {
 	case CauseTimeout:
 		errs = append(errs, ErrTimeout)
@@ -242,8 +245,7 @@ func (r *run) causeErrors() []error {
 		errs = append(errs, ErrOutputLimit)
 	case CauseStopped:
 		errs = append(errs, ErrStopped)
-	case CauseNone, CauseExited, CauseStartFailed:
-		return nil
+	case CauseNone, CauseExited, CauseStartFailed, CauseLimits:
 	}
 	if r.result.Cause == CauseTimeout || r.result.Cause == CauseCanceled {
 		if r.ctxErr != nil {

@@ -22,9 +22,12 @@ const (
 	CauseOutputLimit              // more output than the limit, with OverflowStop
 	CauseStopped                  // Process.Stop
 	CauseStartFailed              // nothing was started
+	CauseLimits                   // limits could not be set on a command that runs
 )
 
-var causes = [...]string{"none", "exited", "timeout", "canceled", "idle", "output limit", "stopped", "start failed"}
+var causes = [...]string{
+	"none", "exited", "timeout", "canceled", "idle", "output limit", "stopped", "start failed", "limits",
+}
 
 // String returns the cause in words.
 func (c Cause) String() string {
@@ -75,6 +78,15 @@ type Result struct {
 	Survivors []ProcessInfo // processes of the tree alive at the end
 	Holders   []Holder      // processes outside the tree that hold an output pipe
 	Abandoned []Abandoned   // what of ours was left behind, and what releases it
+
+	// Descriptors that the command would have inherited undeclared, see [WithFDPolicy]. FDMark names
+	// in MarkedFDs what this start was the first to mark; to look costs more than to mark, so that
+	// looks take at most a thousandth of the time, and what is found marked is not named again.
+	MarkedFDs   FDs
+	LeakedFDs   FDs   // left as they were: FDReport and FDRefuse
+	DeclaredFDs FDs   // left because the environment declares them; named when there was a look
+	FDsProved   bool  // by WithFDProof: the command got nothing but what was declared
+	FDErr       error // why not everything is marked or known; nil if it is
 
 	StartRetries int // how often the start was tried again: EAGAIN, ETXTBSY
 	Times        Times

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/fdtable"
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
@@ -78,6 +79,8 @@ func (r *run) reason(now time.Time) Cause {
 	switch err := r.ctx.Err(); {
 	case r.stopRequested.Load():
 		return CauseStopped
+	case r.limitErr != nil:
+		return CauseLimits
 	case err != nil && !errors.Is(err, context.DeadlineExceeded):
 		return CauseCanceled
 	case err != nil, !now.Before(r.deadline):
@@ -179,7 +182,13 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	defer r.closeChildEnds()
 	for delay := firstRetryDelay; ; delay *= 2 {
 		r.own = r.copyCmd(attr)
-		err := r.own.Start()
+		if err := r.sealFDs(); err != nil {
+			return err
+		}
+		err, ours := r.startOwn()
+		if ours != nil {
+			return ours
+		}
 		if err == nil {
 			break
 		}
@@ -225,6 +234,29 @@ func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 		own.Stderr = own.Stdout
 	}
 	return &own
+}
+
+// startOwn starts the copy. The first error is what os/exec says; the second is ours: the command was
+// not started, or killed before it ran, and is not to be tried again.
+func (r *run) startOwn() (err, ours error) {
+	if len(r.cfg.fds) > 0 {
+		all, opened, err := fdtable.Pass(r.cfg.fds, r.cmd.ExtraFiles)
+		if err != nil {
+			return nil, &ConfigError{Name: "WithFDs", Reason: err.Error()}
+		}
+		defer fdtable.CloseAll(opened)
+		r.own.ExtraFiles = all
+	}
+	if r.cfg.proof {
+		return r.startStopped()
+	}
+	if err := r.own.Start(); err != nil {
+		return err, nil
+	}
+	if err := r.setLimits(); err != nil {
+		r.limitErr = join(ErrLimits, err)
+	}
+	return nil, nil
 }
 
 func transient(err error) bool {

@@ -156,3 +156,28 @@ func walkFDs(f file, visit func(fd int, link []byte) bool) error {
 		return visit(fd, (*buf)[:n])
 	})
 }
+
+// WalkFDNumbers calls visit with the number of each open descriptor of a process, in ascending
+// order, until visit returns false. It reads no links, which makes it several times cheaper than
+// [WalkFDs], and allocates nothing. For errors and what is missing see there.
+func WalkFDNumbers(pid int, visit func(fd int) bool) error {
+	d, err := openDirectory(file{place: inProcess, pid: pid, name: "fd"})
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	return d.numbers(visit)
+}
+
+// ReadFDLink returns the text of one link of /proc/PID/fd, for [ParseFDTarget].
+func ReadFDLink(pid, fd int) (string, error) {
+	d, err := openDirectory(file{place: inProcess, pid: pid, name: "fd"})
+	if err != nil {
+		return "", err
+	}
+	defer d.close()
+	buf := getBuffer()
+	defer putBuffer(buf)
+	n, err := d.readlink(fd, (*buf)[:maxLink])
+	return string((*buf)[:n]), err
+}

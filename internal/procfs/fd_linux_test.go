@@ -211,3 +211,38 @@ func TestFDsOfStranger(t *testing.T) {
 	out := asNobody(t, "fds", strconv.Itoa(p.pid))
 	assert.Equal(t, "permission", strings.TrimSpace(out))
 }
+
+func TestWalkFDNumbers(t *testing.T) {
+	f, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer f.Close()
+	var all []int
+	require.NoError(t, WalkFDNumbers(Self, func(fd int) bool {
+		all = append(all, fd)
+		return true
+	}))
+	assert.True(t, slices.IsSorted(all))
+	assert.Contains(t, all, int(f.Fd()))
+	links, err := FDs(Self)
+	require.NoError(t, err)
+	assert.Len(t, all, len(links))
+
+	calls := 0
+	require.NoError(t, WalkFDNumbers(Self, func(int) bool { calls++; return false }))
+	assert.Equal(t, 1, calls)
+	assert.ErrorIs(t, WalkFDNumbers(1<<30, func(int) bool { return true }), fs.ErrNotExist)
+	assert.Zero(t, testing.AllocsPerRun(10, func() {
+		_ = WalkFDNumbers(Self, func(int) bool { return true })
+	}))
+}
+
+func TestReadFDLink(t *testing.T) {
+	f, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer f.Close()
+	link, err := ReadFDLink(Self, int(f.Fd()))
+	require.NoError(t, err)
+	assert.Equal(t, os.DevNull, link)
+	_, err = ReadFDLink(Self, 1<<29)
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+}

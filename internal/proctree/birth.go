@@ -91,7 +91,7 @@ func chaseForks(f func(pid int), enough func() bool) bool {
 }
 
 // maxForkChases bounds the looks of chaseForks, at some 100 µs each.
-const maxForkChases = 16
+const maxForkChases = 256
 
 // maxChases is how often PIDs that were given out meanwhile are looked at. Between two times there is
 // hardly room for a fork.

@@ -62,11 +62,15 @@ func ExitedUnreaped(pid int) (bool, error) {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
 		if err != unix.EINTR {
-			// With WNOHANG and nothing to report the call succeeds and leaves si_signo at 0.
-			return err == nil && info.Signo != 0, err
+			// With WNOHANG and nothing to report the call succeeds and leaves si_signo at 0. The
+			// stop of a child that we trace is reported whatever was asked for.
+			return err == nil && info.Signo != 0 && info.Code < cldTrapped, err
 		}
 	}
 }
+
+// cldTrapped is CLD_TRAPPED of sigaction(2); smaller codes are the ways to exit.
+const cldTrapped = 4
 
 func waitid(pid, options int) error {
 	var info unix.Siginfo

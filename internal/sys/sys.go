@@ -8,6 +8,7 @@
 //	pidfd_send_signal         5.1     kill, after the start time was compared
 //	epoll                     2.6     package poll's portable poller
 //	F_SETPIPE_SZ              2.6.35  pipes keep their 64 KiB
+//	close_range(CLOEXEC)      5.11    one fcntl for each descriptor that is open
 //
 // Missing means ENOSYS, or EPERM and EACCES from a seccomp filter; a feature is probed by its
 // use, never by a version number.
@@ -23,15 +24,17 @@ type Feature uint32
 
 // The features, by the names that [Disable] takes.
 const (
-	Pidfd   Feature = 1 << iota // "pidfd": pidfd_open, pidfd_send_signal and polling pidfds
-	Epoll                       // "epoll": the epoll poller
-	Loadavg                     // "loadavg": the last PID given out, from /proc/loadavg
+	Pidfd      Feature = 1 << iota // "pidfd": pidfd_open, pidfd_send_signal and polling pidfds
+	Epoll                          // "epoll": the epoll poller
+	Loadavg                        // "loadavg": the last PID given out, from /proc/loadavg
+	CloseRange                     // "close_range": marking all descriptors in one call
 )
 
 var names = map[string]Feature{
-	"pidfd":   Pidfd,
-	"epoll":   Epoll,
-	"loadavg": Loadavg,
+	"pidfd":       Pidfd,
+	"epoll":       Epoll,
+	"loadavg":     Loadavg,
+	"close_range": CloseRange,
 }
 
 // disabled holds the features that tests forced off. It is written before the first run only.

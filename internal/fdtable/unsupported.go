@@ -1,0 +1,28 @@
+//go:build !linux
+
+package fdtable
+
+import (
+	"errors"
+	"os"
+)
+
+// Seal does nothing: what Go opens is close-on-exec, and nothing else is looked at here.
+func Seal() Found { return Found{} }
+
+// Survey is not to be had.
+func Survey() Found { return Found{Err: errors.ErrUnsupported} }
+
+// Audit is not to be had.
+func Audit() ([]FD, error) { return nil, errors.ErrUnsupported }
+
+// Stdio finds nothing.
+func Stdio() []StdioFinding { return nil }
+
+// Pass is not to be had.
+func Pass([]int, []*os.File) (all, opened []*os.File, err error) {
+	return nil, nil, errors.ErrUnsupported
+}
+
+// Undeclared is not to be had.
+func Undeclared(int, []bool, []int) ([]FD, error) { return nil, errors.ErrUnsupported }
