@@ -49,6 +49,7 @@ type config struct {
 
 	timeoutSet, idleSet bool
 	merge               bool // both outputs through one pipe; set by CombinedOutput
+	redact              func(command []string) []string
 	complete            bool // a truncated stdout is an error; set by Output and CombinedOutput
 }
 
@@ -88,6 +89,7 @@ type (
 	termSignalOption  syscall.Signal
 	outputLimitOption int64
 	overflowOption    Overflow
+	redactOption      func(command []string) []string
 	mergeOption       struct{}
 	completeOption    struct{}
 )
@@ -101,6 +103,7 @@ func (o idleOption) apply(c *config)        { c.idle, c.idleSet = time.Duration(
 func (o termSignalOption) apply(c *config)  { c.termSignal = syscall.Signal(o) }
 func (o outputLimitOption) apply(c *config) { c.outputLimit = int64(o) }
 func (o overflowOption) apply(c *config)    { c.overflow = Overflow(o) }
+func (o redactOption) apply(c *config)      { c.redact = o }
 func (mergeOption) apply(c *config)         { c.merge = true }
 func (completeOption) apply(c *config)      { c.complete = true }
 
@@ -143,6 +146,12 @@ func WithOutputLimit(n int64) Option { return outputLimitOption(n) }
 
 // WithOverflow sets what happens when a stream exceeds the output limit.
 func WithOverflow(policy Overflow) Option { return overflowOption(policy) }
+
+// WithRedact sets what a [Report] shows of command lines: f gets the arguments of one process at a
+// time, program first, and returns those to be shown, nil for none. It may change what it gets, and
+// is called by whoever called Run, Explain or Report. Without it, or with nil, [RedactSecrets] is used.
+// It has no part in errors and verdicts, which never hold arguments.
+func WithRedact(f func(command []string) []string) Option { return redactOption(f) }
 
 // resolve applies opts to the defaults and checks them against each other, the context and the
 // command, before anything is started.

@@ -140,6 +140,9 @@ func (r *run) hold(s *stream) bool {
 		}
 	}
 	r.held = r.held || stays
+	if stays {
+		r.explainHolders()
+	}
 	return stays
 }
 
@@ -191,7 +194,7 @@ func (r *run) outcome() (Result, error) {
 	case len(errs) == 1 && exit != nil:
 		return r.result, exit
 	}
-	return r.result, &Error{Op: "run", Program: r.program(), PID: r.result.PID, errs: errs}
+	return r.result, &Error{Op: "run", Program: r.program(), PID: r.result.PID, Report: r.result.Report, errs: errs}
 }
 
 // refuse is the outcome of a run that was not started.
@@ -260,7 +263,7 @@ func (r *run) streamErrors() []error {
 			errs = append(errs, ErrReaderStuck)
 		case AbandonedStdout, AbandonedStderr:
 			stuckWriter = true
-		case AbandonedStart, AbandonedLeader:
+		case AbandonedStart, AbandonedLeader, AbandonedReport:
 		}
 	}
 	if stuckWriter {
