@@ -147,10 +147,12 @@ func WithOutputLimit(n int64) Option { return outputLimitOption(n) }
 // WithOverflow sets what happens when a stream exceeds the output limit.
 func WithOverflow(policy Overflow) Option { return overflowOption(policy) }
 
-// WithRedact sets what a [Report] shows of command lines: f gets the arguments of one process at a
-// time, program first, and returns those to be shown, nil for none. It may change what it gets, and
-// is called by whoever called Run, Explain or Report. Without it, or with nil, [RedactSecrets] is used.
-// It has no part in errors and verdicts, which never hold arguments.
+// WithRedact makes a [Report] hold command lines: f gets the arguments of one process at a time, program
+// first, and returns those to be shown, nil for none. [RedactSecrets] is such a function. f may change
+// what it gets, and is called by whoever called Run, Wait, Explain or Report.
+//
+// Without it, or with nil, no command line is read: an argument may be a secret, and only the caller
+// knows which. Errors and verdicts hold no arguments in any case.
 func WithRedact(f func(command []string) []string) Option { return redactOption(f) }
 
 // resolve applies opts to the defaults and checks them against each other, the context and the

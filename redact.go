@@ -14,14 +14,14 @@ const (
 	maxCommandSize = 4 << 10 // bytes, all arguments together
 )
 
-// RedactSecrets is what [WithRedact] replaces: it takes out of a command line what looks like a
-// secret, and shows the rest.
+// RedactSecrets is a function for [WithRedact]: it takes out of a command line what looks like a secret,
+// and shows the rest.
 //
 // Replaced by "***" are the values of options and assignments whose name speaks of a password, token,
 // secret, key, credential, cookie or authorization; the password in a URL; what follows "Bearer" and
 // "Basic"; and tokens of the forms that GitHub, GitLab, Slack, AWS, OpenAI and JSON Web Tokens have,
 // wherever they stand. That is a guess: a secret that looks like anything else, such as a bare
-// argument or "-pSECRET", is shown. Where that matters, pass WithRedact a function that knows better.
+// argument or "-pSECRET", is shown.
 func RedactSecrets(command []string) []string {
 	out := make([]string, len(command))
 	secretNext := false
@@ -71,7 +71,7 @@ func redactText(s string) string {
 // redacted returns what a report shows of a command line. It is cut before anything looks at it: an
 // argument may be megabytes long.
 func (c *config) redacted(command []string) []string {
-	if len(command) == 0 {
+	if len(command) == 0 || c.redact == nil {
 		return nil
 	}
 	var part []string
@@ -89,8 +89,5 @@ func (c *config) redacted(command []string) []string {
 		size += len(arg)
 		part = append(part, arg)
 	}
-	if c.redact != nil {
-		return c.redact(part)
-	}
-	return RedactSecrets(part)
+	return c.redact(part)
 }

@@ -20,8 +20,8 @@ const ReportBound = 50 * time.Millisecond
 // counted, and never taken for nobody.
 //
 // Verdict and Chain hold no arguments, no environment and no names of files, which may all be secret.
-// Commands went through the function of [WithRedact]; the calls in Threads and the text of [Report.String]
-// name files.
+// The calls in Threads, and with them the text of [Report.String], name files that are open. Command
+// lines are there only on request, see [WithRedact].
 type Report struct {
 	PID     int // what was asked about
 	Taken   time.Time
@@ -71,7 +71,7 @@ const (
 type ReportProcess struct {
 	ProcessInfo
 	Role    ReportRole
-	Command []string // redacted; nil where there is none or it could not be read
+	Command []string // only with WithRedact; nil where there is none or it could not be read
 
 	PPID, PGID, SID int
 	State           string         // one letter, as in proc_pid_stat(5)
@@ -133,7 +133,7 @@ func Explain(ctx context.Context, pid int, opts ...Option) (Report, error) {
 	if pid <= 0 {
 		return Report{}, os.ErrProcessDone
 	}
-	report, err := take(ctx, diagnose.Target{PID: pid}, &cfg)
+	report, err := take(ctx, diagnose.Target{PID: pid, Commands: cfg.redact != nil}, &cfg)
 	if err == nil && (len(report.Processes) == 0 || report.Processes[0].State == "") {
 		err = os.ErrProcessDone
 	}
@@ -146,7 +146,10 @@ func (p *Process) Report() (Report, error) {
 	if !diagnose.Supported {
 		return Report{}, ErrUnsupported
 	}
-	report, err := take(context.Background(), diagnose.Target{PID: p.PID(), Session: true, Pipes: p.pipes}, &p.run.cfg)
+	target := diagnose.Target{
+		PID: p.PID(), Session: true, Child: true, Pipes: p.pipes, Commands: p.run.cfg.redact != nil,
+	}
+	report, err := take(context.Background(), target, &p.run.cfg)
 	select {
 	case <-p.done:
 		return Report{}, os.ErrProcessDone // the number may have been somebody else's
@@ -177,7 +180,9 @@ func (r *run) diagnose() {
 	if !diagnose.Supported || r.result.Cause == CauseOutputLimit {
 		return // a command that writes too much is not stuck
 	}
-	target := diagnose.Target{PID: r.result.PID, Session: true, Child: true, Pipes: r.outputPipes()}
+	target := diagnose.Target{
+		PID: r.result.PID, Session: true, Child: true, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
+	}
 	for _, m := range r.tree.Live() {
 		target.Members = append(target.Members, m.PID)
 	}
@@ -203,7 +208,9 @@ func (r *run) explainHolders() {
 	if r.result.Report != nil || len(r.result.Holders) == 0 {
 		return // one from before the first signal, or of the other pipe, knows the holders too
 	}
-	target := diagnose.Target{PID: r.result.Holders[0].PID, Pipes: r.outputPipes()}
+	target := diagnose.Target{
+		PID: r.result.Holders[0].PID, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
+	}
 	for _, h := range r.result.Holders {
 		target.Holders = append(target.Holders, h.PID)
 	}

@@ -2,6 +2,7 @@ package safeexec
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/seed841d8200/safeexec/internal/diagnose"
@@ -128,6 +129,8 @@ func (p *ReportProcess) doing() string {
 		return fmt.Sprintf("stopped by its tracer %d", p.Tracer)
 	case p.State == "":
 		return "ended"
+	case p.PID == os.Getpid():
+		return "this process"
 	case len(p.Threads) == 0:
 		return "could not be looked at"
 	}

@@ -45,7 +45,7 @@ func main() {
 
 // explain prints the report unless its verdict is the last one, and returns the exit code.
 func explain(pid int, last string) (code int, verdict string) {
-	report, err := safeexec.Explain(context.Background(), pid)
+	report, err := safeexec.Explain(context.Background(), pid, safeexec.WithRedact(safeexec.RedactSecrets))
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "why: %d: %v\n", pid, err)
 		return 2, last

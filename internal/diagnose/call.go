@@ -128,6 +128,7 @@ func (d *decoder) decode() {
 		d.epoll(name)
 	case "pause", "rt_sigsuspend", "sigsuspend":
 		d.call.Wait = WaitSignal
+		d.allChildren() // a shell waits for its children like that
 	case "rt_sigtimedwait", "rt_sigtimedwait_time64":
 		d.call.Wait = WaitSignal
 		d.call.Left = d.timespecAt(d.args[2])

@@ -51,7 +51,8 @@ func (g *graph) edges(n node) (edges []edge, all bool) {
 	call := &t.Call
 	all = call.Left < 0 && t.State != 'D' && !call.Running
 	switch call.Wait {
-	case WaitChild, WaitExec:
+	case WaitChild, WaitExec, WaitSignal:
+		all = all && call.Wait != WaitSignal
 		for _, pid := range call.Children {
 			if i, ok := g.byPID[pid]; ok && (g.s.Processes[i].zombie() || g.s.Processes[i].Gone) {
 				return nil, false // about to go on
@@ -73,7 +74,7 @@ func (g *graph) edges(n node) (edges []edge, all bool) {
 			edges = append(edges, more...)
 			all = all && known
 		}
-	case WaitUnknown, WaitFile, WaitSignal, WaitIPC:
+	case WaitUnknown, WaitFile, WaitIPC:
 		all = false
 	}
 	return edges, all && len(edges) > 0

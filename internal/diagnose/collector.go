@@ -81,6 +81,15 @@ func (c *collector) run() {
 	}
 	c.finishEnds()
 	c.conclude()
+	if c.target.Commands {
+		c.readCommands()
+	}
+	c.sampleCPU()
+	c.conclude()
+}
+
+// readCommands comes late: it waits for the memory maps of others.
+func (c *collector) readCommands() {
 	for _, p := range c.processes {
 		if c.quit() {
 			return
@@ -89,8 +98,6 @@ func (c *collector) run() {
 			p.Command, _ = procfs.ReadCmdline(p.PID)
 		}
 	}
-	c.sampleCPU()
-	c.conclude()
 }
 
 // findMembers makes the list of the tree: what the caller knows, the session, and the children of
@@ -162,12 +169,12 @@ func (c *collector) look(pid int) {
 
 func (c *collector) role(pid int) Role {
 	switch {
+	case slices.Contains(c.target.Holders, pid):
+		return Holder
 	case pid == c.target.PID:
 		return Root
 	case c.inTree[pid]:
 		return Member
-	case slices.Contains(c.target.Holders, pid):
-		return Holder
 	}
 	return Outsider
 }
@@ -240,7 +247,7 @@ func (c *collector) findHolders() {
 			if end.PID == os.Getpid() {
 				continue
 			}
-			if !c.inTree[end.PID] && !slices.Contains(c.target.Holders, end.PID) {
+			if !c.inTree[end.PID] && end.PID != c.target.PID && !slices.Contains(c.target.Holders, end.PID) {
 				c.target.Holders = append(c.target.Holders, end.PID)
 			}
 			c.look(end.PID)

@@ -15,12 +15,13 @@ import (
 
 // A Target says what to look at.
 type Target struct {
-	PID     int   // the root
-	Session bool  // PID leads a session, and its members belong to the tree
-	Child   bool  // PID is a child of ours that we have not reaped
-	Members []int // processes known to belong to the tree
-	Holders []int // processes known to hold a pipe of ours
-	Pipes   []uint64
+	PID      int      // the root
+	Session  bool     // PID leads a session, and its members belong to the tree
+	Child    bool     // PID is a child of ours that we have not reaped
+	Members  []int    // processes known to belong to the tree
+	Holders  []int    // processes known to hold a pipe of ours
+	Pipes    []uint64 // inodes of the pipes that we read the tree's output from
+	Commands bool     // command lines are wanted
 }
 
 // A Role is why a process is in a report.

@@ -143,6 +143,10 @@ func (c *Call) text(named func(int) string, withPaths bool) string {
 	switch {
 	case c.Wait == WaitChild && len(c.Children) == 0:
 		b.WriteString(" without a child that lives")
+	case c.Wait == WaitSignal && len(c.Children) > 0:
+		b.WriteString(" for a signal, and has the child " + c.children())
+	case c.Wait == WaitSignal:
+		b.WriteString(" for a signal")
 	case c.Owner != 0:
 		b.WriteString(" for thread " + number(c.Owner))
 	case c.Polls:

@@ -1,0 +1,451 @@
+package safeexec_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// bystander starts a program that safeexec has no part in, in a process group of its own, which is
+// killed at the end of the test.
+func bystander(t *testing.T, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(testproc.HasProgram(t, name), args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd
+}
+
+func startBystander(t *testing.T, cmd *exec.Cmd) int {
+	t.Helper()
+	canary := withCanary(t, cmd)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { // the unreaped leader pins the group's number
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		cmd.Wait()
+		canary.WaitGone(t)
+	})
+	return cmd.Process.Pid
+}
+
+// python starts a script.
+func python(t *testing.T, script string, args ...string) int {
+	t.Helper()
+	cmd := bystander(t, "python3", append([]string{"-c", script}, args...)...)
+	cmd.Stderr = os.Stderr
+	return startBystander(t, cmd)
+}
+
+// explained asks again and again why a process does not go on, until the verdict is the one that the
+// test waits for. What is wrong for good ends in the test's deadline, with the last report.
+func explained(t *testing.T, pid int, verdict string, opts ...safeexec.Option) safeexec.Report {
+	t.Helper()
+	pattern := regexp.MustCompile(verdict)
+	ctx := testproc.Deadline(t)
+	var last safeexec.Report
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		report, err := safeexec.Explain(ctx, pid, opts...)
+		if ctx.Err() != nil {
+			t.Fatalf("the verdict never was %s, but at last:\n%v", verdict, last)
+		}
+		require.NoError(t, err)
+		if pattern.MatchString(report.Verdict) {
+			assert.NotContains(t, report.Verdict, "\n")
+			assert.Equal(t, pid, report.PID)
+			assert.True(t, strings.HasPrefix(report.String(), report.Verdict+"\n"))
+			return report
+		}
+		last = report
+		time.Sleep(pause)
+	}
+}
+
+// process returns the process of a report that has the name, or fails the test.
+func process(t *testing.T, report *safeexec.Report, name string) *safeexec.ReportProcess {
+	t.Helper()
+	for i := range report.Processes {
+		if strings.HasPrefix(report.Processes[i].Name, name) {
+			return &report.Processes[i]
+		}
+	}
+	t.Fatalf("no process is called %s:\n%v", name, report)
+	return nil
+}
+
+func TestExplainSleep(t *testing.T) {
+	t.Parallel()
+	pid := startBystander(t, bystander(t, "sleep", "600"))
+	report := explained(t, pid, `^\d+ sleep is blocked in clock_nanosleep\(\), (9m\d+s|10m0s) left$`)
+	assert.True(t, report.Found)
+	assert.False(t, report.Deadlock)
+	require.Len(t, report.Processes, 1)
+	p := report.Processes[0]
+	assert.Equal(t, safeexec.RoleRoot, p.Role)
+	assert.Equal(t, os.Getpid(), p.PPID)
+	assert.Nil(t, p.Command, "not without WithRedact")
+	assert.Equal(t, "S", p.State)
+	require.Len(t, p.Threads, 1)
+	assert.InDelta(t, 10*time.Minute, p.Threads[0].Left, float64(time.Minute))
+}
+
+func TestExplainBusy(t *testing.T) {
+	t.Parallel()
+	pid := startBystander(t, bystander(t, "sh", "-c", "while :; do :; done"))
+	report := explained(t, pid, `^\d+ \w+ is running, \d+ % of a core$`)
+	assert.True(t, report.Found)
+	assert.GreaterOrEqual(t, report.Processes[0].Cores, 0.0)
+}
+
+func TestExplainStopped(t *testing.T) {
+	t.Parallel()
+	pid := startBystander(t, bystander(t, "sleep", "600"))
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	report := explained(t, pid, `^\d+ sleep is stopped and waits for SIGCONT$`)
+	assert.True(t, report.Found)
+	assert.Equal(t, "T", report.Processes[0].State)
+}
+
+// A zombie that its parent does not reap: the shell has become sleep, which knows of no children.
+func TestExplainZombie(t *testing.T) {
+	t.Parallel()
+	parent := startBystander(t, bystander(t, "sh", "-c", "true & exec sleep 600"))
+	testproc.WaitState(t, parent, "S")
+	report := explained(t, parent, `clock_nanosleep`)
+	children, err := procfs.Children(parent)
+	require.NoError(t, err)
+	require.Len(t, children, 1)
+	testproc.WaitState(t, children[0], "Z")
+	report = explained(t, children[0],
+		fmt.Sprintf(`^%d \w+ has exited and is not reaped by %d sleep; %d sleep is blocked in clock_nanosleep`, children[0], parent, parent))
+	assert.True(t, report.Found)
+	assert.Equal(t, "Z", report.Processes[0].State)
+}
+
+// A parent waits for a child, which waits for a peer that says nothing.
+func TestExplainSilentPeer(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	cmd := bystander(t, "bash", "-c", `python3 -c "$1" "$2" & wait`, "bash",
+		"import socket,sys; socket.create_connection(('127.0.0.1',int(sys.argv[1]))).recv(1)", port)
+	testproc.HasProgram(t, "python3")
+	pid := startBystander(t, cmd)
+	require.NoError(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(bound)))
+	conn, err := l.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+
+	report := explained(t, pid, `^\d+ \w+ is blocked in wait4\(\d+\)[^;]*; \d+ python3?\S* is blocked in recvfrom\(\d+ → tcp `+
+		`127\.0\.0\.1:\d+ → 127\.0\.0\.1:`+port+` ESTABLISHED, 0 bytes unread, silent for \d+\w+, peer `+
+		strconv.Itoa(os.Getpid())+` \(this process\)\)`)
+	assert.True(t, report.Found)
+	require.Len(t, report.Chain, 2)
+	assert.Equal(t, pid, report.Chain[0].PID)
+	child := process(t, &report, "python")
+	assert.Equal(t, safeexec.RoleMember, child.Role)
+	require.Len(t, child.Threads, 1)
+	assert.Equal(t, "recvfrom", child.Threads[0].Call)
+	assert.GreaterOrEqual(t, child.Threads[0].Idle, time.Duration(0), "since when")
+	fd := child.Threads[0].FDs[0]
+	assert.Equal(t, conn.RemoteAddr().String(), fd.Local)
+	assert.Equal(t, conn.LocalAddr().String(), fd.Remote)
+	assert.Equal(t, "ESTABLISHED", fd.State)
+	assert.Zero(t, fd.Unread)
+	assert.GreaterOrEqual(t, fd.Silent, time.Duration(0))
+	assert.Equal(t, []int{child.PID}, report.Processes[0].Threads[0].Children)
+}
+
+// dash waits for a child by waiting for a signal.
+func TestExplainSignal(t *testing.T) {
+	t.Parallel()
+	pid := startBystander(t, bystander(t, "dash", "-c", "sleep 600 & wait"))
+	explained(t, pid, `^\d+ dash is blocked in rt_sigsuspend\(\) for a signal, and has the child (\d+)[^;]*; \d+ sleep is blocked in`)
+	pid = python(t, "import signal; signal.pause()")
+	report := explained(t, pid, `^\d+ \S+ is blocked in pause\(\) for a signal`)
+	assert.True(t, report.Found)
+}
+
+func TestExplainFullPipe(t *testing.T) {
+	t.Parallel()
+	t.Run("the reader sleeps", func(t *testing.T) {
+		t.Parallel()
+		testproc.HasProgram(t, "yes")
+		pid := startBystander(t, bystander(t, "sh", "-c", "yes | sleep 600"))
+		report := explained(t, pid, `yes is blocked in write\(1 → pipe, 65536 of 65536 bytes, reader \d+ sleep\)`)
+		fd := process(t, &report, "yes").Threads[0].FDs[0]
+		assert.Equal(t, 65536, fd.Filled)
+		assert.Equal(t, 65536, fd.Size)
+		require.Len(t, fd.Ends, 1)
+		assert.Equal(t, process(t, &report, "sleep").PID, fd.Ends[0].PID)
+		assert.Equal(t, []int{0}, fd.Ends[0].FDs)
+		assert.False(t, report.Deadlock)
+	})
+	t.Run("nobody reads", func(t *testing.T) {
+		t.Parallel()
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		defer r.Close()
+		cmd := bystander(t, "yes")
+		cmd.Stdout = w
+		pid := startBystander(t, cmd)
+		w.Close()
+		report := explained(t, pid, `^\d+ yes is blocked in write\(1 → pipe, 65536 of 65536 bytes, reader `+
+			strconv.Itoa(os.Getpid())+` \(this process\)`)
+		assert.True(t, report.Found)
+		assert.Len(t, report.Chain, 1)
+	})
+}
+
+func TestExplainReadWithoutTerminal(t *testing.T) {
+	t.Parallel()
+	cmd := bystander(t, "bash", "-c", "read line")
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	defer stdin.Close()
+	pid := startBystander(t, cmd)
+	report := explained(t, pid, `^\d+ bash is blocked in read\(0 → pipe, 0 of 65536 bytes, writer `+
+		strconv.Itoa(os.Getpid())+` \(this process\)`)
+	assert.True(t, report.Found)
+	assert.False(t, report.Deadlock)
+}
+
+func TestExplainFlock(t *testing.T) {
+	t.Parallel()
+	lock := filepath.Join(t.TempDir(), "lock")
+	holder := startBystander(t, bystander(t, "flock", lock, "sleep", "600"))
+	explained(t, holder, `sleep is blocked in clock_nanosleep`)
+	waiter := startBystander(t, bystander(t, "flock", lock, "true"))
+	report := explained(t, waiter, fmt.Sprintf(
+		`^%d flock is blocked in flock\(\d+ → file\) on a lock held by %d flock[^;]*; %d flock is blocked in wait4\(\d+\)[^;]*; \d+ sleep`,
+		waiter, holder, holder))
+	assert.True(t, report.Found)
+	assert.NotContains(t, report.Verdict, lock)
+	thread := report.Processes[0].Threads[0]
+	assert.Equal(t, []int{holder}, thread.Holders)
+	assert.Equal(t, lock, thread.FDs[0].Path)
+	assert.Contains(t, report.String(), lock)
+	assert.Equal(t, safeexec.RoleOutsider, report.Processes[1].Role)
+}
+
+// The process that took a flock has ended; the one that it left the open file to has the lock.
+func TestExplainFlockOfTheDead(t *testing.T) {
+	t.Parallel()
+	lock := filepath.Join(t.TempDir(), "lock")
+	holder := startBystander(t, bystander(t, "bash", "-c", `exec 9>"$0"; flock 9; exec sleep 600`, lock))
+	explained(t, holder, `sleep is blocked in clock_nanosleep`)
+	waiter := startBystander(t, bystander(t, "flock", lock, "true"))
+	report := explained(t, waiter, fmt.Sprintf(`on a lock held by %d sleep`, holder))
+	assert.Equal(t, []int{holder}, report.Processes[0].Threads[0].Holders)
+}
+
+func TestExplainRecordLock(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	const script = `import fcntl,sys,time; f=open(sys.argv[1],"w"); fcntl.lockf(f,fcntl.LOCK_EX); time.sleep(600)`
+	holder := python(t, script, file)
+	explained(t, holder, `is blocked in (clock_nanosleep|select|pselect6)`)
+	waiter := python(t, script, file)
+	report := explained(t, waiter, fmt.Sprintf(`^%d \S+ is blocked in fcntl\(\d+ → file\) on a lock held by %d python`, waiter, holder))
+	assert.Equal(t, []int{holder}, report.Processes[0].Threads[0].Holders)
+}
+
+func TestExplainFIFO(t *testing.T) {
+	t.Parallel()
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	pid := startBystander(t, bystander(t, "cat", fifo))
+	report := explained(t, pid, `^\d+ cat is blocked in open(at)?\(FIFO, no writer( that could be seen)?\)`)
+	assert.True(t, report.Found)
+	assert.Equal(t, fifo, report.Processes[0].Threads[0].FDs[0].Path)
+
+	fifo2 := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo2, 0o600))
+	pid = startBystander(t, bystander(t, "sh", "-c", `echo >"$0"`, fifo2))
+	explained(t, pid, `is blocked in open(at)?\(FIFO, no reader( that could be seen)?\)`)
+}
+
+// mutexes are two threads that take two mutexes of glibc in opposite order.
+const mutexes = `
+import ctypes, threading
+c = ctypes.CDLL(None)
+a, b = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
+both = threading.Barrier(2)
+def take(x, y):
+    c.pthread_mutex_lock(x); both.wait(); c.pthread_mutex_lock(y)
+threads = [threading.Thread(target=take, args=p) for p in ((a, b), (b, a))]
+for t in threads: t.start()
+for t in threads: t.join()
+`
+
+func TestExplainFutexDeadlock(t *testing.T) {
+	t.Parallel()
+	pid := python(t, mutexes)
+	report := explained(t, pid, `^deadlock: \d+ \S+ thread (\d+) is blocked in futex\(\) for thread (\d+)[^;]*; `+
+		`\d+ \S+ thread (\d+) is blocked in futex\(\) for thread (\d+)`)
+	assert.True(t, report.Deadlock)
+	assert.True(t, report.Found)
+	require.Len(t, report.Chain, 2)
+	assert.NotEqual(t, report.Chain[0].TID, report.Chain[1].TID)
+	assert.Len(t, report.Processes[0].Threads, 3)
+}
+
+// The child is full on standard error while the parent reads its standard output.
+const subprocessDeadlock = `
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stderr.write('x' * 1000000)"],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+child.stdout.read()
+`
+
+func TestExplainSubprocessDeadlock(t *testing.T) {
+	t.Parallel()
+	pid := python(t, subprocessDeadlock)
+	report := explained(t, pid, fmt.Sprintf(`^deadlock: %d \S+ is blocked in read\(\d+ → pipe, 0 of 65536 bytes, writer (\d+) [^;]*; `+
+		`(\d+) \S+ is blocked in write\(2 → pipe, 65536 of 65536 bytes, reader %d `, pid, pid))
+	assert.True(t, report.Deadlock)
+	assert.True(t, report.Found)
+	require.Len(t, report.Chain, 2)
+}
+
+// What looks like that but has a third process that could end it is no deadlock.
+func TestExplainNoDeadlock(t *testing.T) {
+	t.Parallel()
+	pid := python(t, `
+import os, subprocess, sys
+r, w = os.pipe()
+other = subprocess.Popen(["sleep", "600"], pass_fds=[w])
+child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read(1)"], stdin=subprocess.PIPE, pass_fds=[w])
+os.close(w)
+os.read(r, 1)
+`)
+	report := explained(t, pid, `is blocked in read\(\d+ → pipe, 0 of 65536 bytes, writer \d+ sleep, \d+ python`)
+	assert.False(t, report.Deadlock, report)
+}
+
+func TestExplainSQLite(t *testing.T) {
+	t.Parallel()
+	db := filepath.Join(t.TempDir(), "db")
+	const script = `
+import sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1], timeout=600, isolation_level=None)
+db.execute(sys.argv[2])
+print("done", flush=True)
+time.sleep(600)
+`
+	cmd := bystander(t, "python3", "-c", script, db, "begin exclusive")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	holder := startBystander(t, cmd)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "done\n", line)
+	waiter := python(t, script, db, "create table t (x)")
+	report := explained(t, waiter, fmt.Sprintf(`^%d \S+ is blocked in \w*nanosleep\(\d+ → file\) between tries at a lock held by %d python`, waiter, holder))
+	assert.True(t, report.Found)
+	assert.Equal(t, db, report.Processes[0].Threads[0].FDs[0].Path)
+}
+
+func TestExplainSSH(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	pid := startBystander(t, bystander(t, "ssh", "-F", "/dev/null", "-p", port, "-o", "BatchMode=yes",
+		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "127.0.0.1", "true"))
+	report := explained(t, pid, `^\d+ ssh is blocked in \w+\(\d+ → tcp 127\.0\.0\.1:\d+ → 127\.0\.0\.1:`+port+` ESTABLISHED, 0 bytes unread`)
+	assert.True(t, report.Found)
+}
+
+// What waits for one of several says for which.
+func TestExplainPoll(t *testing.T) {
+	t.Parallel()
+	for call, script := range map[string]string{
+		"poll":       `import select,os; r,w=os.pipe(); p=select.poll(); p.register(r,select.POLLIN); p.poll()`,
+		`p?select6?`: `import select,os; r,w=os.pipe(); select.select([r],[],[])`,
+		"epoll_wait": `import select,os; r,w=os.pipe(); p=select.epoll(); p.register(r,select.EPOLLIN); p.poll()`,
+	} {
+		pid := python(t, script)
+		report := explained(t, pid, `^deadlock: \d+ \S+ is blocked in `+call+`\(\d+ → pipe, 0 of 65536 bytes, writer \d+ python`)
+		assert.True(t, report.Deadlock, "it has the other end itself")
+	}
+}
+
+func TestExplainNobody(t *testing.T) {
+	t.Parallel()
+	for _, pid := range []int{0, -1, 1 << 30} {
+		_, err := safeexec.Explain(t.Context(), pid)
+		assert.ErrorIs(t, err, os.ErrProcessDone, pid)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := safeexec.Explain(ctx, os.Getppid())
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+// What may not be read is said to be so, and is no cause.
+func TestExplainUnreadable(t *testing.T) {
+	t.Parallel()
+	if !testproc.Unprivileged() {
+		t.Skip("root reads everything")
+	}
+	report, err := safeexec.Explain(t.Context(), 1)
+	require.NoError(t, err)
+	assert.Contains(t, report.Verdict, "may not be looked at")
+	assert.False(t, report.Found)
+	assert.Positive(t, report.Unreadable)
+	assert.True(t, report.Processes[0].Unreadable)
+}
+
+func TestExplainPipe(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	_, err = io.WriteString(w, "abc")
+	require.NoError(t, err)
+	info, err := r.Stat()
+	require.NoError(t, err)
+	inode := info.Sys().(*syscall.Stat_t).Ino
+	use, err := safeexec.ExplainPipe(t.Context(), inode)
+	require.NoError(t, err)
+	assert.Equal(t, 3, use.Filled)
+	assert.Equal(t, 65536, use.Size)
+	for side, holders := range map[*os.File][]safeexec.Holder{r: use.Readers, w: use.Writers} {
+		require.NotEmpty(t, holders)
+		var ours []int
+		for _, h := range holders { // a child of another test may be between fork and exec
+			if h.PID == os.Getpid() {
+				ours = h.FDs
+			}
+		}
+		conn, err := side.SyscallConn()
+		require.NoError(t, err)
+		require.NoError(t, conn.Control(func(fd uintptr) { assert.Equal(t, []int{int(fd)}, ours) }))
+	}
+	assert.Contains(t, use.String(), "3 of 65536 bytes")
+	use, err = safeexec.ExplainPipe(t.Context(), 1<<62)
+	require.NoError(t, err)
+	assert.Empty(t, use.Readers)
+	assert.Empty(t, use.Writers)
+}
