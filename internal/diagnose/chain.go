@@ -285,7 +285,7 @@ func (g *graph) next(from node, seen map[node]bool) (node, bool) {
 				rank += 2
 			}
 			if !seen[n] {
-				rank++
+				rank += 4 * rankStuck // rather on than around
 			}
 			if rank > bestRank {
 				best, bestRank = n, rank

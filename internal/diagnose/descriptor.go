@@ -46,7 +46,7 @@ func (d *decoder) describe(r *Descriptor, link string, wait Wait) {
 		}
 	case procfs.FDPath:
 		r.Path = target.Name
-		r.Kind = d.pathKind(r, link)
+		r.Kind = d.pathKind(link)
 		if r.Kind == "FIFO" {
 			d.pipe(r, link, wait)
 		}
@@ -56,22 +56,19 @@ func (d *decoder) describe(r *Descriptor, link string, wait Wait) {
 	}
 }
 
-// pathKind tells by what the open file can do, and never by stat(2), for which a dead file system
-// would have to answer.
-func (d *decoder) pathKind(r *Descriptor, link string) string {
+// pathKind tells by the name and by where in the kernel the thread waits, and never by looking at the
+// file: for stat(2), and for close(2) of a duplicate, a dead file system would have to answer.
+func (d *decoder) pathKind(link string) string {
 	switch {
 	case strings.HasPrefix(link, "/dev/pts/") || strings.HasPrefix(link, "/dev/tty") || link == "/dev/console":
 		return "terminal"
 	case strings.HasPrefix(link, "/dev/"):
 		return "device"
 	}
-	kind := "file"
-	_ = sys.BorrowFD(d.p.PID, r.FD, func(fd int) {
-		if _, err := sys.PipeSize(fd); err == nil {
-			kind = "FIFO"
-		}
-	})
-	return kind
+	if wchan, _ := procfs.ReadWchan(d.p.PID, d.t.TID); strings.Contains(wchan, "pipe") {
+		return "FIFO"
+	}
+	return "file"
 }
 
 // pipe fills in how full a pipe is and who has its other end.

@@ -24,20 +24,26 @@ func Pipe(inode uint64, quit func() bool) PipeUse {
 	c.everyone, _ = procfs.PIDs()
 	link := pipeLink(inode)
 	c.ends.finish()
-	use := PipeUse{Readers: c.ends.of(link, false, 0), Writers: c.ends.of(link, true, 0), Filled: -1, Size: -1}
-	for _, end := range c.ends.any(link, 0) {
-		err := sys.BorrowFD(end.PID, end.FD, func(fd int) {
-			if n, err := sys.Unread(fd); err == nil {
-				use.Filled = n
-			}
-			if n, err := sys.PipeSize(fd); err == nil {
-				use.Size = n
-			}
-		})
-		if err == nil {
-			break
+	use := PipeUse{
+		Readers: c.ends.of(link, false, 0), Writers: c.ends.of(link, true, 0), Filled: -1, Size: -1,
+		Unseen: c.ends.unseen,
+	}
+	measure := func(fd int) {
+		if n, err := sys.Unread(fd); err == nil {
+			use.Filled = n
+		}
+		if n, err := sys.PipeSize(fd); err == nil {
+			use.Size = n
 		}
 	}
-	use.Unseen = c.ends.unseen
+	for _, end := range c.ends.any(link, 0) {
+		if sys.BorrowFD(end.PID, end.FD, measure) == nil {
+			return use
+		}
+	}
+	// Opening an end that nobody has would make a reader, or a writer, out of us.
+	if len(use.Readers) > 0 {
+		_ = sys.ReopenPipe(fdPath(use.Readers[0].PID, use.Readers[0].FD), false, measure)
+	}
 	return use
 }
