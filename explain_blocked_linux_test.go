@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -214,8 +215,17 @@ func TestExplainPoll(t *testing.T) {
 
 // A file system that does not answer must not be asked: neither for what the file is, nor at the end.
 func TestExplainHungFile(t *testing.T) {
+	var cmd *exec.Cmd
+	t.Cleanup(func() { // after the file system is gone, which keeps the process until then
+		if cmd != nil {
+			cmd.Wait()
+		}
+	})
 	file := testproc.HungFile(t)
-	pid := startBystander(t, bystander(t, "cat", file))
+	cmd = exec.Command("cat", file)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill() })
+	pid := cmd.Process.Pid
 	report := explained(t, pid, `^\d+ cat is (blocked|in uninterruptible sleep) in (read|open|openat)\((\d+ → file)?\)`)
 	assert.True(t, report.Found)
 	assert.Contains(t, report.String(), file)

@@ -122,12 +122,12 @@ func TestExplainZombie(t *testing.T) {
 	t.Parallel()
 	parent := startBystander(t, bystander(t, "sh", "-c", "true & exec sleep 600"))
 	testproc.WaitState(t, parent, "S")
-	report := explained(t, parent, `clock_nanosleep`)
+	explained(t, parent, `clock_nanosleep`)
 	children, err := procfs.Children(parent)
 	require.NoError(t, err)
 	require.Len(t, children, 1)
 	testproc.WaitState(t, children[0], "Z")
-	report = explained(t, children[0],
+	report := explained(t, children[0],
 		fmt.Sprintf(`^%d \w+ has exited and is not reaped by %d sleep; %d sleep is blocked in clock_nanosleep`, children[0], parent, parent))
 	assert.True(t, report.Found)
 	assert.Equal(t, "Z", report.Processes[0].State)

@@ -41,7 +41,8 @@ func RedactSecrets(command []string) []string {
 	return out
 }
 
-const secretName = `[\w.-]*(?:passw(?:or)?d|passphrase|pwd|token|secret|api[_-]?key|access[_-]?key|private[_-]?key|credential|cookie|auth)[\w.-]*`
+const secretName = `[\w.-]*(?:passw(?:or)?d|passphrase|pwd|token|secret|api[_-]?key|access[_-]?key|` +
+	`private[_-]?key|credential|cookie|auth)[\w.-]*`
 
 var (
 	// secretOption is an option whose value is the next argument.
@@ -54,7 +55,10 @@ var (
 	}{
 		{regexp.MustCompile(`(?i)(\b(?:bearer|basic|token)\s+)[^\s'"]+`), "${1}" + redactedText},
 		{regexp.MustCompile(`(?i)(` + secretName + `\s*[=:]\s*)(?:"[^"]*"|'[^']*'|[^\s'"&;|]+)`), "${1}" + redactedText},
-		{regexp.MustCompile(`(?i)(--?` + secretName + `\s+)(?:"[^"]*"|'[^']*'|[^\s'"&;|-][^\s'"&;|]*)`), "${1}" + redactedText},
+		{
+			regexp.MustCompile(`(?i)(--?` + secretName + `\s+)(?:"[^"]*"|'[^']*'|[^\s'"&;|-][^\s'"&;|]*)`),
+			"${1}" + redactedText,
+		},
 		{regexp.MustCompile(`(\w[\w+.-]*://[^\s/:@'"]*:)[^\s/@'"]+@`), "${1}" + redactedText + "@"},
 		{regexp.MustCompile(`\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|AKIA|ASIA)[\w-]{8,}`), redactedText},
 		{regexp.MustCompile(`\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*`), redactedText},

@@ -239,7 +239,8 @@ func (r *run) outputPipes() []uint64 {
 // newReport makes a report of what was found; of nothing, if the bound passed before anything was.
 func newReport(pid int, s *diagnose.Snapshot, cfg *config) Report {
 	if s == nil {
-		return Report{PID: pid, Taken: time.Now(), Verdict: fmt.Sprintf("%d could not be looked at in time", pid), Partial: true}
+		verdict := fmt.Sprintf("%d could not be looked at in time", pid)
+		return Report{PID: pid, Taken: time.Now(), Verdict: verdict, Partial: true}
 	}
 	r := Report{
 		PID: pid, Taken: s.Taken, Took: s.Took, Verdict: s.Verdict, Found: s.Found, Deadlock: s.Deadlock,

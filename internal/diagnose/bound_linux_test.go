@@ -116,7 +116,8 @@ func TestBounds(t *testing.T) {
 
 // A caller that is late takes what there is, and the goroutine ends.
 func TestFinishEarly(t *testing.T) {
-	pid := startTree(t, 20)
+	const size = 20
+	pid := startTree(t, size)
 	done := make(chan struct{})
 	q := Begin(Target{PID: pid, Session: true}, time.Minute, func() { close(done) })
 	q.Finish()
@@ -125,4 +126,12 @@ func TestFinishEarly(t *testing.T) {
 	s := q.Finish()
 	require.NotNil(t, s)
 	assert.Equal(t, pid, s.Processes[0].PID, "the root comes first whatever happens")
+	assert.Positive(t, s.Omitted)
+	inTree := 0
+	for _, p := range s.Processes {
+		if p.Role <= Member {
+			inTree++
+		}
+	}
+	assert.Equal(t, size, inTree+s.Omitted, "what was left out is counted")
 }

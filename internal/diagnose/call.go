@@ -249,15 +249,15 @@ func (d *decoder) open(name string, arg int) {
 	}
 	d.call.Wait = WaitOpen
 	full := path
-	if len(path) > 0 && path[0] != '/' {
+	if path != "" && path[0] != '/' {
 		dir, err := os.Readlink("/proc/" + strconv.Itoa(d.p.PID) + "/cwd")
 		if err != nil {
 			return
 		}
 		full = dir + "/" + path
 	}
-	if real, err := filepath.EvalSymlinks(full); err == nil {
-		full = real
+	if resolved, err := filepath.EvalSymlinks(full); err == nil {
+		full = resolved
 	}
 	const accMode, writeOnly = 3, 1
 	writing := d.args[arg+1]&accMode == writeOnly

@@ -243,7 +243,7 @@ func (c *collector) finishEnds() {
 // findHolders looks for those outside of the tree that have a pipe of the run.
 func (c *collector) findHolders() {
 	for _, inode := range c.target.Pipes {
-		for _, end := range c.ends.of(pipeLink(inode), true, 0) {
+		for _, end := range c.ends.of(pipeLink(inode), writeEnd, 0) {
 			if end.PID == os.Getpid() {
 				continue
 			}

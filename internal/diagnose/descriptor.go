@@ -3,7 +3,6 @@ package diagnose
 import (
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
@@ -19,7 +18,7 @@ func (d *decoder) resolve(fd int, wait Wait) {
 		FD: fd, Kind: "unknown", Filled: -1, Size: -1, Unread: -1, Unsent: -1, Silent: -1,
 		Reading: wait == WaitRead || wait == WaitAccept,
 	}
-	link, err := os.Readlink("/proc/" + strconv.Itoa(d.p.PID) + "/task/" + strconv.Itoa(d.t.TID) + "/fd/" + strconv.Itoa(fd))
+	link, err := os.Readlink("/proc/" + number(d.p.PID) + "/task/" + number(d.t.TID) + "/fd/" + number(fd))
 	if err == nil {
 		d.describe(&r, link, wait)
 	}
@@ -82,17 +81,28 @@ func (d *decoder) pipe(r *Descriptor, link string, wait Wait) {
 		}
 	}
 	if sys.BorrowFD(d.p.PID, r.FD, measure) != nil && r.Kind == "pipe" {
-		_ = sys.ReopenPipe(fdPath(d.p.PID, r.FD), wait == WaitWrite, measure)
+		_ = d.reopen(r.FD, wait, measure)
 	}
 	r.link, r.asker = link, d.p.PID
-	r.Reading = r.Reading || wait != WaitWrite
 	d.c.findEnds(r)
 	d.wantEnds(r.Ends)
 }
 
+// reopen is for where a descriptor can not be duplicated. What is opened is an end that is there.
+func (d *decoder) reopen(fd int, wait Wait, f func(fd int)) error {
+	if wait == WaitWrite {
+		return sys.ReopenWriter(fdPath(d.p.PID, fd), f)
+	}
+	return sys.ReopenReader(fdPath(d.p.PID, fd), f)
+}
+
 // findEnds fills in who has the other end of a pipe, as far as descriptors were listed by now.
 func (c *collector) findEnds(r *Descriptor) {
-	r.Ends = c.ends.of(r.link, r.Reading, r.asker)
+	other := readEnd
+	if r.Reading {
+		other = writeEnd
+	}
+	r.Ends = c.ends.of(r.link, other, r.asker)
 	r.EndsKnown = c.ends.known()
 }
 

@@ -114,16 +114,18 @@ func (e *ends) list(pid int) {
 	}
 }
 
-// of returns the descriptors that are the file with the given link and are open for writing, or for
-// reading. It looks for one of another process than the asker.
-func (e *ends) of(link string, writing bool, asker int) []End {
+// The mode of a link in /proc/PID/fd says how the descriptor was opened, see proc_pid_fd(5).
+const (
+	readEnd  os.FileMode = 0o400
+	writeEnd os.FileMode = 0o200
+)
+
+// of returns the descriptors that are the file with the given link and are open in the given mode. It
+// looks for one of another process than the asker.
+func (e *ends) of(link string, mode os.FileMode, asker int) []End {
 	var found []End
 	for _, end := range e.any(link, asker) {
 		st, err := os.Lstat(fdPath(end.PID, end.FD))
-		mode := os.FileMode(0o400)
-		if writing {
-			mode = 0o200
-		}
 		if err == nil && st.Mode().Perm()&mode != 0 {
 			found = append(found, end)
 		}

@@ -65,9 +65,9 @@ func (g *graph) phrase(n node) string {
 func (t *Thread) doing(p *Process, named func(int) string) string {
 	switch {
 	case t.Call.Name != "" && t.State == 'D':
-		return "is in uninterruptible sleep in " + t.Call.text(named, false)
+		return "is in uninterruptible sleep in " + t.Call.text(named, noFileNames)
 	case t.Call.Name != "":
-		return "is blocked in " + t.Call.text(named, false) + t.since()
+		return "is blocked in " + t.Call.text(named, noFileNames) + t.since()
 	case t.State == 'R' || t.Call.Running:
 		if p.Cores >= 0 && p.Cores <= 1000 {
 			return fmt.Sprintf("is running, %.0f %% of a core", 100*p.Cores)
@@ -112,12 +112,20 @@ func Span(d time.Duration) string {
 	return fmt.Sprintf("%dms", d/time.Millisecond)
 }
 
+// A naming says whether files may be named: a name can be an argument, and that a secret.
+type naming int
+
+const (
+	noFileNames naming = iota
+	fileNames
+)
+
 // Text writes the call with all that is known of it, names of files included.
 func (c *Call) Text() string {
-	return c.text(func(pid int) string { return number(pid) }, true)
+	return c.text(number, fileNames)
 }
 
-func (c *Call) text(named func(int) string, withPaths bool) string {
+func (c *Call) text(named func(int) string, names naming) string {
 	var b strings.Builder
 	b.WriteString(c.Name + "(")
 	switch {
@@ -133,9 +141,9 @@ func (c *Call) text(named func(int) string, withPaths bool) string {
 				fmt.Fprintf(&b, "%d more", len(c.FDs)-i)
 				break
 			}
-			c.FDs[i].write(&b, c.Wait, named, withPaths)
+			c.FDs[i].write(&b, c.Wait, named, names)
 		}
-		if len(c.FDs) == 0 && c.Path != "" && withPaths {
+		if len(c.FDs) == 0 && c.Path != "" && names == fileNames {
 			b.WriteString(strconv.Quote(c.Path))
 		}
 	}
@@ -189,19 +197,19 @@ func list(pids []int, named func(int) string) string {
 }
 
 // write writes "7 → tcp 10.0.0.5:51234 → 10.0.0.9:443 ESTABLISHED, 0 bytes unread".
-func (d *Descriptor) write(b *strings.Builder, wait Wait, named func(int) string, withPaths bool) {
+func (d *Descriptor) write(b *strings.Builder, wait Wait, named func(int) string, names naming) {
 	if d.FD >= 0 {
 		b.WriteString(number(d.FD) + " → ")
 	}
 	b.WriteString(Printable(d.Kind))
-	if withPaths && d.Path != "" && d.Kind != "unix" {
+	if names == fileNames && d.Path != "" && d.Kind != "unix" {
 		b.WriteString(" " + strconv.Quote(d.Path))
 	}
 	switch d.Kind {
 	case "pipe", "FIFO":
-		d.writePipe(b, wait, named)
+		d.writePipe(b, named)
 	case "tcp", "udp", "unix", "socket":
-		d.writeSocket(b, wait, named, withPaths)
+		d.writeSocket(b, wait, named, names)
 	case "eventpoll":
 		fmt.Fprintf(b, ", %d descriptors", d.Watched)
 	case "pidfd":
@@ -211,7 +219,7 @@ func (d *Descriptor) write(b *strings.Builder, wait Wait, named func(int) string
 	}
 }
 
-func (d *Descriptor) writePipe(b *strings.Builder, wait Wait, named func(int) string) {
+func (d *Descriptor) writePipe(b *strings.Builder, named func(int) string) {
 	if d.Filled >= 0 && d.Size > 0 {
 		fmt.Fprintf(b, ", %d of %d bytes", d.Filled, d.Size)
 	}
@@ -255,9 +263,9 @@ func endName(e End, named func(int) string) string {
 	return who(e.PID, e.Name)
 }
 
-func (d *Descriptor) writeSocket(b *strings.Builder, wait Wait, named func(int) string, withPaths bool) {
+func (d *Descriptor) writeSocket(b *strings.Builder, wait Wait, named func(int) string, names naming) {
 	switch {
-	case d.Kind == "unix" && withPaths && (d.Local != "" || d.Remote != ""):
+	case d.Kind == "unix" && names == fileNames && (d.Local != "" || d.Remote != ""):
 		path := d.Remote
 		if path == "" {
 			path = d.Local

@@ -25,7 +25,7 @@ func Pipe(inode uint64, quit func() bool) PipeUse {
 	link := pipeLink(inode)
 	c.ends.finish()
 	use := PipeUse{
-		Readers: c.ends.of(link, false, 0), Writers: c.ends.of(link, true, 0), Filled: -1, Size: -1,
+		Readers: c.ends.of(link, readEnd, 0), Writers: c.ends.of(link, writeEnd, 0), Filled: -1, Size: -1,
 		Unseen: c.ends.unseen,
 	}
 	measure := func(fd int) {
@@ -43,7 +43,7 @@ func Pipe(inode uint64, quit func() bool) PipeUse {
 	}
 	// Opening an end that nobody has would make a reader, or a writer, out of us.
 	if len(use.Readers) > 0 {
-		_ = sys.ReopenPipe(fdPath(use.Readers[0].PID, use.Readers[0].FD), false, measure)
+		_ = sys.ReopenReader(fdPath(use.Readers[0].PID, use.Readers[0].FD), measure)
 	}
 	return use
 }

@@ -167,13 +167,14 @@ func address(sa unix.Sockaddr) (netip.AddrPort, string) {
 // NotPermitted reports whether err says that we may not.
 func NotPermitted(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }
 
-// ReopenPipe calls f with a new descriptor for a pipe, given its name in /proc/PID/fd and whether to
-// open it for writing; for where [BorrowFD] is missing. Not for FIFOs: an open may wait for us.
-func ReopenPipe(name string, write bool, f func(fd int)) error {
-	mode := unix.O_RDONLY
-	if write {
-		mode = unix.O_WRONLY
-	}
+// ReopenReader calls f with a new read end of a pipe, given the name of one in /proc/PID/fd; for where
+// [BorrowFD] is missing. Not for FIFOs: an open may wait for us.
+func ReopenReader(name string, f func(fd int)) error { return reopen(name, unix.O_RDONLY, f) }
+
+// ReopenWriter does that with a write end.
+func ReopenWriter(name string, f func(fd int)) error { return reopen(name, unix.O_WRONLY, f) }
+
+func reopen(name string, mode int, f func(fd int)) error {
 	fd, err := unix.Open(name, mode|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err

@@ -38,7 +38,8 @@ const CanInspect = false
 // What other processes do is only asked on Linux.
 
 func BorrowFD(int, int, func(int)) error          { return errors.ErrUnsupported }
-func ReopenPipe(string, bool, func(int)) error    { return errors.ErrUnsupported }
+func ReopenReader(string, func(int)) error        { return errors.ErrUnsupported }
+func ReopenWriter(string, func(int)) error        { return errors.ErrUnsupported }
 func PipeSize(int) (int, error)                   { return 0, errors.ErrUnsupported }
 func ReadMemory(int, uint64, []byte) (int, error) { return 0, errors.ErrUnsupported }
 func CPUTime(int) (time.Duration, error)          { return 0, errors.ErrUnsupported }
