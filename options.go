@@ -42,6 +42,7 @@ type config struct {
 	linger      time.Duration
 	kill        time.Duration
 	drain       time.Duration
+	report      time.Duration // for the report; only tests change it
 	idle        time.Duration // 0: no limit
 	termSignal  syscall.Signal
 	outputLimit int64
@@ -60,6 +61,7 @@ func defaults() config {
 		linger:      DefaultLinger,
 		kill:        DefaultKillTimeout,
 		drain:       DefaultDrainTimeout,
+		report:      ReportBound,
 		termSignal:  syscall.SIGTERM,
 		outputLimit: DefaultOutputLimit,
 	}

@@ -38,6 +38,7 @@ func (r *run) drain() {
 		}
 		r.step(next)
 	}
+	r.nameHolders()
 	r.result.Times.Drain = r.lap()
 }
 

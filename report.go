@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -186,13 +187,33 @@ func (r *run) diagnose() {
 	for _, m := range r.tree.Live() {
 		target.Members = append(target.Members, m.PID)
 	}
-	until := time.Now().Add(ReportBound)
-	r.inquiry = diagnose.Begin(target, ReportBound, r.wake)
+	until := time.Now().Add(r.cfg.report)
+	r.inquiry = diagnose.Begin(target, r.cfg.report, r.wake)
 	for !r.inquiry.Done() && time.Now().Before(until) {
 		r.step(until)
 	}
 	r.attach(r.inquiry.Finish())
 	r.result.Times.Report = r.lap()
+}
+
+// nameHolders puts the holders of the pipes into the report with all their descriptors, also where its
+// bound passed before it came to them.
+func (r *run) nameHolders() {
+	report := r.result.Report
+	if report == nil {
+		return
+	}
+	for _, h := range r.result.Holders {
+		i := slices.IndexFunc(report.Processes, func(p ReportProcess) bool { return p.PID == h.PID })
+		if i < 0 {
+			i = len(report.Processes)
+			report.Processes = append(report.Processes, ReportProcess{ProcessInfo: h.ProcessInfo, Role: RoleHolder, Cores: -1})
+		}
+		p := &report.Processes[i]
+		p.PipeFDs = append(p.PipeFDs, h.FDs...)
+		slices.Sort(p.PipeFDs)
+		p.PipeFDs = slices.Compact(p.PipeFDs)
+	}
 }
 
 func (r *run) attach(s *diagnose.Snapshot) {
@@ -215,8 +236,8 @@ func (r *run) explainHolders() {
 		target.Holders = append(target.Holders, h.PID)
 	}
 	woken := make(chan struct{})
-	r.inquiry = diagnose.Begin(target, ReportBound, func() { close(woken) })
-	late := time.NewTimer(ReportBound)
+	r.inquiry = diagnose.Begin(target, r.cfg.report, func() { close(woken) })
+	late := time.NewTimer(r.cfg.report)
 	defer late.Stop()
 	select {
 	case <-woken:
