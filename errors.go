@@ -113,10 +113,13 @@ type Error struct {
 	Op      string // "start" or "run"
 	Program string // the last element of the program's path
 	PID     int    // 0 if nothing was started
-	errs    []error
+	// Report is that of the [Result]: why the command was stuck; nil if there is none.
+	Report *Report
+	errs   []error
 }
 
-// Error names the program, its PID and every cause, in the order of precedence, in one line.
+// Error names the program, its PID and every cause, in the order of precedence, and then the verdict
+// of the report, in one line.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("safeexec: ")
@@ -134,6 +137,10 @@ func (e *Error) Error() string {
 		}
 		b.WriteString(sep)
 		b.WriteString(oneLine(strings.TrimPrefix(err.Error(), "safeexec: ")))
+	}
+	if e.Report != nil {
+		b.WriteString("; why: ")
+		b.WriteString(oneLine(e.Report.Verdict))
 	}
 	return b.String()
 }

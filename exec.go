@@ -4,12 +4,13 @@
 // mandatory. When it passes, or the context is canceled, the whole process tree is asked to end and
 // then killed, not the child alone. Background processes that a command leaves behind are ended as
 // well. Output is always drained, kept in bounded memory, and never waited for without a bound,
-// whoever holds the pipe. What went wrong is in the error, and all that is known in the [Result].
+// whoever holds the pipe. What went wrong is in the error, and all that is known in the [Result]: for
+// a command that was ended by force also the [Report], which says what it was blocked in.
 //
 // # What Run promises
 //
-// Run returns by the timeout plus linger, grace period, kill timeout and drain timeout, whatever the
-// command, its descendants, a dead file system under Dir or the program's path, or the caller's own
+// Run returns by the timeout plus [ReportBound], linger, grace period, kill timeout and drain timeout,
+// whatever the command, its descendants, a dead file system under Dir or the program's path, or the caller's own
 // Reader and Writers do. When it returns, the command has been reaped, no process of its tree is
 // alive (a zombie is not alive), and no goroutine and no descriptor of the run is left. All output
 // that the tree wrote was delivered, or is counted as dropped. No process outside the tree got a
@@ -54,6 +55,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/diagnose"
 	"github.com/seed841d8200/safeexec/internal/escalate"
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/preflight"
@@ -123,7 +125,7 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 		_, err = r.refuse(err)
 		return nil, err
 	}
-	p := &Process{run: r, done: make(chan struct{})}
+	p := &Process{run: r, done: make(chan struct{}), pipes: r.outputPipes()}
 	go func() {
 		defer close(p.done)
 		r.live()
@@ -137,8 +139,9 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 // A Process is a command that was started. Its methods may be called from any goroutine, any number
 // of times, also after its end.
 type Process struct {
-	run  *run
-	done chan struct{} // closed by the supervising goroutine, which touches run no more
+	run   *run
+	done  chan struct{} // closed by the supervising goroutine, which touches run no more
+	pipes []uint64      // inodes of the output pipes, for Report
 
 	once   sync.Once // for result and err, by the first Wait
 	result Result
@@ -219,8 +222,9 @@ type run struct {
 	unseen   bool      // the last look at the tree could not see everybody
 	ctxErr   error     // ctx.Err() and its cause, if the context is why the run was ended
 	ctxCause error
-	sent     uint64 // signals that this run sent to the leader, by signalBit
-	held     bool   // by drain: a pipe was left with a writer
+	sent     uint64            // signals that this run sent to the leader, by signalBit
+	held     bool              // by drain: a pipe was left with a writer
+	inquiry  *diagnose.Inquiry // by diagnose, or by drain if a pipe is held
 	signaled map[proctree.Process]struct{}
 	state    *os.ProcessState // by reap
 	waitErr  error            // by reap
@@ -245,6 +249,9 @@ type run struct {
 //     a look that finds nobody is the only end of stop before its bound.
 func (r *run) live() {
 	r.observe()
+	if r.result.Cause != CauseExited {
+		r.diagnose()
+	}
 	if r.result.Cause != CauseExited || !r.lingers() {
 		r.stop()
 	}

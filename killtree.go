@@ -186,6 +186,9 @@ func (r *run) reap() {
 			_ = r.own.Process.Release() // Wait keeps the pidfd where somebody else reaped
 		}
 	}
+	if r.inquiry != nil && !r.inquiry.Done() {
+		r.result.Abandoned = append(r.result.Abandoned, AbandonedReport)
+	}
 	r.closeWaiting()
 	r.result.Times.Total = time.Since(r.result.Times.Started)
 }

@@ -42,6 +42,7 @@ type config struct {
 	linger      time.Duration
 	kill        time.Duration
 	drain       time.Duration
+	report      time.Duration // for the report; only tests change it
 	idle        time.Duration // 0: no limit
 	termSignal  syscall.Signal
 	outputLimit int64
@@ -56,6 +57,7 @@ type config struct {
 
 	timeoutSet, idleSet bool
 	merge               bool // both outputs through one pipe; set by CombinedOutput
+	redact              func(command []string) []string
 	complete            bool // a truncated stdout is an error; set by Output and CombinedOutput
 }
 
@@ -66,6 +68,7 @@ func defaults() config {
 		linger:      DefaultLinger,
 		kill:        DefaultKillTimeout,
 		drain:       DefaultDrainTimeout,
+		report:      ReportBound,
 		termSignal:  syscall.SIGTERM,
 		outputLimit: DefaultOutputLimit,
 	}
@@ -95,6 +98,7 @@ type (
 	termSignalOption  syscall.Signal
 	outputLimitOption int64
 	overflowOption    Overflow
+	redactOption      func(command []string) []string
 	mergeOption       struct{}
 	completeOption    struct{}
 )
@@ -108,6 +112,7 @@ func (o idleOption) apply(c *config)        { c.idle, c.idleSet = time.Duration(
 func (o termSignalOption) apply(c *config)  { c.termSignal = syscall.Signal(o) }
 func (o outputLimitOption) apply(c *config) { c.outputLimit = int64(o) }
 func (o overflowOption) apply(c *config)    { c.overflow = Overflow(o) }
+func (o redactOption) apply(c *config)      { c.redact = o }
 func (mergeOption) apply(c *config)         { c.merge = true }
 func (completeOption) apply(c *config)      { c.complete = true }
 
@@ -150,6 +155,14 @@ func WithOutputLimit(n int64) Option { return outputLimitOption(n) }
 
 // WithOverflow sets what happens when a stream exceeds the output limit.
 func WithOverflow(policy Overflow) Option { return overflowOption(policy) }
+
+// WithRedact makes a [Report] hold command lines: f gets the arguments of one process at a time, program
+// first, and returns those to be shown, nil for none. [RedactSecrets] is such a function. f may change
+// what it gets, and is called by whoever called Run, Wait, Explain or Report.
+//
+// Without it, or with nil, no command line is read: an argument may be a secret, and only the caller
+// knows which. Errors and verdicts hold no arguments in any case.
+func WithRedact(f func(command []string) []string) Option { return redactOption(f) }
 
 // resolve applies opts to the defaults and checks them against each other, the context and the
 // command, before anything is started.

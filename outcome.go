@@ -46,6 +46,7 @@ func (r *run) drain() {
 		}
 		r.step(next)
 	}
+	r.nameHolders()
 	r.result.Times.Drain = r.lap()
 }
 
@@ -162,6 +163,9 @@ func (r *run) hold(s *stream) bool {
 		}
 	}
 	r.held = r.held || stays
+	if stays {
+		r.explainHolders()
+	}
 	return stays
 }
 
@@ -216,7 +220,7 @@ func (r *run) outcome() (Result, error) {
 	case len(errs) == 1 && exit != nil:
 		return r.result, exit
 	}
-	return r.result, &Error{Op: "run", Program: r.program(), PID: r.result.PID, errs: errs}
+	return r.result, &Error{Op: "run", Program: r.program(), PID: r.result.PID, Report: r.result.Report, errs: errs}
 }
 
 // refuse is the outcome of a run that was not started.

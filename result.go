@@ -88,6 +88,11 @@ type Result struct {
 	FDsProved   bool  // by WithFDProof: the command got nothing but what was declared
 	FDErr       error // why not everything is marked or known; nil if it is
 
+	// Report says what the tree was blocked in when it was ended by a timeout, cancellation, silence
+	// or [Process.Stop], taken before the first signal; or what the holders of a pipe do. It is nil
+	// for other runs, and except on Linux.
+	Report *Report
+
 	StartRetries int // how often the start was tried again: EAGAIN, ETXTBSY
 	Times        Times
 
@@ -99,6 +104,7 @@ type Times struct {
 	Started time.Time     // when Run or Start was called
 	Start   time.Duration // until the command was started
 	Run     time.Duration // until it exited or was to be ended
+	Report  time.Duration // until it was known why it is stuck
 	Stop    time.Duration // until its tree was gone, linger and grace period included
 	Drain   time.Duration // until the last output was delivered
 	Total   time.Duration
@@ -134,9 +140,12 @@ const (
 	AbandonedStderr
 	// AbandonedLeader is a goroutine and a thread that will reap the leader; its death releases them.
 	AbandonedLeader
+	// AbandonedReport is a goroutine and a thread that look at a process whose memory can not be
+	// read at the moment, proc_pid_cmdline(5); they end with it.
+	AbandonedReport
 )
 
-var abandoned = [...]string{"", "start", "stdin reader", "stdout writer", "stderr writer", "leader"}
+var abandoned = [...]string{"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report"}
 
 // String returns what was left behind.
 func (a Abandoned) String() string {

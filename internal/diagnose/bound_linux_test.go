@@ -1,0 +1,137 @@
+package diagnose
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// bound is what a run waits for.
+const bound = 50 * time.Millisecond
+
+// startTree starts a session of n processes: a shell that waits for sleeping children, and one last
+// child that is blocked on a pipe that nobody writes to.
+func startTree(t testing.TB, n int) int {
+	t.Helper()
+	canary := testproc.NewCanary(t)
+	script := fmt.Sprintf(`for i in $(seq %d); do sleep 600 & done; cat <&4 & echo ready; wait $!`, n-2)
+	cmd := exec.Command(testproc.HasProgram(t, "bash"), "-c", script)
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	t.Cleanup(func() { w.Close() })
+	cmd.ExtraFiles = []*os.File{canary.File(), r}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	r.Close()
+	t.Cleanup(func() { // the unreaped leader pins the group's number
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		cmd.Wait()
+		canary.WaitGone(t)
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "ready\n", line)
+	return cmd.Process.Pid
+}
+
+// take does what a run does.
+func take(target Target, bound time.Duration) (s *Snapshot, took time.Duration) {
+	begun := time.Now()
+	done := make(chan struct{})
+	q := Begin(target, bound, func() { close(done) })
+	late := time.NewTimer(bound)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	}
+	s = q.Finish()
+	took = time.Since(begun)
+	<-done
+	return s, took
+}
+
+func TestBounds(t *testing.T) {
+	for _, size := range []int{100, 500} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			pid := startTree(t, size)
+			target := Target{PID: pid, Session: true}
+			ready := testproc.Deadline(t) // until all have execed
+			for {
+				s, _ := take(target, time.Minute)
+				if len(s.Processes) >= size && s.Omitted == 0 && len(s.Chain) >= 2 &&
+					!slices.ContainsFunc(s.Processes[:size], func(p Process) bool { return len(p.Threads) != 1 || p.Threads[0].Call.Wait == WaitUnknown }) {
+					break
+				}
+				require.NoError(t, ready.Err(), "%d processes, chain %v", len(s.Processes), s.Chain)
+			}
+			const rounds = 100
+			var times []time.Duration
+			complete, chains := 0, 0
+			for range rounds {
+				s, took := take(target, bound)
+				times = append(times, took)
+				if s == nil {
+					continue
+				}
+				inTree := 0
+				for _, p := range s.Processes {
+					if p.Role <= Member {
+						inTree++
+					}
+				}
+				if s.Omitted == 0 {
+					complete++
+				} else {
+					assert.Equal(t, size, inTree+s.Omitted, "what was left out is counted")
+				}
+				if len(s.Chain) >= 2 && s.Processes[0].PID == pid && s.Found {
+					chains++
+				}
+			}
+			slices.Sort(times)
+			t.Logf("%d processes: p50 %v, p99 %v, longest %v; complete %d, chain to its end %d of %d",
+				size, times[rounds/2], times[rounds*99/100], times[rounds-1], complete, chains, rounds)
+			// A busy machine lets the timer, or this goroutine, come late.
+			assert.Less(t, times[rounds*99/100], 10*bound)
+			assert.Positive(t, chains)
+			if size <= 100 {
+				assert.Positive(t, complete)
+			}
+		})
+	}
+}
+
+// A caller that is late takes what there is, and the goroutine ends.
+func TestFinishEarly(t *testing.T) {
+	const size = 20
+	pid := startTree(t, size)
+	done := make(chan struct{})
+	q := Begin(Target{PID: pid, Session: true}, time.Minute, func() { close(done) })
+	q.Finish()
+	<-done
+	assert.True(t, q.Done())
+	s := q.Finish()
+	require.NotNil(t, s)
+	assert.Equal(t, pid, s.Processes[0].PID, "the root comes first whatever happens")
+	assert.Positive(t, s.Omitted)
+	inTree := 0
+	for _, p := range s.Processes {
+		if p.Role <= Member {
+			inTree++
+		}
+	}
+	assert.Equal(t, size, inTree+s.Omitted, "what was left out is counted")
+}

@@ -1,0 +1,163 @@
+package diagnose
+
+import (
+	"cmp"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// searchPart is how much of the time for looking may go into the search for the other end of one
+// descriptor, before the rest of the tree was looked at.
+const searchPart = 0.5
+
+// ends knows who has which file open. It lists the descriptors of one process after the other, those
+// who are likely first, and goes on only as long as somebody is looked for.
+type ends struct {
+	c      *collector
+	queue  []int // whom to list, in this order; nil before the first question
+	next   int   // in queue
+	near   int   // the part of queue that is always listed
+	byLink map[string][]End
+	unseen int
+	parent int  // of the root
+	hidden bool // one of the tree, or its parent, is among the unseen
+}
+
+func pipeLink(inode uint64) string { return "pipe:[" + strconv.FormatUint(inode, 10) + "]" }
+
+func socketLink(inode uint64) string { return "socket:[" + strconv.FormatUint(inode, 10) + "]" }
+
+// begin lines up all processes: the tree, its parent and ourselves, then the session of the root, then
+// those whose PIDs are close: who waits for each other mostly are relatives.
+func (e *ends) begin() {
+	if e.queue != nil {
+		return
+	}
+	e.byLink = make(map[string][]End)
+	root := e.c.target.PID
+	if st, err := procfs.ReadStatNoComm(root); err == nil {
+		e.parent = st.PPID
+	}
+	done := make(map[int]bool)
+	add := func(pids ...int) {
+		for _, pid := range pids {
+			if pid > 0 && !done[pid] {
+				done[pid] = true
+				e.queue = append(e.queue, pid)
+			}
+		}
+	}
+	add(root)
+	add(e.c.target.Holders...)
+	add(e.parent)
+	add(e.c.members...)
+	add(os.Getpid())
+	siblings, _ := procfs.Children(e.parent)
+	add(siblings[:min(len(siblings), maxSiblings)]...)
+	e.near = len(e.queue)
+	if sid, err := sys.Session(root); err == nil {
+		for _, pid := range e.c.everyone {
+			if other, err := sys.Session(pid); err == nil && other == sid {
+				add(pid)
+			}
+		}
+	}
+	rest := slices.Clone(e.c.everyone)
+	slices.SortFunc(rest, func(a, b int) int { return cmp.Compare(distance(a, root), distance(b, root)) })
+	add(rest...)
+}
+
+// maxSiblings bounds how many other children of the root's parent are always listed.
+const maxSiblings = 32
+
+func distance(a, b int) int { return max(a-b, b-a) }
+
+// search lists processes until found is satisfied, the end of the queue, or the given time. What is
+// near is listed in any case.
+func (e *ends) search(until time.Time, found func() bool) {
+	e.begin()
+	for e.next < len(e.queue) {
+		if e.next >= e.near && found() || e.next > 0 && (e.c.quit() || time.Now().After(until)) {
+			return
+		}
+		e.list(e.queue[e.next])
+		e.next++
+	}
+}
+
+// finish lists whoever is left, as long as there is time.
+func (e *ends) finish() { e.search(e.c.soft, func() bool { return false }) }
+
+func (e *ends) list(pid int) {
+	visit := func(fd int, link []byte) bool {
+		if len(link) > 0 {
+			e.byLink[string(link)] = append(e.byLink[string(link)], End{PID: pid, FD: fd})
+		}
+		return true
+	}
+	if procfs.WalkFDs(pid, visit) == nil {
+		return
+	}
+	tid, err := procfs.LiveThread(pid)
+	if err != nil {
+		return // it is gone, or a zombie
+	}
+	// A leader that exited before its threads shows nothing.
+	if tid == pid || procfs.WalkThreadFDs(pid, tid, visit) != nil {
+		e.unseen++
+		e.hidden = e.hidden || e.c.inTree[pid] || pid == e.parent
+	}
+}
+
+// The mode of a link in /proc/PID/fd says how the descriptor was opened, see proc_pid_fd(5).
+const (
+	readEnd  os.FileMode = 0o400
+	writeEnd os.FileMode = 0o200
+)
+
+// of returns the descriptors that are the file with the given link and are open in the given mode. It
+// looks for one of another process than the asker.
+func (e *ends) of(link string, mode os.FileMode, asker int) []End {
+	var found []End
+	for _, end := range e.any(link, asker) {
+		st, err := os.Lstat(fdPath(end.PID, end.FD))
+		if err == nil && st.Mode().Perm()&mode != 0 {
+			found = append(found, end)
+		}
+	}
+	return found
+}
+
+// any returns all descriptors that are the file.
+func (e *ends) any(link string, asker int) []End {
+	until := e.c.begun.Add(time.Duration(float64(e.c.soft.Sub(e.c.begun)) * searchPart))
+	e.search(until, func() bool {
+		return slices.ContainsFunc(e.byLink[link], func(end End) bool { return end.PID != asker })
+	})
+	found := e.byLink[link]
+	for i := range found {
+		if found[i].Name == "" {
+			if st, err := procfs.ReadStat(found[i].PID); err == nil {
+				found[i].Name = st.Comm
+			}
+		}
+	}
+	return slices.Clone(found) // the names of others may be filled in later
+}
+
+// partial reports whether there was no time to list everybody.
+func (e *ends) partial() bool { return e.next < len(e.queue) }
+
+// known reports whether what was found is all there is: everybody was listed, and of those who have
+// inherited the descriptors of the tree everybody could be. A stranger that was handed one is possible,
+// and counted as unseen.
+func (e *ends) known() bool { return !e.partial() && !e.hidden }
+
+func fdPath(pid, fd int) string {
+	return "/proc/" + strconv.Itoa(pid) + "/fd/" + strconv.Itoa(fd)
+}

@@ -1,0 +1,5 @@
+package syscalls
+
+import "syscall"
+
+const getpidNumber = syscall.SYS_GETPID

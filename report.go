@@ -1,0 +1,346 @@
+package safeexec
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/diagnose"
+)
+
+// ReportBound is how long it takes at most to find out why a tree is stuck, whatever its size. A run
+// that is ended by force waits for it before the first signal.
+const ReportBound = 50 * time.Millisecond
+
+// A Report says what the processes of a tree are blocked in, and who waits for whom. It was true at
+// one moment, within a few milliseconds. It is taken without privilege: what may not be read is
+// counted, and never taken for nobody.
+//
+// Verdict and Chain hold no arguments, no environment and no names of files, which may all be secret.
+// The calls in Threads, and with them the text of [Report.String], name files that are open. Command
+// lines are there only on request, see [WithRedact].
+type Report struct {
+	PID     int // what was asked about
+	Taken   time.Time
+	Took    time.Duration
+	Verdict string // the chain in one line
+
+	// Found says that the end of the chain is a cause: something that is waited for, and not a
+	// process that could not be looked at or whose threads only wait for each other in ways that
+	// can not be told from outside.
+	Found bool
+	// Deadlock says that processes or threads wait for each other and for nobody else.
+	Deadlock bool
+	Chain    []ReportLink // who waits for whom, from PID to the end
+
+	// Processes are the one asked about, its tree, those that hold a pipe of the run, and those that
+	// the chain leads to, in this order.
+	Processes []ReportProcess
+
+	Unreadable int // processes whose system call may not be read
+	Omitted    int // processes of the tree for which there was no time
+	// Unseen counts processes of the machine whose descriptors may not be seen: they may have the
+	// other end of a pipe that seems to have none. Partial says that there was no time for all.
+	Unseen  int
+	Partial bool
+}
+
+// A ReportLink is one step of the chain.
+type ReportLink struct {
+	PID  int
+	TID  int // of the thread that waits; PID for the first
+	Name string
+	Text string // what it does
+}
+
+// A ReportRole says why a process is in a report.
+type ReportRole string
+
+// The roles.
+const (
+	RoleRoot     ReportRole = "root"     // it was asked about, or leads the run
+	RoleMember   ReportRole = "member"   // of its tree
+	RoleHolder   ReportRole = "holder"   // outside of the tree, holds an output pipe of the run
+	RoleOutsider ReportRole = "outsider" // outside of the tree, and somebody waits for it
+)
+
+// A ReportProcess is one process of a report.
+type ReportProcess struct {
+	ProcessInfo
+	Role    ReportRole
+	Command []string // only with WithRedact; nil where there is none or it could not be read
+
+	PPID, PGID, SID int
+	State           string         // one letter, as in proc_pid_stat(5)
+	StopSignal      syscall.Signal // that stopped the leader of a run; 0 if unknown
+	Tracer          int            // PID; 0 for none
+	CPU             time.Duration  // processor time since its start
+	Cores           float64        // of processor time during the report; -1 if unknown
+	PipeFDs         []int          // its descriptors that are output pipes of the run
+	ThreadCount     int
+	Threads         []ReportThread // that were looked at
+	Unreadable      bool           // its system calls may not be read
+}
+
+// A ReportThread is one thread of a process.
+type ReportThread struct {
+	TID   int
+	Name  string
+	State string
+	Call  string        // system call by name; empty if it is in none or that is not known
+	Text  string        // the call with its descriptors resolved
+	Idle  time.Duration // since it last ran; -1 if unknown. Known of the threads of the chain
+	Wchan string        // the kernel's function, where the call is not known
+
+	FDs      []ReportFD    // that the call is blocked on
+	Children []int         // that it waits for
+	Holders  []int         // of the lock that it waits for
+	Left     time.Duration // until it goes on by itself at the latest; -1 for no bound or an unknown one
+}
+
+// A ReportFD is a descriptor that a call is blocked on.
+type ReportFD struct {
+	FD            int
+	Kind          string // pipe, FIFO, tcp, udp, unix, file, terminal, device, eventpoll, pidfd …
+	Path          string // of a file
+	Local, Remote string // addresses of a socket
+	State         string // of a socket
+	Filled, Size  int    // bytes in a pipe and its capacity; -1 if unknown
+	Unread        int    // bytes in a socket's queues; -1 if unknown
+	Unsent        int
+	Silent        time.Duration // since TCP received data; -1 if unknown
+	Ends          []Holder      // who has the other end
+	EndsKnown     bool          // and nobody else has
+}
+
+// explainBound is how long a report may take for which nobody waits with a signal.
+const explainBound = time.Second
+
+// Explain says why a process, and what it waits for, does not go on. It may be any process that this
+// one may look at, see ptrace(2), PTRACE_MODE_ATTACH; it is not touched. It takes milliseconds, on a
+// large machine up to a second, and ends with ctx. Of the options, [WithRedact] counts.
+//
+// The error is [os.ErrProcessDone] if there is no such process, [ErrUnsupported] except on Linux.
+func Explain(ctx context.Context, pid int, opts ...Option) (Report, error) {
+	if !diagnose.Supported {
+		return Report{}, ErrUnsupported
+	}
+	var cfg config
+	bundle(opts).apply(&cfg)
+	if pid <= 0 {
+		return Report{}, os.ErrProcessDone
+	}
+	report, err := take(ctx, diagnose.Target{PID: pid, Commands: cfg.redact != nil}, &cfg)
+	if err == nil && (len(report.Processes) == 0 || report.Processes[0].State == "") {
+		err = os.ErrProcessDone
+	}
+	return report, err
+}
+
+// Report says why the run does not go on, while it runs. It may be called from any goroutine. The
+// error is [os.ErrProcessDone] once the run has ended, [ErrUnsupported] except on Linux.
+func (p *Process) Report() (Report, error) {
+	if !diagnose.Supported {
+		return Report{}, ErrUnsupported
+	}
+	target := diagnose.Target{
+		PID: p.PID(), Session: true, Child: true, Pipes: p.pipes, Commands: p.run.cfg.redact != nil,
+	}
+	report, err := take(context.Background(), target, &p.run.cfg)
+	select {
+	case <-p.done:
+		return Report{}, os.ErrProcessDone // the number may have been somebody else's
+	default:
+		return report, err
+	}
+}
+
+// take takes a report while the caller waits.
+func take(ctx context.Context, target diagnose.Target, cfg *config) (Report, error) {
+	done := make(chan struct{})
+	inquiry := diagnose.Begin(target, explainBound, func() { close(done) })
+	late := time.NewTimer(explainBound)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	case <-ctx.Done():
+		inquiry.Finish()
+		return Report{}, ctx.Err()
+	}
+	return newReport(target.PID, inquiry.Finish(), cfg), nil
+}
+
+// diagnose finds out why the tree is stuck, before the first signal: death and SIGSTOP destroy the
+// evidence. Bytes go on moving meanwhile, or a busy command would look as if it waited for us.
+func (r *run) diagnose() {
+	if !diagnose.Supported || r.result.Cause == CauseOutputLimit {
+		return // a command that writes too much is not stuck
+	}
+	target := diagnose.Target{
+		PID: r.result.PID, Session: true, Child: true, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
+	}
+	members, _ := r.tree.Live()
+	for _, m := range members {
+		target.Members = append(target.Members, m.PID)
+	}
+	until := time.Now().Add(r.cfg.report)
+	r.inquiry = diagnose.Begin(target, r.cfg.report, r.wake)
+	for !r.inquiry.Done() && time.Now().Before(until) {
+		r.step(until)
+	}
+	r.attach(r.inquiry.Finish())
+	r.result.Times.Report = r.lap()
+}
+
+// nameHolders puts the holders of the pipes into the report with all their descriptors, also where its
+// bound passed before it came to them.
+func (r *run) nameHolders() {
+	report := r.result.Report
+	if report == nil {
+		return
+	}
+	for _, h := range r.result.Holders {
+		i := slices.IndexFunc(report.Processes, func(p ReportProcess) bool { return p.PID == h.PID })
+		if i < 0 {
+			i = len(report.Processes)
+			report.Processes = append(report.Processes, ReportProcess{ProcessInfo: h.ProcessInfo, Role: RoleHolder, Cores: -1})
+		}
+		p := &report.Processes[i]
+		p.PipeFDs = append(p.PipeFDs, h.FDs...)
+		slices.Sort(p.PipeFDs)
+		p.PipeFDs = slices.Compact(p.PipeFDs)
+	}
+}
+
+func (r *run) attach(s *diagnose.Snapshot) {
+	report := newReport(r.result.PID, s, &r.cfg)
+	r.result.Report = &report
+}
+
+// explainHolders adds to the result what those are doing that hold a pipe, while it is still open.
+func (r *run) explainHolders() {
+	if !diagnose.Supported {
+		return
+	}
+	if r.result.Report != nil || len(r.result.Holders) == 0 {
+		return // one from before the first signal, or of the other pipe, knows the holders too
+	}
+	target := diagnose.Target{
+		PID: r.result.Holders[0].PID, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
+	}
+	for _, h := range r.result.Holders {
+		target.Holders = append(target.Holders, h.PID)
+	}
+	woken := make(chan struct{})
+	r.inquiry = diagnose.Begin(target, r.cfg.report, func() { close(woken) })
+	late := time.NewTimer(r.cfg.report)
+	defer late.Stop()
+	select {
+	case <-woken:
+	case <-late.C:
+	}
+	r.attach(r.inquiry.Finish())
+}
+
+// outputPipes returns what names the pipes of the outputs in /proc.
+func (r *run) outputPipes() []uint64 {
+	var pipes []uint64
+	for i := 1; i < len(r.streams); i++ {
+		if s := &r.streams[i]; s.kind.isOutput() && s.end.Open() {
+			pipes = append(pipes, s.end.Inode())
+		}
+	}
+	return pipes
+}
+
+// newReport makes a report of what was found; of nothing, if the bound passed before anything was.
+func newReport(pid int, s *diagnose.Snapshot, cfg *config) Report {
+	if s == nil {
+		verdict := fmt.Sprintf("%d could not be looked at in time", pid)
+		return Report{PID: pid, Taken: time.Now(), Verdict: verdict, Partial: true}
+	}
+	r := Report{
+		PID: pid, Taken: s.Taken, Took: s.Took, Verdict: s.Verdict, Found: s.Found, Deadlock: s.Deadlock,
+		Unreadable: s.Unreadable, Omitted: s.Omitted, Unseen: s.Unseen, Partial: s.Partial,
+	}
+	for _, l := range s.Chain {
+		r.Chain = append(r.Chain, ReportLink(l))
+	}
+	for i := range s.Processes {
+		r.Processes = append(r.Processes, newReportProcess(&s.Processes[i], cfg))
+	}
+	return r
+}
+
+var roles = [...]ReportRole{RoleRoot, RoleMember, RoleHolder, RoleOutsider}
+
+func newReportProcess(p *diagnose.Process, cfg *config) ReportProcess {
+	q := ReportProcess{
+		ProcessInfo: ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: p.Name},
+		Role:        roles[p.Role], Command: cfg.redacted(p.Command),
+		PPID: p.PPID, PGID: p.PGID, SID: p.SID,
+		StopSignal: p.StopSignal, Tracer: p.Tracer, CPU: p.CPU, Cores: p.Cores, PipeFDs: p.PipeFDs,
+		ThreadCount: p.ThreadCount, Unreadable: p.Unreadable,
+	}
+	if p.State != 0 {
+		q.State = string(rune(p.State))
+	}
+	for i := range p.Threads {
+		q.Threads = append(q.Threads, newReportThread(&p.Threads[i]))
+	}
+	return q
+}
+
+func newReportThread(t *diagnose.Thread) ReportThread {
+	u := ReportThread{
+		TID: t.TID, Name: t.Name, State: string(rune(t.State)), Call: t.Call.Name, Idle: t.Idle, Wchan: t.Call.Wchan,
+		Children: t.Call.Children, Holders: t.Call.Holders, Left: t.Call.Left,
+	}
+	if u.Call != "" {
+		u.Text = t.Call.Text()
+	}
+	for i := range t.Call.FDs {
+		d := &t.Call.FDs[i]
+		f := ReportFD{
+			FD: d.FD, Kind: d.Kind, Path: d.Path, Local: d.Local, Remote: d.Remote, State: d.State,
+			Filled: d.Filled, Size: d.Size, Unread: d.Unread, Unsent: d.Unsent, Silent: d.Silent, EndsKnown: d.EndsKnown,
+		}
+		for _, e := range d.Ends {
+			f.addEnd(e)
+		}
+		u.FDs = append(u.FDs, f)
+	}
+	return u
+}
+
+// addEnd adds a descriptor to the process that it belongs to.
+func (f *ReportFD) addEnd(e diagnose.End) {
+	var fds []int
+	if e.FD >= 0 {
+		fds = []int{e.FD}
+	}
+	for i := range f.Ends {
+		if h := &f.Ends[i]; h.PID == e.PID {
+			h.FDs = append(h.FDs, fds...)
+			return
+		}
+	}
+	f.Ends = append(f.Ends, Holder{ProcessInfo: ProcessInfo{PID: e.PID, Name: e.Name}, FDs: fds})
+}
+
+// LogValue is the report in one line: the verdict, and what it could not know.
+func (r Report) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("verdict", r.Verdict),
+		slog.Bool("deadlock", r.Deadlock),
+		slog.Bool("found", r.Found),
+		slog.Int("processes", len(r.Processes)),
+		slog.Int("unreadable", r.Unreadable),
+		slog.Int("omitted", r.Omitted),
+	)
+}
