@@ -2,6 +2,8 @@ package proctree
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -83,7 +85,7 @@ func chaseForks(f func(pid int), enough func() bool) bool {
 			return false
 		}
 		after, _ := procfs.ReadKernelStat()
-		if enough() || err == nil && before.Forks == after.Forks {
+		if enough() || err != nil || before.Forks == after.Forks {
 			return true
 		}
 	}
@@ -129,8 +131,13 @@ func probe(f func(pid int), from, to int) {
 
 // everyPID lists /proc. Where that fails, or hidepid leaves some out (PID 1 is then missing as well),
 // the numbers are probed as long as there are few enough of them. It reports false where neither can be.
+// Without any /proc only the numbers that a small pid_max allows are probed: there is no more to be had.
 func everyPID(f func(pid int), pidMax int) bool {
 	pids, err := procfs.PIDs()
+	if errors.Is(err, fs.ErrNotExist) {
+		probe(f, 1, maxProbes)
+		return true
+	}
 	if (err != nil || len(pids) == 0 || pids[0] != 1) && pidMax > 0 && pidMax <= maxProbes {
 		probe(f, 1, pidMax)
 		return true
