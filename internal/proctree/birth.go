@@ -134,7 +134,7 @@ func probe(f func(pid int), from, to int) {
 // Without any /proc only the numbers that a small pid_max allows are probed: there is no more to be had.
 func everyPID(f func(pid int), pidMax int) bool {
 	pids, err := procfs.PIDs()
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 { // not mounted, or something else is
 		probe(f, 1, maxProbes)
 		return true
 	}
