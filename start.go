@@ -114,7 +114,7 @@ func (r *run) examine() error {
 		return nil //nolint:nilerr // Start says so, and touches nothing
 	}
 	r.look.Begin(r.cmd.Dir, r.cmd.Path, r.wake)
-	for !r.look.Done() {
+	for !r.look.Done() && !r.look.Await() {
 		if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
 			r.result.Abandoned = append(r.result.Abandoned, AbandonedStart)
 			return join(r.causeError(), ErrStartStalled)

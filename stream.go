@@ -161,7 +161,10 @@ func (r *run) unwatchStream(s *stream) {
 // closeStream closes our end: the command's end of file, or the end of its output.
 func (r *run) closeStream(s *stream) {
 	if s.end.Open() {
-		r.unwatchStream(s)
+		if s.watched {
+			s.watched = false
+			r.poller.Forget(s.end.FD())
+		}
 		s.end.Close()
 	}
 }

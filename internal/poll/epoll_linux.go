@@ -20,6 +20,8 @@ type epoll struct {
 	take func(fd uintptr) bool // fetch, bound once so that Wait allocates nothing
 
 	woken atomic.Bool // set by Wake, cleared by Wait
+	moved atomic.Bool // set by Wake, which moves the file's deadline; cleared by Wait
+	set   time.Time   // the deadline that the file has, unless moved
 
 	raw    [8]sys.EpollEvent
 	n      int   // filled part of raw
@@ -55,6 +57,9 @@ func (p *epoll) Add(fd int, dir Direction, token int) error {
 	return os.NewSyscallError("epoll_ctl", sys.EpollAdd(p.fd, fd, events, int32(token)))
 }
 
+// Forget has nothing to do: the last descriptor of a file takes the watch along (epoll(7)).
+func (p *epoll) Forget(int) {}
+
 func (p *epoll) SetsNonblock() bool { return false }
 
 func (p *epoll) Remove(fd int) error {
@@ -71,15 +76,20 @@ func (p *epoll) fetch(fd uintptr) bool {
 // look at woken, park. Wake: set woken, then move the deadline into the past. If Wake's store comes
 // before Wait's look, Wait sees it. If it comes after, Wake's deadline comes after Wait's and ends
 // the park. A Wake that is late for one Wait costs the next one an empty round and nothing more.
+// Where Wait leaves a deadline that has not changed as it is, it overwrites nothing of Wake's.
 func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
-	if err := p.file.SetReadDeadline(deadline); err != nil {
-		return nil, err
+	if p.moved.Swap(false) || !deadline.Equal(p.set) {
+		if err := p.file.SetReadDeadline(deadline); err != nil {
+			return nil, err
+		}
+		p.set = deadline
 	}
 	if p.woken.Swap(false) {
 		p.fetch(uintptr(p.fd))
 	} else if err := p.conn.Read(p.take); errors.Is(err, os.ErrDeadlineExceeded) {
 		// The runtime looks at the deadline first: what is ready is still reported.
 		p.woken.Store(false)
+		p.set = past // whoever moved it, it is not what it was set to
 		p.fetch(uintptr(p.fd))
 	} else if err != nil {
 		return nil, err
@@ -99,6 +109,7 @@ func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 
 func (p *epoll) Wake() {
 	p.woken.Store(true)
+	p.moved.Store(true)
 	// After Close this fails, and nobody waits any more.
 	_ = p.file.SetReadDeadline(past)
 }

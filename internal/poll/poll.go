@@ -36,6 +36,8 @@ type Poller interface {
 	SetsNonblock() bool
 	// Remove ends the watch on fd.
 	Remove(fd int) error
+	// Forget ends the watch on fd, of which this process has no duplicate, when fd is closed next.
+	Forget(fd int)
 	// Wait returns what is ready, at least one event unless the deadline has passed or Wake was
 	// called since the last Wait. The zero time is no deadline. The events are valid until the
 	// next call.

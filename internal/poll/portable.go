@@ -112,6 +112,8 @@ func (p *portable) watch(w *watcher) {
 	}
 }
 
+func (p *portable) Forget(fd int) { _ = p.Remove(fd) }
+
 func (p *portable) SetsNonblock() bool { return true }
 
 func (p *portable) Remove(fd int) error {

@@ -22,12 +22,13 @@ type Look struct {
 	dir, path string
 	notify    func()
 	done      atomic.Bool
+	wanted    atomic.Bool // notify is to be called
 	dirErr    error
 	page      [256]byte // as much as the kernel reads of a #! line (BINPRM_BUF_SIZE)
 }
 
 // Begin looks at dir, unless it is empty, and at the program at path, a name relative to dir as it
-// is to the child. It calls notify once it is done, which may be never.
+// is to the child. That takes microseconds or for ever. Await asks for a call of notify at the end.
 func (l *Look) Begin(dir, path string, notify func()) {
 	l.dir, l.path, l.notify = dir, path, notify
 	go l.run()
@@ -36,6 +37,12 @@ func (l *Look) Begin(dir, path string, notify func()) {
 // Done reports whether the look is over.
 func (l *Look) Done() bool { return l.done.Load() }
 
+// Await reports whether the look is over. If not, notify will be called when it is.
+func (l *Look) Await() bool {
+	l.wanted.Store(true) // before the look at done, as run stores done before it looks at wanted
+	return l.done.Load()
+}
+
 // DirErr returns why dir can not be a working directory, as os/exec would say it. It is valid once
 // Done.
 func (l *Look) DirErr() error { return l.dirErr }
@@ -43,7 +50,9 @@ func (l *Look) DirErr() error { return l.dirErr }
 func (l *Look) run() {
 	l.look()
 	l.done.Store(true)
-	l.notify()
+	if l.wanted.Load() {
+		l.notify()
+	}
 }
 
 func (l *Look) look() {

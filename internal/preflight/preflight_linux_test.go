@@ -33,6 +33,9 @@ func begin(t testing.TB, dir, path string) *looking {
 // wait waits until the look is over.
 func (l *looking) wait(t testing.TB) {
 	t.Helper()
+	if l.Await() {
+		return
+	}
 	select {
 	case <-l.told:
 		require.True(t, l.Done(), "notify is called when it is over, not before")

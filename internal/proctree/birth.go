@@ -99,6 +99,13 @@ const maxForkChases = 256
 // hardly room for a fork.
 const maxChases = 64
 
+// childless reports whether no PID was given out since the leader's. Once the leader has exited that
+// proves the tree empty: nobody is left who could fork.
+func (b *birth) childless() bool {
+	last, ok := lastPID()
+	return ok && last == b.leader && sound(time.Since(b.started), pidMax.get(), cpus.get())
+}
+
 // sound reports whether less than a lap can have passed. A quarter of a lap is kept as a margin, for
 // numbers that are skipped because they are in use.
 func sound(elapsed time.Duration, pidMax, cpus int) bool {

@@ -76,6 +76,9 @@ func (t *Tree) Live() ([]*Member, bool) {
 	if !Enumerates {
 		return nil, true
 	}
+	if len(t.members) == 0 && t.born.childless() {
+		return nil, true
+	}
 	t.spare = t.spare[:0]
 	for pid, m := range t.members {
 		if t.dead(m) {

@@ -22,7 +22,7 @@ func EpollCreate() (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if err := unix.SetNonblock(fd, true); err != nil {
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK); err != nil { // no other flag to keep
 		_ = unix.Close(fd)
 		return -1, err
 	}
