@@ -9,12 +9,12 @@
 //
 // # What Run promises
 //
-// Run returns by the timeout plus [ReportBound], linger, grace period, kill timeout and drain timeout,
-// whatever the command, its descendants, a dead file system under Dir or the program's path, or the caller's own
-// Reader and Writers do. When it returns, the command has been reaped, no process of its tree is
-// alive (a zombie is not alive), and no goroutine and no descriptor of the run is left. All output
-// that the tree wrote was delivered, or is counted as dropped. No process outside the tree got a
-// signal.
+// Run returns by the timeout plus [ReportBound], linger, grace period, kill timeout and drain
+// timeout, whatever the command, its descendants, a dead file system under Dir or the program's
+// path, or the caller's own Reader and Writers do. When it returns, the command has been reaped, no
+// process of its tree is alive (a zombie is not alive), and no goroutine and no descriptor of the
+// run is left. All output that the tree wrote was delivered, or is counted as dropped. No process
+// outside the tree got a signal.
 //
 // What could not be had is in the Result: survivors in uninterruptible sleep, a Reader or Writer that
 // never returned.
@@ -117,8 +117,8 @@ func CombinedOutput(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte,
 // caller who never calls Wait has the timeout all the same, and nothing is left, with one exception:
 // where a standard stream is an *os.File, which a pipe of StdinPipe, StdoutPipe or StderrPipe is, Wait
 // closes those pipes and ends the goroutine with which os/exec watches the context of
-// exec.CommandContext. The error says why nothing was started. While Dir or the program's file does not answer, Start waits: only the
-// context and the timeout end that.
+// exec.CommandContext. The error says why nothing was started. While Dir or the program's file does
+// not answer, Start waits: only the context and the timeout end that.
 func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error) {
 	r, err := begin(ctx, cmd, opts)
 	if err != nil {
