@@ -134,6 +134,9 @@ func Explain(ctx context.Context, pid int, opts ...Option) (Report, error) {
 	if pid <= 0 {
 		return Report{}, os.ErrProcessDone
 	}
+	if err := ctx.Err(); err != nil {
+		return Report{}, err // not by luck: a small tree is looked at before anybody asks
+	}
 	report, err := take(ctx, diagnose.Target{PID: pid, Commands: cfg.redact != nil}, &cfg)
 	if err == nil && (len(report.Processes) == 0 || report.Processes[0].State == "") {
 		err = os.ErrProcessDone
