@@ -35,7 +35,7 @@
 // setsid(2) leaves it. If such a process holds an output pipe, it is named as a [Holder] and Run
 // returns all the same. A file system that dies between the look at the program and its execution
 // can freeze the start, as it does with os/exec. Processes that cannot be killed, in uninterruptible
-// sleep, are reported.
+// sleep, are reported, and so is a command whose zombie a tracer holds, ptrace(2).
 //
 // # Platforms
 //
