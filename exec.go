@@ -200,6 +200,7 @@ type run struct {
 	look     preflight.Look
 	streams  [3]stream // by descriptor of the child
 	unwatch  func() bool
+	marks    proctree.Mark
 	tree     proctree.Tree
 
 	// From other goroutines, which wake the poller after writing them.

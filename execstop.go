@@ -103,7 +103,11 @@ func (r *run) setLimits() error {
 // startStopped starts the command up to its exec stop, and lets it go if it has what was declared
 // and nothing else. On error it has been killed.
 func (r *run) startStopped() (err, ours error) {
-	stop, err := execstop.Start(r.own)
+	var stop *execstop.Stop
+	err = r.marks.Start(func() (err error) {
+		stop, err = execstop.Start(r.own)
+		return err
+	})
 	if errors.Is(err, execstop.ErrRefused) {
 		return nil, join(ErrProofRefused, err)
 	}
@@ -179,6 +183,7 @@ func (r *run) prove(stop *execstop.Stop) error {
 }
 
 func (r *run) setLimitsStopped(stop *execstop.Stop) error {
+	r.marks.Limit(r.own.Process.Pid)
 	if err := r.setLimits(); err != nil && !stop.Exited() {
 		return join(ErrLimits, err)
 	}

@@ -11,18 +11,22 @@ import (
 
 // signalTree sends one rung's signal to the leader's group and to every member outside it. The
 // leader, which is reaped later, pins the group's number. SIGCONT follows, or what is stopped would
-// not hear of it; SIGKILL needs none.
+// not hear of it; SIGKILL needs none, and goes to a tree that is frozen first.
 func (r *run) signalTree(sig syscall.Signal) {
-	members, _ := r.tree.Live()
-	_ = r.tree.SignalGroup(sig) // ESRCH: all gone; EPERM: set-user-ID, which the result shows as survivors
 	if !r.exited {
 		r.sent |= signalBit(sig)
 	}
-	for _, m := range members {
-		r.signalMember(m, sig)
-	}
 	if sig == syscall.SIGKILL {
+		r.tree.Kill(r.noteSignaled)
 		return
+	}
+	members, _ := r.tree.Live()
+	_ = r.tree.SignalGroup(sig) // ESRCH: all gone; EPERM: set-user-ID, which the result shows as survivors
+	for _, m := range members {
+		r.noteSignaled(m)
+		if !r.tree.InLeaderGroup(m) {
+			_ = r.tree.Signal(m, sig)
+		}
 	}
 	_ = r.tree.SignalGroup(proctree.SIGCONT)
 	for _, m := range members {
@@ -32,11 +36,8 @@ func (r *run) signalTree(sig syscall.Signal) {
 	}
 }
 
-// signalMember sends sig to a member that the group signal does not reach.
-func (r *run) signalMember(m *proctree.Member, sig syscall.Signal) {
-	if !r.tree.InLeaderGroup(m) {
-		_ = r.tree.Signal(m, sig)
-	}
+// noteSignaled writes down that a member was sent a signal.
+func (r *run) noteSignaled(m *proctree.Member) {
 	if r.signaled == nil {
 		r.signaled = make(map[proctree.Process]struct{})
 	}
@@ -63,10 +64,8 @@ func (r *run) awaitEmpty(until time.Time, rung syscall.Signal) {
 			return
 		}
 		if rung == syscall.SIGKILL {
-			for _, m := range members {
-				r.signalMember(m, rung)
-				_ = r.tree.Signal(m, rung) // also where it left the group since
-			}
+			r.tree.Kill(r.noteSignaled)
+			members, sure = r.tree.Live()
 		}
 		again := until
 		all := r.watchMembers(members) && sure
@@ -144,6 +143,10 @@ func (r *run) forward(sig syscall.Signal) error {
 
 // takeStock writes down who was signaled and who is alive.
 func (r *run) takeStock() {
+	r.result.Hidden = r.tree.Hidden()
+	if r.tree.Stuck() {
+		r.result.Abandoned = append(r.result.Abandoned, AbandonedLook)
+	}
 	alive := make(map[proctree.Process]bool)
 	if !r.empty {
 		if !r.exited {
@@ -193,7 +196,7 @@ func (r *run) reap() {
 	r.result.Times.Total = time.Since(r.result.Times.Started)
 }
 
-// closeWaiting ends what wakes the run, and the poller.
+// closeWaiting ends what wakes the run, the poller, and the marks.
 func (r *run) closeWaiting() {
 	if r.unwatch != nil {
 		r.unwatch()
@@ -201,6 +204,7 @@ func (r *run) closeWaiting() {
 	if r.poller != nil {
 		r.poller.Close()
 	}
+	r.marks.End()
 }
 
 // status fills in how the leader ended.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -161,21 +162,26 @@ func TestBackgroundProcessLingers(t *testing.T) {
 	assert.Empty(t, res.Killed)
 }
 
-// A daemon that left the session and holds the pipes is named, and not waited for.
+// A process outside of the tree that holds the pipes is named, not waited for, and not touched.
 func TestHolderIsNamed(t *testing.T) {
 	testproc.NoLeaks(t)
-	cmd := testproc.Command("daemonize")
-	canary := inherits(t, cmd)
-	res, err := safeexec.Run(testproc.Deadline(t), cmd)
+	stdin, release := io.Pipe()
+	cmd := exec.Command("sh", "-c", "read x; echo start ok")
+	cmd.Stdin = stdin
+	p, err := safeexec.Start(testproc.Deadline(t), cmd, safeexec.WithDrainTimeout(soon))
+	require.NoError(t, err)
+	stranger := holdPipes(t, p.PID())
+	require.NoError(t, release.Close())
+	res, err := p.Wait()
 	require.ErrorIs(t, err, safeexec.ErrPipeHeld)
 	require.ErrorIs(t, err, exec.ErrWaitDelay)
+	assert.Equal(t, "start ok", res.Stdout.String())
+	assert.Empty(t, res.Killed)
 	require.Len(t, res.Holders, 1)
-	holder := res.Holders[0]
-	assert.Equal(t, canary.Holders(), []int{holder.PID})
-	assert.Subset(t, holder.FDs, []int{1, 2})
-	assert.NotEmpty(t, holder.Name)
-	require.NoError(t, syscall.Kill(holder.PID, syscall.SIGKILL))
-	canary.WaitGone(t)
+	assert.Equal(t, stranger.Process.Pid, res.Holders[0].PID)
+	assert.Equal(t, []int{12, 13}, res.Holders[0].FDs)
+	assert.NotEmpty(t, res.Holders[0].Name)
+	assert.False(t, testproc.Dead(stranger.Process.Pid))
 }
 
 // A process in uninterruptible sleep outlives SIGKILL. The run ends all the same, and says so.
@@ -245,36 +251,25 @@ func TestLingerIsCutShort(t *testing.T) {
 func TestTracedLeaderIsNotWaitedFor(t *testing.T) {
 	testproc.HasProgram(t, "python3")
 	testproc.NoLeaks(t)
-	// The tracer leaves the session, so that it outlives the run, and is ended by the end of its input.
-	cmd := exec.Command("python3", "-S", "-c", `import ctypes, os
-r, w = os.pipe()
-if os.fork() == 0:
-    os.setsid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    ok = libc.ptrace(0x4206, os.getppid(), 0, 0) == 0  # PTRACE_SEIZE
-    os.close(1); os.close(2)
-    os.write(w, b"y" if ok else b"n")
-    os.read(3, 1)
-    os._exit(0)
-os.close(w)
-print(os.read(r, 1).decode(), end="")`)
-	hold, release, err := os.Pipe()
+	cmd := exec.Command("sleep", "600")
+	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(0),
+		safeexec.WithKillTimeout(100*time.Millisecond))
 	require.NoError(t, err)
-	cmd.ExtraFiles = []*os.File{hold}
-	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(5*time.Second),
-		safeexec.WithGracePeriod(0), safeexec.WithKillTimeout(100*time.Millisecond))
+	// The tracer is none of the tree's, outlives the run, and is ended by the end of its input.
+	tracer := exec.Command("python3", "-S", "-c", `import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+ok = libc.ptrace(0x4206, int(sys.argv[1]), 0, 0) == 0  # PTRACE_SEIZE
+print("ready", os.getpid() if ok else 1, flush=True)
+os.read(0, 1)`, strconv.Itoa(p.PID()))
+	release, err := tracer.StdinPipe()
 	require.NoError(t, err)
-	require.NoError(t, hold.Close())
-	defer release.Close()
-	<-p.Done()
-	res, err := p.Wait()
-	if res.Stdout.String() != "y" {
-		require.NoError(t, release.Close())
-		t.Skipf("needs a process that may trace another: %v: %s", err, res.Stderr.String())
+	seized := startStranger(t, tracer)
+	res, err := p.Stop()
+	if seized[0] == 1 {
+		t.Skip("needs a process that may trace another")
 	}
 	require.ErrorIs(t, err, safeexec.ErrSurvivors)
 	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedLeader}, res.Abandoned)
-	assert.Equal(t, "y", res.Stdout.String())
 	require.NoError(t, release.Close())
 	testproc.WaitState(t, p.PID(), "\x00")
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -125,18 +126,20 @@ func TestReportNamesTheStopSignal(t *testing.T) {
 // of its descriptors, although it is not signaled.
 func TestReportOfAHeldPipe(t *testing.T) {
 	testproc.NoLeaks(t)
-	testproc.HasProgram(t, "setsid")
-	cmd := exec.Command("bash", "-c", "setsid sleep 600 12>&1 13>&2 >/dev/null 2>&1 & "+
-		"until [ -e /proc/$!/fd/13 -a ! -e /proc/$!/fd/255 ] && grep -q sleep /proc/$!/comm; do :; done; echo start ok")
-	canary := withCanary(t, cmd)
-	res, err := safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithDrainTimeout(soon), safeexec.WithReportBound(bound))
+	stdin, release := io.Pipe()
+	cmd := exec.Command("sh", "-c", "read x; echo start ok")
+	cmd.Stdin = stdin
+	p, err := safeexec.Start(testproc.Deadline(t), cmd, safeexec.WithDrainTimeout(soon), safeexec.WithReportBound(bound))
+	require.NoError(t, err)
+	stranger := holdPipes(t, p.PID())
+	explained(t, stranger.Process.Pid, `sleep is blocked in clock_nanosleep`)
+	require.NoError(t, release.Close())
+	res, err := p.Wait()
 	require.ErrorIs(t, err, safeexec.ErrPipeHeld)
 	require.NotNil(t, res.Report)
 	require.Len(t, res.Report.Processes, 1)
 	holder := res.Report.Processes[0]
-	require.NoError(t, syscall.Kill(holder.PID, syscall.SIGKILL)) // the canary says that it lives
-	canary.WaitGone(t)
-	assert.Equal(t, canary.Holders(), []int(nil))
+	assert.Equal(t, stranger.Process.Pid, holder.PID)
 	assert.Equal(t, "sleep", holder.Name)
 	assert.Equal(t, []int{12, 13}, holder.PipeFDs)
 	assert.Equal(t, res.Holders[0].PID, holder.PID)
@@ -148,22 +151,10 @@ func TestReportOfAHeldPipe(t *testing.T) {
 // One that is there at the timeout is in the report of the timeout.
 func TestReportOfATimeoutNamesHolders(t *testing.T) {
 	testproc.NoLeaks(t)
-	testproc.HasProgram(t, "setsid")
-	cmd := exec.Command("bash", "-c", "(setsid sleep 601 12>&1 >/dev/null 2>&1 &); sleep 600; :")
-	canary := withCanary(t, cmd)
-	p, err := safeexec.Start(testproc.Deadline(t), cmd, safeexec.WithDrainTimeout(soon), safeexec.WithLinger(0),
-		safeexec.WithReportBound(bound))
+	p, err := safeexec.Start(testproc.Deadline(t), exec.Command("sleep", "600"), safeexec.WithDrainTimeout(soon),
+		safeexec.WithLinger(0), safeexec.WithReportBound(bound))
 	require.NoError(t, err)
-	// setsid may be a process of our session for a moment.
-	ctx := testproc.Deadline(t)
-	for pause := time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 100*time.Millisecond) {
-		time.Sleep(pause)
-		report, err := p.Report()
-		require.NoError(t, err)
-		if n := len(report.Processes); n == 3 && report.Processes[n-1].Role == safeexec.RoleHolder && report.Processes[n-1].Name == "sleep" {
-			break
-		}
-	}
+	stranger := holdPipes(t, p.PID())
 	res, err := p.Stop()
 	require.ErrorIs(t, err, safeexec.ErrStopped)
 	require.NotNil(t, res.Report)
@@ -173,13 +164,10 @@ func TestReportOfATimeoutNamesHolders(t *testing.T) {
 			holder = h
 		}
 	}
-	for _, pid := range canary.Holders() {
-		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-	}
-	canary.WaitGone(t)
 	require.NotNil(t, holder, "%v", res.Report)
-	assert.Equal(t, []int{12}, holder.PipeFDs)
-	assert.Contains(t, res.Report.String(), "holds the output pipe: fd 12")
+	assert.Equal(t, stranger.Process.Pid, holder.PID)
+	assert.Equal(t, []int{12, 13}, holder.PipeFDs)
+	assert.Contains(t, res.Report.String(), "holds the output pipe: fd 12, 13")
 }
 
 func TestWithRedact(t *testing.T) {

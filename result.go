@@ -79,6 +79,11 @@ type Result struct {
 	Holders   []Holder      // processes outside the tree that hold an output pipe
 	Abandoned []Abandoned   // what of ours was left behind, and what releases it
 
+	Tracks Tracks // how the processes of the tree were told from others
+	// Hidden is how many processes there were at the end that may be of the tree or not: of another
+	// user, with nothing of them to be seen, as under the option hidepid of proc(5).
+	Hidden int
+
 	// Descriptors that the command would have inherited undeclared, see [WithFDPolicy]. FDMark names
 	// in MarkedFDs what this start was the first to mark; to look costs more than to mark, so that
 	// looks take at most a thousandth of the time, and what is found marked is not named again.
@@ -143,9 +148,11 @@ const (
 	// AbandonedReport is a goroutine and a thread that look at a process whose memory can not be
 	// read at the moment, proc_pid_cmdline(5); they end with it.
 	AbandonedReport
+	// AbandonedLook is the same for the search for the tree's processes.
+	AbandonedLook
 )
 
-var abandoned = [...]string{"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report"}
+var abandoned = [...]string{"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report", "look"}
 
 // String returns what was left behind.
 func (a Abandoned) String() string {

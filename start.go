@@ -62,6 +62,7 @@ func (r *run) prepare(now time.Time, attr *syscall.SysProcAttr) (err error) {
 	if err = r.openStreams(); err != nil {
 		return err
 	}
+	r.marks.Begin()
 	return r.spawn(attr)
 }
 
@@ -207,7 +208,11 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	}
 	r.cmd.Process = r.own.Process
 	r.result.PID = r.own.Process.Pid
-	r.tree.Init(r.own.Process, r.result.Times.Started, r.unwatchMember)
+	r.tree.Init(proctree.Origin{
+		Process: r.own.Process, Started: r.result.Times.Started, Mark: &r.marks, Leaving: r.unwatchMember,
+	})
+	r.tree.MarkBorn()
+	r.result.Tracks = Tracks(r.tree.Tracks())
 	r.lastOutput = time.Now()
 	r.watchExit()
 	r.watchStreams()
@@ -219,6 +224,7 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 	own := *r.cmd
 	own.SysProcAttr = attr
+	own.Env = r.marks.Environ(r.cmd)
 	own.WaitDelay = 0
 	if own.Cancel != nil {
 		own.Cancel = func() error {
@@ -250,9 +256,10 @@ func (r *run) startOwn() (err, ours error) {
 	if r.cfg.proof {
 		return r.startStopped()
 	}
-	if err := r.own.Start(); err != nil {
+	if err := r.marks.Start(r.own.Start); err != nil {
 		return err, nil
 	}
+	r.marks.Limit(r.own.Process.Pid)
 	if err := r.setLimits(); err != nil {
 		r.limitErr = join(ErrLimits, err)
 	}

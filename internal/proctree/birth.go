@@ -38,13 +38,16 @@ const fastestClone = 2 * time.Microsecond
 // manyCPUs stands in for an unknown number: the machine may have more than we may use.
 const manyCPUs = 1024
 
+// A visit is called with a PID, and told whether it lies in the birth window.
+type visit func(pid int, born bool)
+
 // candidates calls f with each PID that a descendant may have, and with others. It reports false where
 // it could not find out who there is.
 //
 // A chain that forks and exits can outrun it: the successor's number lies beyond what was the last when
 // the look began. So what was given out meanwhile is looked at as well, until nothing was, or until
 // enough says that f has found somebody, who makes another look necessary anyway.
-func (b *birth) candidates(f func(pid int), enough func() bool) bool {
+func (b *birth) candidates(f visit, enough func() bool) bool {
 	last, known := lastPID()
 	if known && sound(time.Since(b.started), pidMax.get(), cpus.get()) {
 		if !b.window(f, last, pidMax.get()) {
@@ -78,7 +81,7 @@ func (b *birth) candidates(f func(pid int), enough func() bool) bool {
 
 // chaseForks is the chase where the last PID can not be had: everybody is looked at until the machine
 // has forked nothing meanwhile. A machine that always forks is looked at so often and then believed.
-func chaseForks(f func(pid int), enough func() bool) bool {
+func chaseForks(f visit, enough func() bool) bool {
 	for range maxForkChases {
 		before, err := procfs.ReadKernelStat()
 		if !everyPID(f, pidMax.get()) {
@@ -117,40 +120,40 @@ func sound(elapsed time.Duration, pidMax, cpus int) bool {
 }
 
 // window calls f with the numbers behind the leader's, up to the last one given out.
-func (b *birth) window(f func(pid int), last, pidMax int) bool {
+func (b *birth) window(f visit, last, pidMax int) bool {
 	switch {
 	case last >= b.leader && last-b.leader <= maxProbes:
-		probe(f, b.leader+1, last)
+		probe(f, b.leader+1, last, true)
 	case last < b.leader && pidMax > 0 && pidMax-b.leader+last <= maxProbes: // the sequence has wrapped around
-		probe(f, b.leader+1, pidMax)
-		probe(f, 1, last)
+		probe(f, b.leader+1, pidMax, true)
+		probe(f, 1, last, true)
 	default:
 		return everyPID(f, pidMax)
 	}
 	return true
 }
 
-func probe(f func(pid int), from, to int) {
+func probe(f visit, from, to int, born bool) {
 	for pid := from; pid <= to; pid++ {
-		f(pid)
+		f(pid, born)
 	}
 }
 
 // everyPID lists /proc. Where that fails, or hidepid leaves some out (PID 1 is then missing as well),
 // the numbers are probed as long as there are few enough of them. It reports false where neither can be.
 // Without any /proc only the numbers that a small pid_max allows are probed: there is no more to be had.
-func everyPID(f func(pid int), pidMax int) bool {
+func everyPID(f visit, pidMax int) bool {
 	pids, err := procfs.PIDs()
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 { // not mounted, or something else is
-		probe(f, 1, maxProbes)
+		probe(f, 1, maxProbes, false)
 		return true
 	}
 	if (err != nil || len(pids) == 0 || pids[0] != 1) && pidMax > 0 && pidMax <= maxProbes {
-		probe(f, 1, pidMax)
+		probe(f, 1, pidMax, false)
 		return true
 	}
 	for _, pid := range pids {
-		f(pid)
+		f(pid, false)
 	}
 	return err == nil && len(pids) > 0
 }

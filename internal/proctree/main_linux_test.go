@@ -40,7 +40,28 @@ func endFirstThread() {
 	syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
 }
 
+// reslice selects, in a process that a test started, a program that gives itself another slice, as
+// sched_setattr(2) lets everybody, and becomes the program of its arguments.
+const reslice = "SAFEEXEC_TEST_RESLICE"
+
+func becomeResliced(args []string) error {
+	runtime.LockOSThread()
+	os.Unsetenv(reslice)
+	s, err := sys.ScheduleOf(0)
+	if err == nil {
+		err = s.SetSlice(7654321)
+	}
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(args[0], args, os.Environ())
+}
+
 func TestMain(m *testing.M) {
+	if os.Getenv(reslice) != "" {
+		fmt.Fprintln(os.Stderr, becomeResliced(os.Args[1:]))
+		os.Exit(1)
+	}
 	if os.Getenv(firstThreadExits) != "" {
 		endFirstThread()
 	}
@@ -67,6 +88,7 @@ type subject struct {
 	cmd    *exec.Cmd
 	stdin  *os.File
 	stdout *os.File
+	mark   Mark
 	tree   Tree
 }
 
@@ -83,9 +105,13 @@ func start(t *testing.T, cmd *exec.Cmd) *subject {
 	cmd.ExtraFiles = append(cmd.ExtraFiles, s.File())
 	cmd.SysProcAttr, err = SessionAttr(cmd.SysProcAttr)
 	require.NoError(t, err)
+	s.mark.Begin()
+	cmd.Env = s.mark.Environ(cmd)
 	started := time.Now()
-	require.NoError(t, cmd.Start())
-	s.tree.Init(cmd.Process, started, nil)
+	require.NoError(t, s.mark.Start(cmd.Start))
+	s.mark.Limit(cmd.Process.Pid)
+	s.tree.Init(Origin{Process: cmd.Process, Started: started, Mark: &s.mark})
+	s.tree.MarkBorn()
 	childIn.Close()
 	childOut.Close()
 	s.CloseParent()
@@ -95,6 +121,7 @@ func start(t *testing.T, cmd *exec.Cmd) *subject {
 			await(t, func() bool { return len(s.members()) == 0 })
 		}
 		s.tree.Close()
+		s.mark.End()
 		cmd.Wait()
 		stdin.Close()
 		stdout.Close()

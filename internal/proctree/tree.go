@@ -6,7 +6,6 @@ package proctree
 
 import (
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
@@ -25,14 +24,18 @@ type Member struct {
 	Process
 	// FD is a pidfd, -1 where there are none; it becomes readable at death. The Tree owns it.
 	FD int
+
+	stopped bool // by freeze
 }
 
-// A track tells the tree's processes from all others.
-type track interface {
-	// claims reports whether pid belongs to the tree. It may be asked about any number, used or
-	// not, and must not be fooled by reuse: what it goes by is either pinned by the unreaped
-	// leader or names this run alone.
-	claims(pid int) bool
+// An Origin is what a tree begins with.
+type Origin struct {
+	Process *os.Process // the leader, our child, not reaped
+	Started time.Time   // not after its start
+	Mark    *Mark       // that it was started with; nil for none
+	// InSession says that the leader leads a process group in our session, not a session of its own.
+	InSession bool
+	Leaving   func(*Member) // called before a member's pidfd is closed; may be nil
 }
 
 // A Tree is a leader, which this process started and has not reaped, and all its descendants. It
@@ -40,40 +43,80 @@ type track interface {
 type Tree struct {
 	leader  int
 	process *os.Process
-	leaving func(*Member) // called before a member's pidfd is closed; may be nil
-	tracks  []track
-	known   [1]track // what tracks points to
+	mark    *Mark
+	leaving func(*Member)
+	tracks  [maxTracks]track
+	number  Tracks // the track that goes by the leader's number
 	born    birth
+	start   uint64          // of the leader; 0 until it is asked for, or unreadable
 	members map[int]*Member // alive when last looked at
 	spare   []*Member       // what Live returned last
+	asked   candidate       // the one that is considered
+
+	// Written by each look.
+	leaderReaped  bool
+	sessionPinned bool
+	hidden        int
+	stuck         bool // some look was abandoned
 }
 
-// Init makes t the tree of a leader that was just started in a session of its own. The leader's
-// number, which is also its group's and its session's, stays pinned until it is reaped.
-func (t *Tree) Init(process *os.Process, started time.Time, leaving func(*Member)) {
+const maxTracks = 5
+
+// noMark is the mark of trees that have none.
+var noMark Mark
+
+// Init makes t the tree of a leader that was just started. Its number, which is also its group's
+// and, if it leads one, its session's, stays pinned until it is reaped.
+func (t *Tree) Init(o Origin) {
 	*t = Tree{
-		leader:  process.Pid,
-		process: process,
-		leaving: leaving,
-		born:    birth{leader: process.Pid, started: started},
+		leader:  o.Process.Pid,
+		process: o.Process,
+		mark:    o.Mark,
+		leaving: o.Leaving,
+		born:    birth{leader: o.Process.Pid, started: o.Started},
 	}
-	t.tracks = append(t.known[:0], session(t.leader))
+	if t.mark == nil {
+		t.mark = &noMark
+	}
+	// What is cheap and tells most comes first, see the costs there.
+	t.tracks = [maxTracks]track{limitTrack{}, session(t.leader), sliceTrack{}, parent{}, environTrack{}}
+	t.number = TrackSession
+	if o.InSession {
+		t.tracks[1], t.number = group(t.leader), TrackGroup
+	}
 }
 
-// session is the track of a session id. The unreaped leader pins the number, so that whoever has
-// it for a session descends from the leader.
-type session int
-
-func (s session) claims(pid int) bool {
-	sid, err := sys.Session(pid)
-	return err == nil && sid == int(s)
+// Tracks returns the tracks that are in force.
+func (t *Tree) Tracks() Tracks {
+	if !Enumerates {
+		return 0
+	}
+	return t.mark.tracks | t.number | TrackParent
 }
+
+// MarkBorn gives the limit mark to those whom the leader has started before it had the mark itself.
+// It comes right after the start; from then on whoever is born has it. Where nobody was born that is
+// one look at the last PID.
+func (t *Tree) MarkBorn() {
+	if t.mark.tracks&TrackLimit == 0 || t.born.childless() {
+		return
+	}
+	for found, passes := -1, 0; len(t.members) > found && passes < maxPasses; passes++ {
+		found = len(t.members)
+		t.Live()
+	}
+	t.Close()
+}
+
+// maxPasses bounds looks that are repeated because the last one found somebody new.
+const maxPasses = 64
 
 // Live looks for members of the tree that are alive, without the leader. Members that were found
 // earlier are looked at again. It reports false where it could not look at everybody, so that finding
 // nobody proves nothing. The slice is valid until the next call.
 func (t *Tree) Live() ([]*Member, bool) {
-	if !Enumerates {
+	t.hidden = 0
+	if !Enumerates || !sys.Enabled(sys.Sweep) {
 		return nil, true
 	}
 	if len(t.members) == 0 && t.born.childless() {
@@ -85,36 +128,76 @@ func (t *Tree) Live() ([]*Member, bool) {
 			t.forget(pid)
 		}
 	}
-	sure := true
-	if len(t.members) > 0 || t.Pinned() {
-		sure = t.born.candidates(t.consider, func() bool { return len(t.members) > 0 })
-	}
+	t.leaderReaped = !t.Pinned()
+	t.sessionPinned = !t.leaderReaped || t.pinnedByMember()
+	sure := t.born.candidates(t.consider, func() bool { return len(t.members) > 0 })
+	t.descend()
 	for _, m := range t.members {
 		t.spare = append(t.spare, m)
 	}
 	return t.spare, sure
 }
 
-// consider admits pid if it belongs to the tree. What it goes by, the session's number, is pinned by
-// the unreaped leader, or by a member: where there is neither, Live does not ask.
-func (t *Tree) consider(pid int) {
-	if pid != t.leader && t.members[pid] == nil && t.claimed(pid) {
-		t.add(pid)
-	}
-}
+// Hidden returns how many processes the last look knew to be there and could tell nothing of.
+func (t *Tree) Hidden() int { return t.hidden }
 
-func (t *Tree) claimed(pid int) bool {
-	for _, tr := range t.tracks {
-		if tr.claims(pid) {
+// Stuck reports whether a goroutine of ours is left behind in reading the memory of a process.
+func (t *Tree) Stuck() bool { return t.stuck }
+
+// pinnedByMember reports whether a member is in the leader's session and so pins its number.
+func (t *Tree) pinnedByMember() bool {
+	for _, m := range t.members {
+		if sid, err := sys.Session(m.PID); err == nil && sid == t.leader && !t.dead(m) {
 			return true
 		}
 	}
 	return false
 }
 
-// add admits pid. The claim is repeated once the pidfd is open: until then the number may have
+// consider admits pid if it belongs to the tree.
+func (t *Tree) consider(pid int, born bool) {
+	if pid == t.leader || t.members[pid] != nil {
+		return
+	}
+	switch t.judge(pid, born) {
+	case ours:
+		t.add(pid, born)
+	case unknown:
+		if t.asked.hidden() {
+			t.hidden++
+		}
+	case foreign:
+	}
+}
+
+// judge asks the tracks about pid.
+func (t *Tree) judge(pid int, born bool) verdict {
+	t.asked = candidate{pid: pid, born: born, tree: t}
+	for _, track := range t.tracks {
+		if v := track.judge(&t.asked); v != unknown {
+			return v
+		}
+	}
+	return unknown
+}
+
+// descend admits the children of known members, where the look at all processes has not asked for
+// the parents. It is for those that shed every mark, and is not worth the time in a large tree.
+func (t *Tree) descend() {
+	if t.mark.tracks&TrackSlice == 0 || len(t.members) == 0 || len(t.members) > maxPidfds {
+		return
+	}
+	for pid := range t.members {
+		children, _ := procfs.Children(pid)
+		for _, child := range children {
+			t.consider(child, true)
+		}
+	}
+}
+
+// add admits pid. The verdict is repeated once the pidfd is open: until then the number may have
 // changed hands, from then on the pidfd means one process.
-func (t *Tree) add(pid int) {
+func (t *Tree) add(pid int, born bool) {
 	m := &Member{Process: Process{PID: pid}, FD: -1}
 	fd, err := sys.PidfdOpen(pid)
 	switch {
@@ -123,15 +206,20 @@ func (t *Tree) add(pid int) {
 	case sys.Gone(err), sys.IsThread(err), isThread(pid):
 		return
 	}
-	if !t.claimed(pid) || t.dead(m) {
+	if t.judge(pid, born) != ours {
 		closeFD(m)
 		return
 	}
+	if st, err := t.asked.readStat(); err == nil {
+		m.Start, m.Name = st.StartTime, st.Comm
+	}
+	if t.dead(m) {
+		closeFD(m)
+		return
+	}
+	t.adopt(m)
 	if len(t.members) >= maxPidfds {
 		closeFD(m)
-	}
-	if st, err := procfs.ReadStat(pid); err == nil {
-		m.Start, m.Name = st.StartTime, st.Comm
 	}
 	if t.members == nil {
 		t.members = make(map[int]*Member)
@@ -139,8 +227,8 @@ func (t *Tree) add(pid int) {
 	t.members[pid] = m
 }
 
-// maxPidfds is how many members are held by a pidfd. The rest go by start time and session: a command
-// must not use up this process's descriptors by forking.
+// maxPidfds is how many members are held by a pidfd. The rest go by start time: a command must not
+// use up this process's descriptors by forking.
 const maxPidfds = 64
 
 // isThread reports whether pid is that of a thread other than its process's first. System calls that
@@ -157,16 +245,23 @@ func (t *Tree) dead(m *Member) bool {
 		found, err := sys.Ready(m.FD)
 		return err == nil && found.Readable
 	}
-	if !t.claimed(m.PID) {
-		return true // or it left the session, which can not be told from another process
-	}
-	st, err := procfs.ReadStat(m.PID)
+	st, err := procfs.ReadStatNoComm(m.PID)
 	if err != nil {
 		// Unreadable is not gone: under hidepid other users' processes can not be seen.
 		_, err := sys.Session(m.PID)
 		return sys.Gone(err)
 	}
 	return !st.Alive() || m.Start != 0 && st.StartTime != m.Start
+}
+
+// leaderStart returns the leader's start time in clock ticks, 0 if it can not be told any more.
+func (t *Tree) leaderStart() uint64 {
+	if t.start == 0 && !t.leaderReaped {
+		if st, err := procfs.ReadStatNoComm(t.leader); err == nil && t.Pinned() {
+			t.start = st.StartTime
+		}
+	}
+	return t.start
 }
 
 // Gone says that a member was seen to die.
@@ -187,40 +282,6 @@ func closeFD(m *Member) {
 		sys.Close(m.FD)
 		m.FD = -1
 	}
-}
-
-// Signal sends sig to one member. Without a pidfd its start time is compared first, which leaves
-// a gap of microseconds in which the number would have to be freed and reused.
-func (t *Tree) Signal(m *Member, sig syscall.Signal) error {
-	if m.FD >= 0 {
-		return sys.PidfdSignal(m.FD, sig)
-	}
-	if t.dead(m) {
-		return syscall.ESRCH
-	}
-	return sys.Kill(m.PID, sig)
-}
-
-// SignalGroup sends sig to the leader's process group, atomically against fork: no process that
-// is in the group at that moment is missed. The number is pinned by the leader, alive or zombie,
-// which only we reap. Where somebody else reaps, nothing pins it, and nothing is sent, unless the
-// kernel can signal a group through its leader's pidfd (6.9, PIDFD_SIGNAL_PROCESS_GROUP).
-func (t *Tree) SignalGroup(sig syscall.Signal) error {
-	var err error
-	if t.LendPidfd(func(fd int) { err = sys.PidfdSignalGroup(fd, sig) }) && (err == nil || sys.Gone(err)) {
-		return err
-	}
-	if !t.Pinned() {
-		return syscall.ESRCH
-	}
-	return sys.Kill(-t.leader, sig)
-}
-
-// Pinned reports whether the leader's number still means the leader: it is our child, alive or a
-// zombie. It is not once somebody else has reaped it, or the kernel itself where SIGCHLD is ignored.
-func (t *Tree) Pinned() bool {
-	_, err := sys.ExitedUnreaped(t.leader)
-	return err == nil
 }
 
 // Close releases the descriptors. It is called before the leader is reaped.

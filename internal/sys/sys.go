@@ -9,6 +9,8 @@
 //	epoll                     2.6     package poll's portable poller
 //	F_SETPIPE_SZ              2.6.35  pipes keep their 64 KiB
 //	close_range(CLOEXEC)      5.11    one fcntl for each descriptor that is open
+//	sched_setattr, fair slice 6.12    the limit mark alone, see package proctree
+//	prlimit                   2.6.36  the slice and the environment mark alone
 //
 // Missing means ENOSYS, or EPERM and EACCES from a seccomp filter; a feature is probed by its
 // use, never by a version number.
@@ -24,10 +26,14 @@ type Feature uint32
 
 // The features, by the names that [Disable] takes.
 const (
-	Pidfd      Feature = 1 << iota // "pidfd": pidfd_open, pidfd_send_signal and polling pidfds
-	Epoll                          // "epoll": the epoll poller
-	Loadavg                        // "loadavg": the last PID given out, from /proc/loadavg
-	CloseRange                     // "close_range": marking all descriptors in one call
+	Pidfd       Feature = 1 << iota // "pidfd": pidfd_open, pidfd_send_signal and polling pidfds
+	Epoll                           // "epoll": the epoll poller
+	Loadavg                         // "loadavg": the last PID given out, from /proc/loadavg
+	CloseRange                      // "close_range": marking all descriptors in one call
+	SliceMark                       // "slice": the slice that marks what a start makes
+	LimitMark                       // "limitmark": the limit that marks the processes of a tree
+	EnvironMark                     // "environmark": the variable that marks them
+	Sweep                           // "sweep": looking for the processes of a tree at all
 )
 
 var names = map[string]Feature{
@@ -35,6 +41,15 @@ var names = map[string]Feature{
 	"epoll":       Epoll,
 	"loadavg":     Loadavg,
 	"close_range": CloseRange,
+	"slice":       SliceMark,
+}
+
+// shares are no fast paths: without them a promise is not kept. They are forced off to show what they
+// cost, and that the tests see it.
+var shares = map[string]Feature{
+	"limitmark":   LimitMark,
+	"environmark": EnvironMark,
+	"sweep":       Sweep,
 }
 
 // disabled holds the features that tests forced off. It is written before the first run only.
@@ -46,6 +61,9 @@ var disabled atomic.Uint32
 func Disable(features ...string) (unknown string) {
 	for _, name := range features {
 		f, ok := names[strings.TrimSpace(name)]
+		if !ok {
+			f, ok = shares[strings.TrimSpace(name)]
+		}
 		if !ok {
 			return name
 		}

@@ -1,0 +1,155 @@
+package proctree
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// A Mark is what the processes of one run inherit from its leader and nobody else has: a limit, a
+// time slice, a variable of the environment. The zero Mark marks nothing.
+type Mark struct {
+	id     uint32 // 31 bits, not 0; the lowest sliceBits of them are no other live run's
+	tracks Tracks // in force
+
+	// limit is the soft RLIMIT_RTTIME of the tree's processes. ownSoft is that of this process,
+	// which they have until they are marked.
+	limit, ownSoft uint64
+
+	slice uint64 // in nanoseconds; 0 if there is none
+	env   string // the value of the variable
+}
+
+// A run's number is its 31 random bits. 2^62 and the numbers of the outermost and the innermost run
+// are the limit: microseconds that only a real-time thread would ever count, for 146 000 years.
+const (
+	idBits     = 31
+	idMask     = 1<<idBits - 1
+	sliceBits  = 20
+	sliceMask  = 1<<sliceBits - 1
+	limitFlag  = 1 << (2 * idBits)
+	limitFlags = 3 << (2 * idBits)
+)
+
+func limitOf(outer, inner uint32) uint64 {
+	return limitFlag | uint64(outer)<<idBits | uint64(inner)
+}
+
+// runsOf takes a limit apart. It reports false for one that is no mark.
+func runsOf(limit uint64) (outer, inner uint32, ok bool) {
+	return uint32(limit >> idBits & idMask), uint32(limit & idMask), limit&limitFlags == limitFlag
+}
+
+// liveRuns are the numbers of this process's runs, by the part of them that is in the slice.
+var liveRuns struct {
+	sync.RWMutex
+	ids map[uint32]uint32
+}
+
+// Begin takes a number for a run. Without anything that could bear it that costs nothing.
+func (m *Mark) Begin() {
+	liveRuns.Lock()
+	defer liveRuns.Unlock()
+	if liveRuns.ids == nil {
+		liveRuns.ids = make(map[uint32]uint32)
+	}
+	for m.id == 0 {
+		id := rand.Uint32() & idMask
+		if _, taken := liveRuns.ids[id&sliceMask]; id&sliceMask != 0 && !taken {
+			m.id = id
+		}
+	}
+	liveRuns.ids[m.id&sliceMask] = m.id
+}
+
+// End gives the number back. Nobody may be looked for by it any more.
+func (m *Mark) End() {
+	if m.id == 0 {
+		return
+	}
+	liveRuns.Lock()
+	defer liveRuns.Unlock()
+	delete(liveRuns.ids, m.id&sliceMask)
+	m.id = 0
+}
+
+// isLive reports whether id is that of a run of this process.
+func isLive(id uint32) bool {
+	liveRuns.RLock()
+	defer liveRuns.RUnlock()
+	return liveRuns.ids[id&sliceMask] == id
+}
+
+// noSlices is set once the kernel was seen to ignore or refuse slices.
+var noSlices atomic.Bool
+
+// Start calls start on a thread whose slice is the mark, so that what it starts carries that from
+// birth on. The slice belongs to the thread and not to the process: no other start of this process
+// gets it, and it is put back afterwards. The Go runtime makes no threads from a locked one.
+func (m *Mark) Start(start func() error) error {
+	if m.id == 0 || noSlices.Load() {
+		return start()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, err := sys.ScheduleOf(0)
+	if err != nil || before.Slice() == 0 {
+		// A thread of another policy or a kernel that has no slices, and the next may be another.
+		return start()
+	}
+	slice := before.Slice() + uint64(m.id&sliceMask)
+	if before.SetSlice(slice) != nil {
+		noSlices.Store(true)
+		return start()
+	}
+	now, err := sys.ScheduleOf(0)
+	if err == nil && now.Slice() == slice {
+		m.slice = slice
+		m.tracks |= TrackSlice
+	}
+	err = start()
+	if before.SetSlice(before.Slice()) != nil {
+		noSlices.Store(true) // it was possible a moment ago: somebody forbade it meanwhile
+	}
+	return err
+}
+
+// Limit gives an unreaped child of ours, which its number means for sure, the limit mark. It reports
+// whether it has it now: it can not where the child is another user's, its hard limit is too low, or
+// the kernel's numbers are too short.
+func (m *Mark) Limit(pid int) bool {
+	if m.id == 0 {
+		return false
+	}
+	soft, hard, err := sys.RTTimeLimit(0)
+	if err != nil {
+		return false
+	}
+	m.ownSoft = soft
+	outer := m.id
+	if o, _, nested := runsOf(soft); nested {
+		outer = o
+	}
+	limit := limitOf(outer, m.id)
+	if hard < limit { // or the child's was changed by its first instructions, and the call says so
+		return false
+	}
+	if _, err := sys.SetRTTimeLimit(pid, limit, hard); err != nil {
+		return false
+	}
+	if strconv.IntSize < 64 { // on a kernel of 32 bits as well, whose limits are shorter
+		if now, _, err := sys.RTTimeLimit(pid); err != nil || now != limit {
+			return false
+		}
+	}
+	m.limit = limit
+	m.tracks |= TrackLimit
+	return true
+}
+
+// Tracks returns which of the marks are in force.
+func (m *Mark) Tracks() Tracks { return m.tracks }

@@ -1,0 +1,111 @@
+package proctree
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// Variable is the variable of the environment mark. Its value names the runs that the process is
+// in, from the outermost to the innermost, with slashes between them: so what begins with a run's
+// value belongs to it or to a run within it.
+const Variable = "SAFEEXEC_RUN"
+
+// maxRuns is how long a value may be that this process was given and passes on. A longer one is
+// nonsense, or so many runs within each other that the outer ones can do without it.
+const maxRuns = 512
+
+// Environ returns the environment that cmd would get, with the mark. What os/exec does with Env and
+// Dir, it does: it takes our own environment for nil, and sets PWD if it did so.
+func (m *Mark) Environ(cmd *exec.Cmd) []string {
+	if m.id == 0 || !sys.Enabled(sys.EnvironMark) {
+		return cmd.Env
+	}
+	outer, nested := os.LookupEnv(Variable)
+	if !nested || outer == "" || len(outer) > maxRuns {
+		outer = ""
+	}
+	entry := make([]byte, 0, len(Variable)+len(outer)+len("=/")+16)
+	entry = append(entry, Variable...)
+	entry = append(entry, '=')
+	if outer != "" {
+		entry = append(entry, outer...)
+		entry = append(entry, '/')
+	}
+	entry = strconv.AppendUint(entry, uint64(m.id)<<32|uint64(time.Now().UnixNano())&(1<<32-1), 36)
+	text := string(entry)
+	m.env = text[len(Variable)+1:]
+	m.tracks |= TrackEnvironment
+
+	if cmd.Env != nil {
+		env := make([]string, 0, len(cmd.Env)+1)
+		return append(append(env, cmd.Env...), text)
+	}
+	env := os.Environ()
+	if cmd.Dir != "" {
+		if pwd, err := filepath.Abs(cmd.Dir); err == nil {
+			env = append(env, "PWD="+pwd)
+		}
+	}
+	return append(env, text)
+}
+
+// environTrack is the track of the environment mark. Its holes: env -i, and programs that write
+// their title there. What can not be read says nothing. It survives what resets limits, and finds a
+// run that is neither the outermost nor the innermost.
+type environTrack struct{}
+
+func (environTrack) judge(c *candidate) verdict {
+	m := c.tree.mark
+	if m.env == "" || !c.thorough() || c.older() {
+		return unknown
+	}
+	value, ok := c.tree.readRuns(c.pid)
+	if ok && (value == m.env || strings.HasPrefix(value, m.env+"/")) {
+		return ours
+	}
+	return unknown
+}
+
+// Reading an environment waits for the memory of its process, which that one can withhold for ever:
+// userfaultfd(2). So it is done by a goroutine, which is left behind if it takes too long, and not at
+// all while too many are left behind. They end with the processes.
+const (
+	environBound = 20 * time.Millisecond
+	maxStuck     = 16
+)
+
+var stuckReaders atomic.Int32
+
+func (t *Tree) readRuns(pid int) (string, bool) {
+	if stuckReaders.Load() >= maxStuck {
+		return "", false
+	}
+	type answer struct {
+		value string
+		found bool
+	}
+	answers := make(chan answer, 1)
+	stuckReaders.Add(1)
+	go func() {
+		defer stuckReaders.Add(-1)
+		value, found, _ := procfs.ReadEnviron(pid, Variable)
+		answers <- answer{value, found == procfs.EnvironFound}
+	}()
+	late := time.NewTimer(environBound)
+	defer late.Stop()
+	select {
+	case a := <-answers:
+		return a.value, a.found
+	case <-late.C:
+		t.stuck = true
+		return "", false
+	}
+}

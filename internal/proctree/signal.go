@@ -1,0 +1,97 @@
+package proctree
+
+import (
+	"cmp"
+	"slices"
+	"syscall"
+
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// Signal sends sig to one member. It goes through a pidfd, which never means another process: the one
+// that the member has, or one that is opened for it, whose start time is compared after that. Without
+// pidfds there is a gap of microseconds in which the number would have to be freed and reused.
+func (t *Tree) Signal(m *Member, sig syscall.Signal) error {
+	if m.FD >= 0 {
+		return sys.PidfdSignal(m.FD, sig)
+	}
+	fd, err := sys.PidfdOpen(m.PID)
+	if err == nil {
+		defer sys.Close(fd)
+	}
+	switch {
+	case sys.Gone(err):
+		return err
+	case t.dead(m):
+		return syscall.ESRCH
+	case err != nil:
+		return sys.Kill(m.PID, sig)
+	}
+	return sys.PidfdSignal(fd, sig)
+}
+
+// SignalGroup sends sig to the leader's process group, atomically against fork: no process that
+// is in the group at that moment is missed. The number is pinned by the leader, alive or zombie,
+// which only we reap. Where somebody else reaps, nothing pins it, and nothing is sent, unless the
+// kernel can signal a group through its leader's pidfd (6.9, PIDFD_SIGNAL_PROCESS_GROUP).
+func (t *Tree) SignalGroup(sig syscall.Signal) error {
+	var err error
+	if t.LendPidfd(func(fd int) { err = sys.PidfdSignalGroup(fd, sig) }) && (err == nil || sys.Gone(err)) {
+		return err
+	}
+	if !t.Pinned() {
+		return syscall.ESRCH
+	}
+	return sys.Kill(-t.leader, sig)
+}
+
+// Kill sends SIGKILL to the leader's group and to every member, and calls each with the members. What
+// forks faster than it can be looked for is frozen first: whoever is found is stopped, newest first,
+// so that chains and supervisors do not get away, until a look finds nobody new, and only then killed
+// in the same order. A later look can find somebody new all the same, since the kernel wakes the
+// stopped members of a group that a death has orphaned (SIGHUP and SIGCONT, setpgid(2)); the caller
+// looks and kills until nobody is left.
+func (t *Tree) Kill(each func(*Member)) {
+	_ = t.SignalGroup(syscall.SIGKILL) // ESRCH: all gone; EPERM: see the survivors
+	for _, m := range t.members {
+		m.stopped = false // it may have been woken
+	}
+	t.freeze()
+	for _, m := range t.newestFirst() {
+		each(m)
+		_ = t.Signal(m, syscall.SIGKILL)
+	}
+}
+
+// freeze stops everybody outside of the leader's group, which has been killed.
+func (t *Tree) freeze() {
+	for range maxPasses {
+		t.Live()
+		fresh := false
+		for _, m := range t.newestFirst() {
+			if m.stopped || t.InLeaderGroup(m) {
+				continue
+			}
+			m.stopped = true
+			fresh = t.Signal(m, syscall.SIGSTOP) == nil || fresh
+		}
+		if !fresh {
+			return
+		}
+	}
+}
+
+// newestFirst sorts what Live has returned.
+func (t *Tree) newestFirst() []*Member {
+	slices.SortFunc(t.spare, func(a, b *Member) int {
+		return cmp.Or(cmp.Compare(b.Start, a.Start), cmp.Compare(b.PID, a.PID))
+	})
+	return t.spare
+}
+
+// Pinned reports whether the leader's number still means the leader: it is our child, alive or a
+// zombie. It is not once somebody else has reaped it, or the kernel itself where SIGCHLD is ignored.
+func (t *Tree) Pinned() bool {
+	_, err := sys.ExitedUnreaped(t.leader)
+	return err == nil
+}

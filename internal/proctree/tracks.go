@@ -1,0 +1,168 @@
+package proctree
+
+import (
+	"strings"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// A track is a way to tell the processes of a tree from all others. Each alone has a hole, which its
+// doc names. It may be asked about any number, used or not, a process's or a thread's, and must not
+// be fooled by reuse: what it goes by is either pinned, or names this run alone.
+type track interface {
+	judge(c *candidate) verdict
+}
+
+// A verdict is what a track says of a process.
+type verdict int
+
+const (
+	unknown verdict = iota // the track can not tell
+	ours
+	foreign // or there is nobody: no other track needs to be asked
+)
+
+// Tracks is a set of tracks.
+type Tracks uint
+
+// The tracks, by what they go by.
+const (
+	TrackSession     Tracks = 1 << iota // the session that the leader leads
+	TrackGroup                          // the process group that it leads, where the session is ours
+	TrackLimit                          // the soft limit RLIMIT_RTTIME
+	TrackSlice                          // the time slice
+	TrackParent                         // the parent
+	TrackEnvironment                    // the variable SAFEEXEC_RUN
+)
+
+var trackNames = [...]string{"session", "group", "limit", "slice", "parent", "environment"}
+
+// String lists the tracks, separated by commas.
+func (t Tracks) String() string {
+	var s []string
+	for i, name := range trackNames {
+		if t&(1<<i) != 0 {
+			s = append(s, name)
+		}
+	}
+	return strings.Join(s, ",")
+}
+
+// A candidate is a number that may be that of a process of the tree, and what was read of it so far.
+type candidate struct {
+	pid  int
+	born bool // it lies in the birth window: whoever has the number got it since the leader did
+	tree *Tree
+
+	limit     uint64 // its soft RLIMIT_RTTIME, if limitRead
+	limitRead bool
+	stat      procfs.Stat // if statRead and statErr is nil
+	statRead  bool
+	statErr   error
+}
+
+func (c *candidate) readStat() (*procfs.Stat, error) {
+	if !c.statRead {
+		c.stat, c.statErr = procfs.ReadStat(c.pid)
+		c.statRead = true
+	}
+	return &c.stat, c.statErr
+}
+
+// older reports whether the process is known to be older than the leader, so that it can not descend
+// from it. Start times are exact to a tick of 10 ms; in the birth window nobody is older.
+func (c *candidate) older() bool {
+	if c.born {
+		return false
+	}
+	st, err := c.readStat()
+	return err == nil && st.StartTime < c.tree.leaderStart()
+}
+
+// session is the track of the session's number. Whoever has it descends from the leader, as long as
+// something pins the number: the leader until it is reaped, or a member in that session. Its hole is
+// setsid(2).
+type session int
+
+func (s session) judge(c *candidate) verdict {
+	if !c.tree.sessionPinned {
+		return unknown
+	}
+	sid, err := sys.Session(c.pid)
+	switch {
+	case err == nil && sid == int(s):
+		return ours
+	case sys.Gone(err):
+		return foreign
+	}
+	return unknown
+}
+
+// group is the track of the process group's number, for a leader that stays in our session. Its hole
+// is setpgid(2), which every shell with job control calls.
+type group int
+
+func (g group) judge(c *candidate) verdict {
+	if !c.tree.sessionPinned {
+		return unknown
+	}
+	pgid, err := sys.Group(c.pid)
+	switch {
+	case err == nil && pgid == int(g):
+		return ours
+	case sys.Gone(err):
+		return foreign
+	}
+	return unknown
+}
+
+// parent is the track of the parent's number, which means a process of the tree while that one is
+// seen to live afterwards. Its hole is a parent that has exited. Reading it costs some microseconds,
+// so that among all processes of a machine only the children of known members are asked for, see
+// [Tree.descend].
+type parent struct{}
+
+func (parent) judge(c *candidate) verdict {
+	if !c.thorough() {
+		return unknown
+	}
+	st, err := c.readStat()
+	if err != nil {
+		return unknown
+	}
+	if c.older() {
+		return foreign
+	}
+	return c.childOfTree(st.PPID)
+}
+
+func (c *candidate) childOfTree(ppid int) verdict {
+	t := c.tree
+	if ppid == t.leader && !t.leaderReaped {
+		return ours // an exited leader has no children any more
+	}
+	if m := t.members[ppid]; m != nil && !t.dead(m) {
+		return ours
+	}
+	return unknown
+}
+
+// thorough reports whether what is dear may be read of the candidate: in the birth window always,
+// among all processes only where the slice mark does not tell them apart.
+func (c *candidate) thorough() bool {
+	return c.born || c.tree.mark.tracks&TrackSlice == 0
+}
+
+// hidden reports whether the process is there and nothing of it could be seen that tells.
+func (c *candidate) hidden() bool {
+	if c.limitRead || !c.thorough() || c.tree.mark.tracks&TrackSlice != 0 {
+		return false
+	}
+	_, err := c.readStat()
+	if err == nil {
+		return false
+	}
+	_, err = sys.Session(c.pid)
+	return !sys.Gone(err)
+}

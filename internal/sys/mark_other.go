@@ -1,0 +1,26 @@
+//go:build !linux
+
+package sys
+
+import "errors"
+
+// RTTimeLimit has no counterpart here.
+func RTTimeLimit(int) (soft, hard uint64, err error) { return 0, 0, errors.ErrUnsupported }
+
+// SetRTTimeLimit has no counterpart here.
+func SetRTTimeLimit(int, uint64, uint64) (uint64, error) { return 0, errors.ErrUnsupported }
+
+// A Schedule has no counterpart here.
+type Schedule struct{}
+
+// ScheduleOf has no counterpart here.
+func ScheduleOf(int) (Schedule, error) { return Schedule{}, errors.ErrUnsupported }
+
+// Slice has no counterpart here.
+func (s *Schedule) Slice() uint64 { return 0 }
+
+// SetSlice has no counterpart here.
+func (s *Schedule) SetSlice(uint64) error { return errors.ErrUnsupported }
+
+// Denied reports whether err says that we may not.
+func Denied(error) bool { return false }
