@@ -73,7 +73,7 @@ func (t *Tree) freeze() {
 				continue
 			}
 			m.stopped = true
-			fresh = t.Signal(m, syscall.SIGSTOP) == nil || fresh
+			fresh = t.Signal(m, sys.SIGSTOP) == nil || fresh
 		}
 		if !fresh {
 			return

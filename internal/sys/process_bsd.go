@@ -14,6 +14,9 @@ import (
 // Supported reports whether commands can be run on this platform.
 const Supported = true
 
+// SIGSTOP stops a process, which can not prevent it.
+const SIGSTOP = unix.SIGSTOP
+
 // SIGCONT wakes what is stopped.
 const SIGCONT = unix.SIGCONT
 

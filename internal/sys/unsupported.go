@@ -11,8 +11,11 @@ import (
 // Supported reports whether commands can be run on this platform.
 const Supported = false
 
-// SIGCONT is a stand-in: nothing is ever sent.
-const SIGCONT = syscall.SIGTERM
+// SIGSTOP and SIGCONT are stand-ins: nothing is ever sent.
+const (
+	SIGSTOP = syscall.SIGTERM
+	SIGCONT = syscall.SIGTERM
+)
 
 // A Readiness says what was found of one descriptor.
 type Readiness struct{ Readable, Writable, Hangup bool }
