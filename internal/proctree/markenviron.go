@@ -32,9 +32,8 @@ func (m *Mark) Environ(cmd *exec.Cmd) []string {
 	if !nested || outer == "" || len(outer) > maxRuns {
 		outer = ""
 	}
-	entry := make([]byte, 0, len(Variable)+len(outer)+len("=/")+16)
-	entry = append(entry, Variable...)
-	entry = append(entry, '=')
+	var buf [len(Variable) + maxRuns + 32]byte
+	entry := append(buf[:0], Variable+"="...)
 	if outer != "" {
 		entry = append(entry, outer...)
 		entry = append(entry, '/')

@@ -54,6 +54,8 @@ type candidate struct {
 	pid  int
 	born bool // it lies in the birth window: whoever has the number got it since the leader did
 	tree *Tree
+	// linked says that it was named as the child of a member.
+	linked bool
 
 	limit     uint64 // its soft RLIMIT_RTTIME, if limitRead
 	limitRead bool
@@ -64,7 +66,7 @@ type candidate struct {
 
 func (c *candidate) readStat() (*procfs.Stat, error) {
 	if !c.statRead {
-		c.stat, c.statErr = procfs.ReadStat(c.pid)
+		c.stat, c.statErr = procfs.ReadStatNoComm(c.pid)
 		c.statRead = true
 	}
 	return &c.stat, c.statErr
@@ -83,15 +85,15 @@ func (c *candidate) older() bool {
 // session is the track of the session's number. Whoever has it descends from the leader, as long as
 // something pins the number: the leader until it is reaped, or a member in that session. Its hole is
 // setsid(2).
-type session int
+type session struct{}
 
-func (s session) judge(c *candidate) verdict {
+func (session) judge(c *candidate) verdict {
 	if !c.tree.sessionPinned {
 		return unknown
 	}
 	sid, err := sys.Session(c.pid)
 	switch {
-	case err == nil && sid == int(s):
+	case err == nil && sid == c.tree.leader:
 		return ours
 	case sys.Gone(err):
 		return foreign
@@ -101,15 +103,15 @@ func (s session) judge(c *candidate) verdict {
 
 // group is the track of the process group's number, for a leader that stays in our session. Its hole
 // is setpgid(2), which every shell with job control calls.
-type group int
+type group struct{}
 
-func (g group) judge(c *candidate) verdict {
+func (group) judge(c *candidate) verdict {
 	if !c.tree.sessionPinned {
 		return unknown
 	}
 	pgid, err := sys.Group(c.pid)
 	switch {
-	case err == nil && pgid == int(g):
+	case err == nil && pgid == c.tree.leader:
 		return ours
 	case sys.Gone(err):
 		return foreign
@@ -119,8 +121,7 @@ func (g group) judge(c *candidate) verdict {
 
 // parent is the track of the parent's number, which means a process of the tree while that one is
 // seen to live afterwards. Its hole is a parent that has exited. Reading it costs some microseconds,
-// so that among all processes of a machine only the children of known members are asked for, see
-// [Tree.descend].
+// see [candidate.thorough] and [Tree.descend].
 type parent struct{}
 
 func (parent) judge(c *candidate) verdict {
@@ -148,15 +149,16 @@ func (c *candidate) childOfTree(ppid int) verdict {
 	return unknown
 }
 
-// thorough reports whether what is dear may be read of the candidate: in the birth window always,
-// among all processes only where the slice mark does not tell them apart.
+// thorough reports whether what is dear may be read of the candidate. Where both the limit and the
+// slice tell processes apart, it is not worth it for all that were born since, or live, on a machine.
 func (c *candidate) thorough() bool {
-	return c.born || c.tree.mark.tracks&TrackSlice == 0
+	const both = TrackLimit | TrackSlice
+	return c.linked || c.tree.mark.tracks&both != both
 }
 
 // hidden reports whether the process is there and nothing of it could be seen that tells.
 func (c *candidate) hidden() bool {
-	if c.limitRead || !c.thorough() || c.tree.mark.tracks&TrackSlice != 0 {
+	if c.limitRead || c.tree.mark.tracks&TrackSlice != 0 {
 		return false
 	}
 	_, err := c.readStat()

@@ -51,7 +51,7 @@ func TestTracks(t *testing.T) {
 		sees  []string
 		loses []string
 	}{
-		{session(0), TrackSession, []string{asChild}, []string{setsid, orphaned, emptied}},
+		{session{}, TrackSession, []string{asChild}, []string{setsid, orphaned, emptied}},
 		{limitTrack{}, TrackLimit, []string{asChild, setsid, orphaned, emptied, resliced}, []string{unlimited}},
 		{sliceTrack{}, TrackSlice, []string{asChild, setsid, orphaned, emptied, unlimited, rescheduled}, []string{resliced}},
 		{parent{}, TrackParent, []string{asChild, setsid}, []string{orphaned}},
@@ -69,11 +69,7 @@ func TestTracks(t *testing.T) {
 				}
 				pid := readPID(t, said)
 				waitComm(t, pid, "sleep")
-				track := c.track
-				if _, ok := track.(session); ok {
-					track = session(s.cmd.Process.Pid)
-				}
-				s.only(track)
+				s.only(c.track)
 				waitComm(t, s.cmd.Process.Pid, map[bool]string{true: "sleep", false: "sh"}[strings.Contains(script, "exec sleep")])
 				for _, mode := range []string{"window", "everybody"} {
 					s.tree.born.started = time.Now()
@@ -81,7 +77,7 @@ func TestTracks(t *testing.T) {
 						s.tree.born.started = time.Now().Add(-time.Hour)
 					}
 					if c.in == TrackParent || c.in == TrackEnvironment {
-						s.tree.mark.tracks &^= TrackSlice // which spares the trouble where everybody is asked
+						s.tree.mark.tracks &^= TrackSlice // which spares the trouble
 					}
 					if seen {
 						assert.Contains(t, s.live(), pid, mode)

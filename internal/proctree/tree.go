@@ -56,6 +56,7 @@ type Tree struct {
 	// Written by each look.
 	leaderReaped  bool
 	sessionPinned bool
+	descending    bool
 	hidden        int
 	stuck         bool // some look was abandoned
 }
@@ -79,10 +80,10 @@ func (t *Tree) Init(o Origin) {
 		t.mark = &noMark
 	}
 	// What is cheap and tells most comes first, see the costs there.
-	t.tracks = [maxTracks]track{limitTrack{}, session(t.leader), sliceTrack{}, parent{}, environTrack{}}
+	t.tracks = [maxTracks]track{limitTrack{}, session{}, sliceTrack{}, parent{}, environTrack{}}
 	t.number = TrackSession
 	if o.InSession {
-		t.tracks[1], t.number = group(t.leader), TrackGroup
+		t.tracks[1], t.number = group{}, TrackGroup
 	}
 }
 
@@ -172,7 +173,7 @@ func (t *Tree) consider(pid int, born bool) {
 
 // judge asks the tracks about pid.
 func (t *Tree) judge(pid int, born bool) verdict {
-	t.asked = candidate{pid: pid, born: born, tree: t}
+	t.asked = candidate{pid: pid, born: born, tree: t, linked: t.descending}
 	for _, track := range t.tracks {
 		if v := track.judge(&t.asked); v != unknown {
 			return v
@@ -181,17 +182,26 @@ func (t *Tree) judge(pid int, born bool) verdict {
 	return unknown
 }
 
-// descend admits the children of known members, where the look at all processes has not asked for
-// the parents. It is for those that shed every mark, and is not worth the time in a large tree.
+// descend admits the children of known members, whose parents nobody was asked for. It is for those
+// that shed several marks, and not worth the time in a large tree.
 func (t *Tree) descend() {
-	if t.mark.tracks&TrackSlice == 0 || len(t.members) == 0 || len(t.members) > maxPidfds {
+	if len(t.members) > maxPidfds {
 		return
 	}
+	t.descending = true
+	defer func() { t.descending = false }()
+	if !t.leaderReaped {
+		t.descendFrom(t.leader)
+	}
 	for pid := range t.members {
-		children, _ := procfs.Children(pid)
-		for _, child := range children {
-			t.consider(child, true)
-		}
+		t.descendFrom(pid)
+	}
+}
+
+func (t *Tree) descendFrom(pid int) {
+	children, _ := procfs.Children(pid)
+	for _, child := range children {
+		t.consider(child, true)
 	}
 }
 
@@ -210,7 +220,7 @@ func (t *Tree) add(pid int, born bool) {
 		closeFD(m)
 		return
 	}
-	if st, err := t.asked.readStat(); err == nil {
+	if st, err := procfs.ReadStat(pid); err == nil {
 		m.Start, m.Name = st.StartTime, st.Comm
 	}
 	if t.dead(m) {

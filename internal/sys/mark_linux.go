@@ -14,7 +14,7 @@ func RTTimeLimit(pid int) (soft, hard uint64, err error) {
 		return 0, 0, unix.ENOSYS
 	}
 	var limit unix.Rlimit
-	err = unix.Prlimit(pid, unix.RLIMIT_RTTIME, nil, &limit)
+	err = prlimit(pid, unix.RLIMIT_RTTIME, nil, &limit)
 	return limit.Cur, limit.Max, err
 }
 
@@ -24,9 +24,19 @@ func SetRTTimeLimit(pid int, soft, hard uint64) (before uint64, err error) {
 	if !Enabled(LimitMark) {
 		return 0, unix.ENOSYS
 	}
-	var old unix.Rlimit
-	err = unix.Prlimit(pid, unix.RLIMIT_RTTIME, &unix.Rlimit{Cur: soft, Max: hard}, &old)
+	old, limit := unix.Rlimit{}, unix.Rlimit{Cur: soft, Max: hard}
+	err = prlimit(pid, unix.RLIMIT_RTTIME, &limit, &old)
 	return old.Cur, err
+}
+
+// prlimit is that of x/sys, which lets its arguments escape to the heap: it is asked of every process.
+func prlimit(pid, resource int, limit, old *unix.Rlimit) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_PRLIMIT64, uintptr(pid), uintptr(resource),
+		uintptr(unsafe.Pointer(limit)), uintptr(unsafe.Pointer(old)), 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // A Schedule is how one thread is scheduled (sched_setattr(2)).
