@@ -19,6 +19,15 @@
 // What could not be had is in the Result: survivors in uninterruptible sleep, a Reader or Writer that
 // never returned.
 //
+// # The tree
+//
+// A tree is the command and all its descendants, in whatever session, group or environment. They are
+// told from all other processes by several [Tracks], each of which has a hole: a session, a mark in a
+// resource limit, a mark in the time slice, the parent, and the variable SAFEEXEC_RUN, which every
+// command finds in its environment besides its own. Result.Tracks says which were in force. A process
+// is signaled through a pidfd, pidfd_open(2), after it was asked again; and before SIGKILL the tree is
+// frozen, so that what forks faster than it can be found does not get away.
+//
 // # Descriptors
 //
 // A command gets its standard streams and its ExtraFiles, and nothing else: what this process was
@@ -31,11 +40,12 @@
 //
 // # What it does not promise
 //
-// The tree is the session and the process group that the command leads: a descendant that calls
-// setsid(2) leaves it. If such a process holds an output pipe, it is named as a [Holder] and Run
-// returns all the same. A file system that dies between the look at the program and its execution
-// can freeze the start, as it does with os/exec. Processes that cannot be killed, in uninterruptible
-// sleep, are reported, and so is a command whose zombie a tracer holds, ptrace(2).
+// A process that on purpose sheds every mark of its tree at once is no longer of it, and so is one that
+// somebody else starts on request, as systemd-run, docker and at do. If it holds an output pipe, it is
+// named as a [Holder] and Run returns all the same. A file system that dies between the look at the
+// program and its execution can freeze the start, as it does with os/exec. Processes that cannot be
+// killed, in uninterruptible sleep, are reported, and so is a command whose zombie a tracer holds,
+// ptrace(2).
 //
 // # Platforms
 //
