@@ -316,7 +316,7 @@ func (r *run) stop() {
 		if !ok {
 			break
 		}
-		r.signalTree(rung.Signal)
+		r.signalTree(rung.Signal, ladder.Until())
 		r.awaitEmpty(ladder.Until(), rung.Signal)
 	}
 	r.result.Times.Stop = r.lap()

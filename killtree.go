@@ -12,12 +12,12 @@ import (
 // signalTree sends one rung's signal to the leader's group and to every member outside it. The
 // leader, which is reaped later, pins the group's number. SIGCONT follows, or what is stopped would
 // not hear of it; SIGKILL needs none, and goes to a tree that is frozen first.
-func (r *run) signalTree(sig syscall.Signal) {
+func (r *run) signalTree(sig syscall.Signal, until time.Time) {
 	if !r.exited {
 		r.sent |= signalBit(sig)
 	}
 	if sig == syscall.SIGKILL {
-		r.tree.Kill(r.noteSignaled)
+		r.tree.Kill(until, r.noteSignaled)
 		return
 	}
 	members, _ := r.tree.Live()
@@ -64,7 +64,7 @@ func (r *run) awaitEmpty(until time.Time, rung syscall.Signal) {
 			return
 		}
 		if rung == syscall.SIGKILL {
-			r.tree.Kill(r.noteSignaled)
+			r.tree.Kill(until, r.noteSignaled)
 			members, sure = r.tree.Live()
 		}
 		again := until

@@ -151,5 +151,11 @@ func (m *Mark) Limit(pid int) bool {
 	return true
 }
 
+// outer returns the number of the outermost run.
+func (m *Mark) outer() uint32 {
+	outer, _, _ := runsOf(m.limit)
+	return outer
+}
+
 // Tracks returns which of the marks are in force.
 func (m *Mark) Tracks() Tracks { return m.tracks }

@@ -25,7 +25,7 @@ const maxRuns = 512
 // Environ returns the environment that cmd would get, with the mark. What os/exec does with Env and
 // Dir, it does: it takes our own environment for nil, and sets PWD if it did so.
 func (m *Mark) Environ(cmd *exec.Cmd) []string {
-	if m.id == 0 || !sys.Enabled(sys.EnvironMark) {
+	if m.id == 0 || !Enumerates || !sys.Enabled(sys.EnvironMark) {
 		return cmd.Env
 	}
 	outer, nested := os.LookupEnv(Variable)
@@ -79,14 +79,18 @@ func (environTrack) judge(c *candidate) verdict {
 const (
 	environBound = 20 * time.Millisecond
 	maxStuck     = 16
+	// environBudget is for all of them in one look.
+	environBudget = 100 * time.Millisecond
 )
 
 var stuckReaders atomic.Int32
 
 func (t *Tree) readRuns(pid int) (string, bool) {
-	if stuckReaders.Load() >= maxStuck {
+	if stuckReaders.Load() >= maxStuck || t.reading <= 0 {
 		return "", false
 	}
+	began := time.Now()
+	defer func() { t.reading -= time.Since(began) }()
 	type answer struct {
 		value string
 		found bool

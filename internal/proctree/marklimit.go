@@ -11,7 +11,8 @@ import (
 // because it tells whether there is anybody of the number at all.
 //
 // A nested run, one within the tree, puts its number beside that of the outermost one. So a run that
-// is neither the outermost nor the innermost is not found by it.
+// is neither the outermost nor the innermost is not found by it; whoever may belong to such a run is asked
+// for its environment and its parent.
 type limitTrack struct{}
 
 func (limitTrack) judge(c *candidate) verdict {
@@ -39,6 +40,7 @@ func (limitTrack) judge(c *candidate) verdict {
 	case isLive(inner):
 		return foreign // it belongs to another run of ours, which ends it
 	}
+	c.nested = outer == m.outer()
 	return unknown
 }
 
@@ -61,8 +63,8 @@ func (t *Tree) adopt(m *Member) {
 	if err != nil || hard < mark.limit {
 		return
 	}
-	if outer, inner, marked := runsOf(soft); marked && (inner == mark.id || outer == mark.id) {
-		return
+	if _, _, marked := runsOf(soft); marked && soft != mark.ownSoft {
+		return // it is ours, or that of a run within the tree, which needs it
 	}
 	if _, err := sys.SetRTTimeLimit(m.PID, mark.limit, hard); err == nil && t.dead(m) {
 		_, _ = sys.SetRTTimeLimit(m.PID, soft, hard)

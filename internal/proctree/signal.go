@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
@@ -50,13 +51,13 @@ func (t *Tree) SignalGroup(sig syscall.Signal) error {
 // so that chains and supervisors do not get away, until a look finds nobody new, and only then killed
 // in the same order. A later look can find somebody new all the same, since the kernel wakes the
 // stopped members of a group that a death has orphaned (SIGHUP and SIGCONT, setpgid(2)); the caller
-// looks and kills until nobody is left.
-func (t *Tree) Kill(each func(*Member)) {
+// looks and kills until nobody is left. The freeze takes no longer than until the given time.
+func (t *Tree) Kill(until time.Time, each func(*Member)) {
 	_ = t.SignalGroup(syscall.SIGKILL) // ESRCH: all gone; EPERM: see the survivors
 	for _, m := range t.members {
 		m.stopped = false // it may have been woken
 	}
-	t.freeze()
+	t.freeze(until)
 	for _, m := range t.newestFirst() {
 		each(m)
 		_ = t.Signal(m, syscall.SIGKILL)
@@ -64,7 +65,7 @@ func (t *Tree) Kill(each func(*Member)) {
 }
 
 // freeze stops everybody outside of the leader's group, which has been killed.
-func (t *Tree) freeze() {
+func (t *Tree) freeze(until time.Time) {
 	for range maxPasses {
 		t.Live()
 		fresh := false
@@ -75,7 +76,7 @@ func (t *Tree) freeze() {
 			m.stopped = true
 			fresh = t.Signal(m, sys.SIGSTOP) == nil || fresh
 		}
-		if !fresh {
+		if !fresh || !time.Now().Before(until) {
 			return
 		}
 	}

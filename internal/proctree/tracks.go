@@ -56,6 +56,8 @@ type candidate struct {
 	tree *Tree
 	// linked says that it was named as the child of a member.
 	linked bool
+	// nested says that it bears the mark of a run that may be within the tree.
+	nested bool
 
 	limit     uint64 // its soft RLIMIT_RTTIME, if limitRead
 	limitRead bool
@@ -153,7 +155,7 @@ func (c *candidate) childOfTree(ppid int) verdict {
 // slice tell processes apart, it is not worth it for all that were born since, or live, on a machine.
 func (c *candidate) thorough() bool {
 	const both = TrackLimit | TrackSlice
-	return c.linked || c.tree.mark.tracks&both != both
+	return c.linked || c.nested || c.tree.mark.tracks&both != both
 }
 
 // hidden reports whether the process is there and nothing of it could be seen that tells.

@@ -242,9 +242,9 @@ func TestKillRespawning(t *testing.T) {
 	testproc.HasProgram(t, "setsid")
 	s := start(t, exec.Command("sh", "-c", `setsid sh -c 'trap "" TERM; echo ready $$; while :; do setsid sleep 600; done' & wait`))
 	testproc.Ready(t, s.stdout)
-	s.tree.Kill(func(*Member) {})
+	s.tree.Kill(time.Now().Add(time.Second), func(*Member) {})
 	await(t, func() bool {
-		s.tree.Kill(func(*Member) {})
+		s.tree.Kill(time.Now().Add(time.Second), func(*Member) {})
 		return len(s.live()) == 0
 	})
 	s.WaitGone(t)

@@ -58,7 +58,9 @@ type Tree struct {
 	sessionPinned bool
 	descending    bool
 	hidden        int
-	stuck         bool // some look was abandoned
+	stuck         bool          // some look was abandoned
+	reading       time.Duration // that may still be spent on environments
+	young         bool          // the leader has just started
 }
 
 const maxTracks = 5
@@ -102,11 +104,13 @@ func (t *Tree) MarkBorn() {
 	if t.mark.tracks&TrackLimit == 0 || t.born.childless() {
 		return
 	}
+	t.young = true
 	for found, passes := -1, 0; len(t.members) > found && passes < maxPasses; passes++ {
 		found = len(t.members)
 		t.Live()
 	}
 	t.Close()
+	t.young = false
 }
 
 // maxPasses bounds looks that are repeated because the last one found somebody new.
@@ -116,14 +120,13 @@ const maxPasses = 64
 // earlier are looked at again. It reports false where it could not look at everybody, so that finding
 // nobody proves nothing. The slice is valid until the next call.
 func (t *Tree) Live() ([]*Member, bool) {
-	t.hidden = 0
+	t.spare, t.hidden, t.reading = t.spare[:0], 0, environBudget
 	if !Enumerates || !sys.Enabled(sys.Sweep) {
 		return nil, true
 	}
 	if len(t.members) == 0 && t.born.childless() {
 		return nil, true
 	}
-	t.spare = t.spare[:0]
 	for pid, m := range t.members {
 		if t.dead(m) {
 			t.forget(pid)
@@ -132,7 +135,9 @@ func (t *Tree) Live() ([]*Member, bool) {
 	t.leaderReaped = !t.Pinned()
 	t.sessionPinned = !t.leaderReaped || t.pinnedByMember()
 	sure := t.born.candidates(t.consider, func() bool { return len(t.members) > 0 })
-	t.descend()
+	if !t.young {
+		t.descend()
+	}
 	for _, m := range t.members {
 		t.spare = append(t.spare, m)
 	}
