@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -62,6 +63,12 @@ func nestMiddle([]string) int {
 	var self, daemon int
 	if _, err := fmt.Fscanf(out, "ready %d %d\n", &self, &daemon); err != nil {
 		return fail(err)
+	}
+	// It is an orphan once those between are gone, and no parent tells whose it is.
+	for orphan, tries := false, 0; !orphan && tries < 10000; tries++ {
+		st, err := procfs.ReadStat(daemon)
+		orphan = err != nil || st.PPID == 1
+		time.Sleep(time.Millisecond)
 	}
 	res, _ := p.Stop()
 	for _, killed := range res.Killed {

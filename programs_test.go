@@ -60,7 +60,7 @@ func TestDaemonThatLeftTheSession(t *testing.T) {
 	canary.WaitGone(t)
 	assert.Equal(t, "start ok", res.Stdout.String())
 	require.Len(t, res.Killed, 1)
-	assert.Equal(t, "sleep", res.Killed[0].Name)
+	assert.Contains(t, []string{"sleep", "sh"}, res.Killed[0].Name, "it may not have come to its exec")
 	assert.Empty(t, res.Holders)
 }
 
