@@ -47,6 +47,7 @@ type config struct {
 	termSignal  syscall.Signal
 	outputLimit int64
 	overflow    Overflow
+	background  Background
 
 	fdPolicy FDPolicy
 	fds      []int // of WithFDs
@@ -213,6 +214,9 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return &ConfigError{Name: "WithTermSignal", Reason: "is no signal"}
 	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
+	}
+	if err := c.checkBackground(); err != nil {
+		return err
 	}
 	if err := c.checkStop(); err != nil {
 		return err
