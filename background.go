@@ -209,23 +209,33 @@ func (r *run) listLeft() {
 	r.unseen = !sure
 	r.result.Left = r.result.Left[:0]
 	for _, m := range members {
-		r.result.Left = append(r.result.Left, info(m.Process))
+		who := info(m.Process)
+		if now := info(proctree.Inspect(m.PID)); who.same(now) {
+			who = now // by the name of the program that it executes by now
+		}
+		r.result.Left = append(r.result.Left, who)
 	}
 	slices.SortFunc(r.result.Left, func(a, b ProcessInfo) int { return cmp.Compare(a.PID, b.PID) })
 }
 
 // leavePipe passes on a pipe that has a writer. Who that is, if nobody of the tree, is named as far as
 // can be seen. The tree is looked at after its holders: one born in between would pass for a stranger.
-func (r *run) leavePipe(fd int) {
+// It reports false if the pipe has lost its writers meanwhile, as that of a child which was on its way
+// to its own redirections.
+func (r *run) leavePipe(fd int) bool {
 	s := &r.streams[fd]
 	holders := proctree.Holders(s.end.Inode())
+	if s.end.Hangup() {
+		return false
+	}
 	r.listLeft()
 	held := true
 	for _, h := range holders {
-		switch who := info(h.Process); {
-		case slices.Contains(r.result.Left, who):
+		who := info(h.Process)
+		switch {
+		case slices.ContainsFunc(r.result.Left, who.same):
 			held = false
-		case !h.Starting && info(proctree.Inspect(h.PID)) == who:
+		case !h.Starting && h.Alive():
 			r.addHolder(who, h.FDs)
 		}
 	}
@@ -235,4 +245,5 @@ func (r *run) leavePipe(fd int) {
 	})
 	r.leftPlaces--
 	r.result.LeftPipes = append(r.result.LeftPipes, newLeftPipe(p))
+	return true
 }

@@ -20,8 +20,8 @@ type LeftPipe struct {
 	Since   time.Time // when the run left it
 
 	// Held says that no process of Result.Left was seen to hold the pipe then. Result.Holders names who
-	// else was. A child of another run can be it, which holds everything between its fork and its
-	// exec: such a pipe ends by itself within milliseconds.
+	// else was. It may be a child of another run, which holds everything between its fork and its
+	// exec, or one of this on its way to its redirections: such a pipe ends within milliseconds.
 	Held bool
 
 	pipe *discard.Pipe

@@ -143,7 +143,9 @@ func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 			return now
 		}
 	case r.left:
-		r.leavePipe(fd)
+		if !r.leavePipe(fd) {
+			return now
+		}
 		return time.Time{}
 	case !r.hold(s):
 		if now.Before(r.mark.Add(r.cfg.drain)) {
@@ -180,7 +182,7 @@ func (r *run) hold(s *stream) bool {
 // addHolder adds a process once, whichever of the pipes it holds.
 func (r *run) addHolder(p ProcessInfo, fds []int) {
 	for i := range r.result.Holders {
-		if h := &r.result.Holders[i]; h.ProcessInfo == p {
+		if h := &r.result.Holders[i]; h.same(p) {
 			h.FDs = append(h.FDs, fds...)
 			return
 		}

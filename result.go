@@ -124,6 +124,11 @@ type ProcessInfo struct {
 	Name       string // the kernel's name of it, at most 15 bytes, chosen by the process; may be empty
 }
 
+// same reports whether p and q are one process. It may have executed another program in between.
+func (p ProcessInfo) same(q ProcessInfo) bool {
+	return p.PID == q.PID && p.StartTicks == q.StartTicks
+}
+
 // A Holder is a process that holds a pipe of the run.
 type Holder struct {
 	ProcessInfo

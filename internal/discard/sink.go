@@ -13,8 +13,9 @@ import (
 // A sink makes bytes disappear. splice(2) to /dev/null takes them out of the pipe and copies none;
 // where it can not be had they are read into a buffer that is lent for the call.
 type sink struct {
-	fd   int // of /dev/null
-	null bool
+	fd      int  // of /dev/null
+	null    bool // fd is open
+	refused bool // splice is not to be had
 }
 
 // takeSize is what one call takes at most: all that a pipe may hold without privilege.
@@ -26,6 +27,9 @@ const bufferSize = 64 << 10
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 func (s *sink) open() {
+	if s.refused {
+		return
+	}
 	fd, err := sys.OpenSink()
 	s.fd, s.null = fd, err == nil
 }
@@ -45,7 +49,8 @@ func (s *sink) take(end *pipe.End) (n int, ended bool) {
 		if err == nil || errors.Is(err, syscall.EAGAIN) {
 			return n, n == 0 && err == nil
 		}
-		s.close() // it was the try that tells whether splice can be had
+		s.refused = true // only a try tells
+		s.close()
 	}
 	return copyOut(end)
 }
