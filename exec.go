@@ -16,6 +16,8 @@
 // run is left. All output that the tree wrote was delivered, or is counted as dropped. No process
 // outside the tree got a signal.
 //
+// [WithBackground] can have background processes waited for, or left alive, instead of ended.
+//
 // What could not be had is in the Result: survivors in uninterruptible sleep, a Reader or Writer that
 // never returned.
 //
@@ -50,7 +52,7 @@
 // # Platforms
 //
 // Linux is the platform. On macOS, FreeBSD, OpenBSD and NetBSD the tree is the process group, ended
-// but not proved empty, and holders are not named. On others every call returns [ErrUnsupported].
+// but not proved empty, holders are not named, and background processes are always ended. On others every call returns [ErrUnsupported].
 //
 // Three things are kept open for the life of the process once the first command ran: /dev/null,
 // /proc/loadavg, and the Go runtime's poller.

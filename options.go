@@ -128,7 +128,7 @@ func WithTimeout(d time.Duration) Option { return timeoutOption(d) }
 func WithGracePeriod(d time.Duration) Option { return graceOption(d) }
 
 // WithLinger sets how long background processes may outlive a command that exited by itself before
-// they are ended.
+// they are ended, with [BackgroundKill].
 func WithLinger(d time.Duration) Option { return lingerOption(d) }
 
 // WithKillTimeout sets how long processes have to die of SIGKILL before they are reported as

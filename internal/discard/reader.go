@@ -1,7 +1,10 @@
 package discard
 
 import (
+	"errors"
 	"slices"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/poll"
@@ -12,7 +15,6 @@ import (
 type reader struct {
 	drain  *Drain
 	poller poll.Poller
-	sink   sink
 	open   map[int]*Pipe // by descriptor, which is the token
 	blind  map[int]*Pipe // of them, those that the poller does not watch
 
@@ -33,7 +35,6 @@ const blindPause = 10 * time.Millisecond
 
 // run reads whatever is ready, once a turn, so that one that always is does not keep others waiting.
 func (r *reader) run() {
-	r.sink.open()
 	for r.admit() {
 		var until time.Time
 		if len(r.blind) > 0 {
@@ -84,18 +85,26 @@ func (r *reader) admit() bool {
 		return true
 	}
 	r.running = false
-	r.sink.close()
 	if r.retired {
 		r.poller.Close()
 	}
 	return false
 }
 
+// bufferSize is what one read takes at most: all of a pipe that nobody enlarged.
+const bufferSize = 64 << 10
+
+// buffers lends what is read into. To splice(2) the bytes to /dev/null copies nothing and was slower all
+// the same, 155 ns a KiB against 121: it gives back each page, and the writer has to get another.
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
 // read takes once from a pipe, and closes it at its end.
 func (r *reader) read(p *Pipe) {
-	n, ended := r.sink.take(&p.end)
+	buf := buffers.Get().(*[bufferSize]byte)
+	n, err := p.end.Read(buf[:])
+	buffers.Put(buf)
 	p.bytes.Add(int64(n))
-	if ended {
+	if n == 0 && !errors.Is(err, syscall.EAGAIN) {
 		r.drain.mu.Lock()
 		defer r.drain.mu.Unlock()
 		r.finish(p)
