@@ -93,8 +93,8 @@ func TestWaitIsBounded(t *testing.T) {
 		cause safeexec.Cause
 		err   error
 	}{
-		{"timeout", []safeexec.Option{safeexec.WithTimeout(time.Second)}, nil, safeexec.CauseTimeout, safeexec.ErrTimeout},
-		{"idle", []safeexec.Option{safeexec.WithIdleTimeout(time.Second)}, nil, safeexec.CauseIdle, safeexec.ErrIdle},
+		{"timeout", []safeexec.Option{safeexec.WithTimeout(2 * time.Second)}, nil, safeexec.CauseTimeout, safeexec.ErrTimeout},
+		{"idle", []safeexec.Option{safeexec.WithIdleTimeout(2 * time.Second)}, nil, safeexec.CauseIdle, safeexec.ErrIdle},
 		{"cancel", nil, func(_ *safeexec.Process, cancel context.CancelCauseFunc) { cancel(why) },
 			safeexec.CauseCanceled, safeexec.ErrCanceled},
 		{"stop", nil, func(p *safeexec.Process, _ context.CancelCauseFunc) { _, _ = p.Stop() },
@@ -112,7 +112,7 @@ func TestWaitIsBounded(t *testing.T) {
 				opts := append([]safeexec.Option{safeexec.WithTimeout(unbounded), waits}, test.opts...)
 				p, err := safeexec.Start(ctx, cmd, opts...)
 				require.NoError(t, err)
-				testproc.WaitState(t, p.PID(), "Z")
+				testproc.WaitState(t, p.PID(), "Z\x00")
 				if test.end != nil {
 					test.end(p, cancel)
 				}

@@ -16,7 +16,8 @@
 // run is left. All output that the tree wrote was delivered, or is counted as dropped. No process
 // outside the tree got a signal.
 //
-// [WithBackground] can have background processes waited for, or left alive, instead of ended.
+// [WithBackground] can have background processes waited for, or left alive, instead of ended. What is
+// left of a run that leaves some is in the Result as well, and how to release it: see [LeftPipes].
 //
 // What could not be had is in the Result: survivors in uninterruptible sleep, a Reader or Writer that
 // never returned.
