@@ -53,7 +53,8 @@
 // # Platforms
 //
 // Linux is the platform. On macOS, FreeBSD, OpenBSD and NetBSD the tree is the process group, ended
-// but not proved empty, holders are not named, and background processes are always ended. On others every call returns [ErrUnsupported].
+// but not proved empty, holders are not named, and background processes are always ended. On others
+// every call returns [ErrUnsupported].
 //
 // Three things are kept open for the life of the process once the first command ran: /dev/null,
 // /proc/loadavg, and the Go runtime's poller.

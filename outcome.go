@@ -17,9 +17,9 @@ import (
 // A pipe whose writers are gone is read to its end, however slow the caller's Writer is, as long as
 // it moves: until the deadline, or one drain timeout from here if that is later. A pipe that
 // somebody outside the tree holds is given up: after the linger if the tree is empty, since nothing
-// more of the tree's can come, else after the drain timeout; at once if the tree was left. What is in it
-// at that moment is still read. Running into a bound proves nothing by itself, so the pipe only counts as held if it has a
-// writer left then.
+// more of the tree's can come, else after the drain timeout; at once if the tree was left. What is in
+// it at that moment is still read. Running into a bound proves nothing by itself, so the pipe only
+// counts as held if it has a writer left then.
 func (r *run) drain() {
 	begun := r.mark
 	last := begun.Add(r.cfg.drain)

@@ -15,7 +15,7 @@ type Cause int
 // The causes.
 const (
 	CauseNone        Cause = iota // it has not ended
-	CauseExited                   // the command ended by itself, or by a signal that is not ours; with BackgroundWait its tree
+	CauseExited                   // the command ended by itself (BackgroundWait: its tree), or by a signal not ours
 	CauseTimeout                  // the timeout or the context's deadline
 	CauseCanceled                 // the context, or that of exec.CommandContext, was canceled
 	CauseIdle                     // no output for the idle timeout
