@@ -18,6 +18,7 @@ import (
 // list, which is their precedence:
 //
 //	ErrNoTimeout, ErrStarted, ErrUnsupported, *ConfigError   refused, nothing was started
+//	ErrTooManyLeft       no room for the pipes that it might leave, nothing was started
 //	ErrNotFound, ErrNotExecutable, ErrBadDir, *ArgumentError  could not be started
 //	ErrLeakedFDs (*LeakedFDsError), ErrFDsUnknown, ErrProofRefused, ErrProofPrivilege
 //	                     was not started, or killed before it ran
@@ -38,6 +39,10 @@ var (
 	// ErrUnsupported says that this platform can not run commands this way. It matches
 	// errors.ErrUnsupported.
 	ErrUnsupported error = &kind{"platform is not supported", errors.ErrUnsupported}
+
+	// ErrTooManyLeft says that a command was not started with [BackgroundLeave]: as many pipes as
+	// [MaxLeftPipes] are left, or may be by runs under way, or there was no descriptor to wait with.
+	ErrTooManyLeft error = &kind{text: "too many output pipes are left to background processes"}
 
 	// ErrNotFound says that there is no such program. It matches exec.ErrNotFound.
 	ErrNotFound error = &kind{"program not found", exec.ErrNotFound}

@@ -27,6 +27,7 @@ var kinds = []struct {
 	{safeexec.ErrNoTimeout, nil},
 	{safeexec.ErrStarted, nil},
 	{safeexec.ErrUnsupported, []error{errors.ErrUnsupported}},
+	{safeexec.ErrTooManyLeft, nil},
 	{safeexec.ErrNotFound, []error{exec.ErrNotFound}},
 	{safeexec.ErrNotExecutable, nil},
 	{safeexec.ErrBadDir, nil},

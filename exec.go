@@ -16,6 +16,9 @@
 // run is left. All output that the tree wrote was delivered, or is counted as dropped. No process
 // outside the tree got a signal.
 //
+// [WithBackground] can have background processes waited for, or left alive, instead of ended. What is
+// left of a run that leaves some is in the Result as well, and how to release it: see [LeftPipes].
+//
 // What could not be had is in the Result: survivors in uninterruptible sleep, a Reader or Writer that
 // never returned.
 //
@@ -50,7 +53,8 @@
 // # Platforms
 //
 // Linux is the platform. On macOS, FreeBSD, OpenBSD and NetBSD the tree is the process group, ended
-// but not proved empty, and holders are not named. On others every call returns [ErrUnsupported].
+// but not proved empty, holders are not named, and background processes are always ended. On others
+// every call returns [ErrUnsupported].
 //
 // Three things are kept open for the life of the process once the first command ran: /dev/null,
 // /proc/loadavg, and the Go runtime's poller.
@@ -175,7 +179,8 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // PID returns the leader's process ID. Once Done is closed the number may belong to somebody else.
 func (p *Process) PID() int { return p.run.result.PID }
 
-// Signal sends sig to the leader alone. The error is [os.ErrProcessDone] once it has been reaped.
+// Signal sends sig to the leader alone. The error is [os.ErrProcessDone] once it has been reaped, or
+// has exited and [BackgroundWait] waits for the rest.
 func (p *Process) Signal(sig syscall.Signal) error {
 	select {
 	case <-p.done:
@@ -213,10 +218,12 @@ type run struct {
 	marks    proctree.Mark
 	tree     proctree.Tree
 
+	leftPlaces int // reserved for pipes that may be left
+
 	// From other goroutines, which wake the poller after writing them.
 	stopRequested atomic.Bool   // by Process.Stop
 	cmdCanceled   atomic.Bool   // by the context of exec.CommandContext
-	exitSeen      atomic.Bool   // by the fallback without a pidfd
+	exitSeen      atomic.Bool   // by the fallback without a pidfd, and by waits
 	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, by signalBit
 
 	limitErr error // by spawn: limits could not be set on a command that runs
@@ -231,6 +238,7 @@ type run struct {
 	mark     time.Time // when the present phase began
 	empty    bool      // the tree was seen to be empty
 	unseen   bool      // the last look at the tree could not see everybody
+	left     bool      // by background: the tree lives on, and is signaled no more
 	ctxErr   error     // ctx.Err() and its cause, if the context is why the run was ended
 	ctxCause error
 	sent     uint64            // signals that this run sent to the leader, by signalBit
@@ -252,7 +260,10 @@ type run struct {
 //   - Exit and deadline: observe looks once more before it believes the deadline, and exited comes
 //     first. A command that made it is never reported as timed out.
 //   - Exit, then the deadline, cancellation or Stop during linger or drain: the command's own status
-//     stands. The linger is cut short, and the drain timeout counts from then at the latest.
+//     stands. The linger is cut short, and the drain timeout counts from then at the latest. While the
+//     background is waited for, by BackgroundWait, they are what ends the tree, and the cause.
+//   - Exit, and the background is left: nothing from there on sends a signal. What is left may end,
+//     fork or write at any time, so that its pipe is read as far as it was filled at one look.
 //   - Cancel during stop: the ladder is under way and is not begun again.
 //   - The leader dies of a signal while stop waits: it stays a zombie until reap, so that group
 //     signals go on meaning our group.
@@ -260,10 +271,13 @@ type run struct {
 //     a look that finds nobody is the only end of stop before its bound.
 func (r *run) live() {
 	r.observe()
+	if r.result.Cause == CauseExited {
+		r.background()
+	}
 	if r.result.Cause != CauseExited {
 		r.diagnose()
 	}
-	if r.result.Cause != CauseExited || !r.lingers() {
+	if !r.empty && !r.left {
 		r.stop()
 	}
 	r.drain()
@@ -292,17 +306,6 @@ func (r *run) observe() {
 
 // past is a deadline for looking without waiting.
 var past = time.Unix(1, 0)
-
-// lingers gives the background processes of a leader that exited by itself a moment to end by
-// themselves. It reports whether they did. The deadline, cancellation and Stop cut it short, and leave the
-// cause what it is: the command exited.
-func (r *run) lingers() bool {
-	r.awaitEmpty(earlier(r.mark.Add(r.cfg.linger), r.deadline), 0)
-	if r.empty {
-		r.result.Times.Stop = r.lap()
-	}
-	return r.empty
-}
 
 // stop climbs the ladder until the tree is empty or the ladder ends. The grace period watches the
 // tree and not the leader: a leader that goes at once must not cost its workers their time.

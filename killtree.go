@@ -133,6 +133,9 @@ func signalBit(sig syscall.Signal) uint64 {
 
 // forward is Process.Signal.
 func (r *run) forward(sig syscall.Signal) error {
+	if r.exitSeen.Load() {
+		return os.ErrProcessDone
+	}
 	before := r.callerSent.Or(signalBit(sig)) // first: the leader may be gone before Signal returns
 	err := r.own.Process.Signal(sig)
 	if err != nil && before&signalBit(sig) == 0 {
@@ -148,7 +151,7 @@ func (r *run) takeStock() {
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedLook)
 	}
 	alive := make(map[proctree.Process]bool)
-	if !r.empty {
+	if !r.empty && !r.left {
 		if !r.exited {
 			leader := proctree.Inspect(r.result.PID)
 			r.result.Survivors = append(r.result.Survivors, info(leader))
@@ -196,7 +199,7 @@ func (r *run) reap() {
 	r.result.Times.Total = time.Since(r.result.Times.Started)
 }
 
-// closeWaiting ends what wakes the run, the poller, and the marks.
+// closeWaiting ends what wakes the run, the poller, and the marks, and gives up what was reserved.
 func (r *run) closeWaiting() {
 	if r.unwatch != nil {
 		r.unwatch()
@@ -205,6 +208,7 @@ func (r *run) closeWaiting() {
 		r.poller.Close()
 	}
 	r.marks.End()
+	r.freeLeft()
 }
 
 // status fills in how the leader ended.

@@ -47,6 +47,7 @@ type config struct {
 	termSignal  syscall.Signal
 	outputLimit int64
 	overflow    Overflow
+	background  Background
 
 	fdPolicy FDPolicy
 	fds      []int // of WithFDs
@@ -127,7 +128,7 @@ func WithTimeout(d time.Duration) Option { return timeoutOption(d) }
 func WithGracePeriod(d time.Duration) Option { return graceOption(d) }
 
 // WithLinger sets how long background processes may outlive a command that exited by itself before
-// they are ended.
+// they are ended, with [BackgroundKill].
 func WithLinger(d time.Duration) Option { return lingerOption(d) }
 
 // WithKillTimeout sets how long processes have to die of SIGKILL before they are reported as
@@ -213,6 +214,9 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return &ConfigError{Name: "WithTermSignal", Reason: "is no signal"}
 	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
+	}
+	if err := c.checkBackground(); err != nil {
+		return err
 	}
 	if err := c.checkStop(); err != nil {
 		return err

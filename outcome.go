@@ -17,14 +17,17 @@ import (
 // A pipe whose writers are gone is read to its end, however slow the caller's Writer is, as long as
 // it moves: until the deadline, or one drain timeout from here if that is later. A pipe that
 // somebody outside the tree holds is given up: after the linger if the tree is empty, since nothing
-// more of the tree's can come, else after the drain timeout. What is in it at that moment is still
-// read. Running into a bound proves nothing by itself, so the pipe only counts as held if it has a
-// writer left then.
+// more of the tree's can come, else after the drain timeout; at once if the tree was left. What is in
+// it at that moment is still read. Running into a bound proves nothing by itself, so the pipe only
+// counts as held if it has a writer left then.
 func (r *run) drain() {
 	begun := r.mark
 	last := begun.Add(r.cfg.drain)
 	giveUp := last
-	if r.empty {
+	switch {
+	case r.left:
+		giveUp = begun
+	case r.empty:
 		giveUp = begun.Add(r.cfg.linger - r.result.Times.Stop)
 	}
 	if !proctree.Enumerates {
@@ -82,7 +85,7 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 	if !s.kind.isOutput() || s.finished {
 		return time.Time{}
 	}
-	next := r.settlePipe(s, now, giveUp, writers)
+	next := r.settlePipe(fd, now, giveUp, writers)
 	if !s.end.Open() && s.out.Finish() {
 		s.finished = true
 		return time.Time{}
@@ -112,7 +115,8 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 }
 
 // settlePipe gives up a pipe that does not end. It returns until when to wait for its end.
-func (r *run) settlePipe(s *stream, now, giveUp, writers time.Time) time.Time {
+func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
+	s := &r.streams[fd]
 	if !s.end.Open() {
 		return time.Time{}
 	}
@@ -132,12 +136,18 @@ func (r *run) settlePipe(s *stream, now, giveUp, writers time.Time) time.Time {
 		}
 		return now
 	}
-	if s.end.Hangup() {
+	switch {
+	case s.end.Hangup():
 		// Nobody can write any more. What was written between the two questions is still read.
 		if s.owed, _ = s.end.Unread(); s.owed > 0 {
 			return now
 		}
-	} else if !r.hold(s) {
+	case r.left:
+		if !r.leavePipe(fd) {
+			return now
+		}
+		return time.Time{}
+	case !r.hold(s):
 		if now.Before(r.mark.Add(r.cfg.drain)) {
 			s.final = false
 			s.look = min(2*max(s.look, firstLook/2), lastLook)
@@ -172,7 +182,7 @@ func (r *run) hold(s *stream) bool {
 // addHolder adds a process once, whichever of the pipes it holds.
 func (r *run) addHolder(p ProcessInfo, fds []int) {
 	for i := range r.result.Holders {
-		if h := &r.result.Holders[i]; h.ProcessInfo == p {
+		if h := &r.result.Holders[i]; h.same(p) {
 			h.FDs = append(h.FDs, fds...)
 			return
 		}

@@ -24,7 +24,7 @@ const ReportBound = 50 * time.Millisecond
 // The calls in Threads, and with them the text of [Report.String], name files that are open. Command
 // lines are there only on request, see [WithRedact].
 type Report struct {
-	PID     int // what was asked about
+	PID     int // what was asked about: of a run its leader, or the oldest that BackgroundWait waited for
 	Taken   time.Time
 	Took    time.Duration
 	Verdict string // the chain in one line
@@ -191,12 +191,15 @@ func (r *run) diagnose() {
 	for _, m := range members {
 		target.Members = append(target.Members, m.PID)
 	}
+	if r.exited && len(members) > 0 {
+		askOldest(&target, members)
+	}
 	until := time.Now().Add(r.cfg.report)
 	r.inquiry = diagnose.Begin(target, r.cfg.report, r.wake)
 	for !r.inquiry.Done() && time.Now().Before(until) {
 		r.step(until)
 	}
-	r.attach(r.inquiry.Finish())
+	r.attach(target.PID, r.inquiry.Finish())
 	r.result.Times.Report = r.lap()
 }
 
@@ -220,8 +223,8 @@ func (r *run) nameHolders() {
 	}
 }
 
-func (r *run) attach(s *diagnose.Snapshot) {
-	report := newReport(r.result.PID, s, &r.cfg)
+func (r *run) attach(pid int, s *diagnose.Snapshot) {
+	report := newReport(pid, s, &r.cfg)
 	r.result.Report = &report
 }
 
@@ -247,7 +250,7 @@ func (r *run) explainHolders() {
 	case <-woken:
 	case <-late.C:
 	}
-	r.attach(r.inquiry.Finish())
+	r.attach(r.result.PID, r.inquiry.Finish())
 }
 
 // outputPipes returns what names the pipes of the outputs in /proc.

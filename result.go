@@ -15,7 +15,7 @@ type Cause int
 // The causes.
 const (
 	CauseNone        Cause = iota // it has not ended
-	CauseExited                   // the command ended by itself, or by a signal that is not ours
+	CauseExited                   // the command ended by itself (BackgroundWait: its tree), or by a signal not ours
 	CauseTimeout                  // the timeout or the context's deadline
 	CauseCanceled                 // the context, or that of exec.CommandContext, was canceled
 	CauseIdle                     // no output for the idle timeout
@@ -77,6 +77,8 @@ type Result struct {
 	Killed    []ProcessInfo // background processes that were signaled
 	Survivors []ProcessInfo // processes of the tree alive at the end
 	Holders   []Holder      // processes outside the tree that hold an output pipe
+	Left      []ProcessInfo // processes of the tree that BackgroundLeave left alive, by PID
+	LeftPipes []LeftPipe    // output pipes that they, or Holders, had open; what they write is discarded
 	Abandoned []Abandoned   // what of ours was left behind, and what releases it
 
 	Tracks Tracks // how the processes of the tree were told from others
@@ -108,7 +110,7 @@ type Result struct {
 type Times struct {
 	Started time.Time     // when Run or Start was called
 	Start   time.Duration // until the command was started
-	Run     time.Duration // until it exited or was to be ended
+	Run     time.Duration // until it exited, with BackgroundWait its tree too, or was to be ended
 	Report  time.Duration // until it was known why it is stuck
 	Stop    time.Duration // until its tree was gone, linger and grace period included
 	Drain   time.Duration // until the last output was delivered
@@ -120,6 +122,11 @@ type ProcessInfo struct {
 	PID        int
 	StartTicks uint64 // clock ticks since boot, field 22 in proc_pid_stat(5); 0 if unreadable
 	Name       string // the kernel's name of it, at most 15 bytes, chosen by the process; may be empty
+}
+
+// same reports whether p and q are one process. It may have executed another program in between.
+func (p ProcessInfo) same(q ProcessInfo) bool {
+	return p.PID == q.PID && p.StartTicks == q.StartTicks
 }
 
 // A Holder is a process that holds a pipe of the run.

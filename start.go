@@ -62,6 +62,9 @@ func (r *run) prepare(now time.Time, attr *syscall.SysProcAttr) (err error) {
 	if err = r.openStreams(); err != nil {
 		return err
 	}
+	if err = r.reserveLeft(); err != nil {
+		return err
+	}
 	r.marks.Begin()
 	return r.spawn(attr)
 }

@@ -108,6 +108,13 @@ func (e *End) Grow(size int) {
 	}
 }
 
+// Move returns the end for another owner, and leaves e closed. No poller may watch it.
+func (e *End) Move() End {
+	moved := *e
+	*e = End{}
+	return moved
+}
+
 // Close closes the end. Closing twice does nothing.
 func (e *End) Close() {
 	if e.open {

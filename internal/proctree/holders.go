@@ -62,3 +62,12 @@ func Holders(inode uint64) []Holder {
 	}
 	return holders
 }
+
+// Alive reports whether p is still there, and no zombie. What can not be read counts as alive.
+func (p Process) Alive() bool {
+	st, err := procfs.ReadStat(p.PID)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return st.Alive() && st.StartTime == p.Start
+}

@@ -104,6 +104,14 @@ func parseReady(line string) ([]int, error) {
 	return pids, nil
 }
 
+// Wait waits until ok returns true, which it asks with growing pauses, and fails the test at its deadline.
+func Wait(t testing.TB, ok func() bool) {
+	t.Helper()
+	if !poll(t, ok) {
+		t.Fatal("what was waited for did not come before the test's deadline")
+	}
+}
+
 // poll calls ok with growing pauses until it returns true or the test's deadline comes, and reports
 // which.
 func poll(t testing.TB, ok func() bool) bool {

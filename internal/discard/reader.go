@@ -1,0 +1,128 @@
+package discard
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/poll"
+)
+
+// A reader is a poller and the goroutine that waits in it, which runs while there are pipes. Fields
+// without a remark belong to that goroutine.
+type reader struct {
+	drain  *Drain
+	poller poll.Poller
+	open   map[int]*Pipe // by descriptor, which is the token
+	blind  map[int]*Pipe // of them, those that the poller does not watch
+
+	// Guarded by the Drain's mu.
+	running bool    // the goroutine
+	retired bool    // it closes the poller when it ends
+	arrived []*Pipe // to be met
+	leaving []*Pipe // to be closed
+}
+
+func newReader(d *Drain, p poll.Poller) *reader {
+	return &reader{drain: d, poller: p, open: map[int]*Pipe{}, blind: map[int]*Pipe{}}
+}
+
+// blindPause is the time between two looks at pipes that can not be watched, for want of descriptors
+// or of what epoll(7) allows a user: 64 KiB a look is 6 MB/s then.
+const blindPause = 10 * time.Millisecond
+
+// run reads whatever is ready, once a turn, so that one that always is does not keep others waiting.
+func (r *reader) run() {
+	for r.admit() {
+		var until time.Time
+		if len(r.blind) > 0 {
+			until = time.Now().Add(blindPause)
+		}
+		events, err := r.poller.Wait(until)
+		if err != nil { // never seen; but no loop without a pause, and nobody left without a reader
+			time.Sleep(blindPause)
+			for _, p := range r.open {
+				r.read(p)
+			}
+			continue
+		}
+		for _, e := range events {
+			if p := r.open[e.Token]; p != nil {
+				r.read(p)
+			}
+		}
+		for _, p := range r.blind {
+			r.read(p)
+		}
+	}
+}
+
+// admit meets who came and closes who is to leave. It reports false if nobody is left, and then the
+// goroutine is not running any more: whoever comes next starts another.
+func (r *reader) admit() bool {
+	d := r.drain
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range r.arrived {
+		r.open[p.end.FD()] = p
+		r.blind[p.end.FD()] = p
+	}
+	r.arrived = nil
+	for _, p := range r.leaving {
+		if p.end.Open() {
+			r.finish(p)
+		}
+	}
+	r.leaving = nil
+	for fd := range r.blind { // also those for which there was no room before
+		if r.poller.Add(fd, poll.Read, fd) == nil {
+			delete(r.blind, fd)
+		}
+	}
+	if len(r.open) > 0 {
+		return true
+	}
+	r.running = false
+	if r.retired {
+		r.poller.Close()
+	}
+	return false
+}
+
+// bufferSize is what one read takes at most: all of a pipe that nobody enlarged.
+const bufferSize = 64 << 10
+
+// buffers lends what is read into. To splice(2) the bytes to /dev/null copies nothing and was slower all
+// the same, 155 ns a KiB against 121: it gives back each page, and the writer has to get another.
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// read takes once from a pipe, and closes it at its end.
+func (r *reader) read(p *Pipe) {
+	buf := buffers.Get().(*[bufferSize]byte)
+	n, err := p.end.Read(buf[:])
+	buffers.Put(buf)
+	p.bytes.Add(int64(n))
+	if n == 0 && !errors.Is(err, syscall.EAGAIN) {
+		r.drain.mu.Lock()
+		defer r.drain.mu.Unlock()
+		r.finish(p)
+	}
+}
+
+// finish closes a pipe and gives its place back.
+func (r *reader) finish(p *Pipe) {
+	fd := p.end.FD()
+	if r.blind[fd] == nil {
+		r.poller.Forget(fd)
+	}
+	p.end.Close()
+	delete(r.open, fd)
+	delete(r.blind, fd)
+	d := r.drain
+	d.pipes = slices.DeleteFunc(d.pipes, func(other *Pipe) bool { return other == p })
+	p.leaves = true
+	d.free(1)
+	close(p.ended)
+}
