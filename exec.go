@@ -9,8 +9,8 @@
 //
 // # What Run promises
 //
-// Run returns by the timeout plus [ReportBound], linger, grace period, kill timeout and drain
-// timeout, whatever the command, its descendants, a dead file system under Dir or the program's
+// Run returns by the timeout plus [ReportBound], the time of [WithDiagnosticSignal] if there is one,
+// linger, grace period, kill timeout and drain timeout, whatever the command, its descendants, a dead file system under Dir or the program's
 // path, or the caller's own Reader and Writers do. When it returns, the command has been reaped, no
 // process of its tree is alive (a zombie is not alive), and no goroutine and no descriptor of the
 // run is left. All output that the tree wrote was delivered, or is counted as dropped. No process
@@ -276,6 +276,7 @@ func (r *run) live() {
 	}
 	if r.result.Cause != CauseExited {
 		r.diagnose()
+		r.sendDiagnostic()
 	}
 	if !r.empty && !r.left {
 		r.stop()

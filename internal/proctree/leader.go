@@ -20,6 +20,9 @@ const Enumerates = runtime.GOOS == "linux"
 // SIGCONT wakes what is stopped. Not every platform's package syscall has it.
 const SIGCONT = sys.SIGCONT
 
+// SIGSTOP stops and can not be handled.
+const SIGSTOP = sys.SIGSTOP
+
 // SessionAttr returns a copy of attr that makes the leader lead a session of its own. The error
 // names what of attr can not be had with that.
 func SessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
