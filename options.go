@@ -59,6 +59,7 @@ type config struct {
 
 	timeoutSet, idleSet bool
 	diagnosticSet       bool
+	terminal            bool
 	merge               bool // both outputs through one pipe; set by CombinedOutput
 	redact              func(command []string) []string
 	complete            bool // a truncated stdout is an error; set by Output and CombinedOutput
