@@ -164,6 +164,7 @@ var terminalCases = map[string]func(){
 		expect("a bystander", after.Start() == nil, "")
 		res, _ := run.Stop()
 		expect("nobody else", len(res.Killed) == 0, res.Killed)
+		expect("the group's track", res.Tracks.Has(safeexec.TrackGroup) && !res.Tracks.Has(safeexec.TrackSession), res.Tracks)
 		for _, other := range []*exec.Cmd{before, after} {
 			expect("that it lives", !testproc.Dead(other.Process.Pid), other.Process.Pid)
 			_ = other.Process.Kill()
