@@ -153,6 +153,18 @@ var terminalCases = map[string]func(){
 			expect("the terminal", foreground() == syscall.Getpgrp(), foreground())
 		}
 	},
+	// What lives on has the group to which the terminal was lent.
+	"left behind": func() {
+		cmd := exec.Command("sh", "-c", "sleep 600 >/dev/null 2>&1 &")
+		res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(bound), safeexec.WithTerminal(),
+			safeexec.WithBackground(safeexec.BackgroundLeave))
+		expect("a run", err == nil, err)
+		expect("one that lives on", len(res.Left) == 1, res.Left)
+		expect("the terminal", foreground() == syscall.Getpgrp(), foreground())
+		for _, p := range res.Left {
+			_ = syscall.Kill(p.PID, syscall.SIGKILL) // it sleeps, and so has its number
+		}
+	},
 	// The session is not the command's, and what else is in it is nobody of the tree.
 	"bystanders": func() {
 		before, after := exec.Command("sleep", "600"), exec.Command("sleep", "600")
