@@ -17,7 +17,8 @@ import (
 // Several can be true at once, and then all of them match. The text names them in the order of this
 // list, which is their precedence:
 //
-//	ErrNoTimeout, ErrStarted, ErrUnsupported, *ConfigError   refused, nothing was started
+//	ErrNoTimeout, ErrStarted, ErrUnsupported, ErrNoTerminal, ErrNotForeground, *ConfigError
+//	                     refused, nothing was started
 //	ErrTooManyLeft       no room for the pipes that it might leave, nothing was started
 //	ErrNotFound, ErrNotExecutable, ErrBadDir, *ArgumentError  could not be started
 //	ErrLeakedFDs (*LeakedFDsError), ErrFDsUnknown, ErrProofRefused, ErrProofPrivilege
@@ -43,6 +44,12 @@ var (
 	// ErrTooManyLeft says that a command was not started with [BackgroundLeave]: as many pipes as
 	// [MaxLeftPipes] are left, or may be by runs under way, or there was no descriptor to wait with.
 	ErrTooManyLeft error = &kind{text: "too many output pipes are left to background processes"}
+	// ErrNoTerminal says that this process has no controlling terminal to lend. It matches the kernel's
+	// error.
+	ErrNoTerminal error = &kind{text: "no controlling terminal"}
+	// ErrNotForeground says that another process group has the terminal: a job of the shell's, or the
+	// command of another run.
+	ErrNotForeground error = &kind{text: "not in the foreground of the terminal"}
 
 	// ErrNotFound says that there is no such program. It matches exec.ErrNotFound.
 	ErrNotFound error = &kind{"program not found", exec.ErrNotFound}

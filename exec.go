@@ -9,12 +9,12 @@
 //
 // # What Run promises
 //
-// Run returns by the timeout plus [ReportBound], linger, grace period, kill timeout and drain
-// timeout, whatever the command, its descendants, a dead file system under Dir or the program's
-// path, or the caller's own Reader and Writers do. When it returns, the command has been reaped, no
-// process of its tree is alive (a zombie is not alive), and no goroutine and no descriptor of the
-// run is left. All output that the tree wrote was delivered, or is counted as dropped. No process
-// outside the tree got a signal.
+// Run returns by the timeout plus [ReportBound], the time of [WithDiagnosticSignal] if there is one,
+// linger, grace period, kill timeout and drain timeout, whatever the command, its descendants, a dead
+// file system under Dir or the program's path, or the caller's own Reader and Writers do. When it
+// returns, the command has been reaped, no process of its tree is alive (a zombie is not alive), and no
+// goroutine and no descriptor of the run is left. All output that the tree wrote was delivered, or is
+// counted as dropped. No process outside the tree got a signal.
 //
 // [WithBackground] can have background processes waited for, or left alive, instead of ended. What is
 // left of a run that leaves some is in the Result as well, and how to release it: see [LeftPipes].
@@ -40,6 +40,11 @@
 // [WithFDPolicy] reports or refuses instead. A thread that opens a descriptor without close-on-exec
 // between the mark and the clone has it inherited; [WithFDProof] excludes that. [AuditFDs] and
 // [AuditStdio] look at the descriptors of this process.
+//
+// # Terminals
+//
+// A command has no terminal, since it leads a session of its own. [WithTerminal] lends it the one that
+// this process has, takes it back when the tree has ended, and puts it in order after a kill.
 //
 // # What it does not promise
 //
@@ -74,6 +79,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/preflight"
 	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/terminal"
 )
 
 // Run starts cmd, waits until it and its process tree have ended, and returns what is known.
@@ -88,7 +94,8 @@ import (
 // mean to os/exec, except that a nil Stdout or Stderr is captured into the Result, at most
 // [DefaultOutputLimit] bytes each (see [WithOutputLimit]), and that the command leads a session of
 // its own, so that a program that asks the terminal for a password fails instead of waiting.
-// SysProcAttr.Setpgid is therefore dropped; Pgid, Foreground and Ptrace are refused.
+// SysProcAttr.Setpgid is therefore dropped; Pgid, Foreground and Ptrace are refused. [WithTerminal] is
+// for programs that are to ask.
 // cmd.Process and cmd.ProcessState are set as by os/exec; the other fields are not changed and must
 // not be until Run returns.
 //
@@ -217,6 +224,8 @@ type run struct {
 	unwatch  func() bool
 	marks    proctree.Mark
 	tree     proctree.Tree
+	terminal *terminal.Terminal // lent to the command; else nil
+	stops    chan struct{}      // closed by watchStops at its end
 
 	leftPlaces int // reserved for pipes that may be left
 
@@ -224,6 +233,7 @@ type run struct {
 	stopRequested atomic.Bool   // by Process.Stop
 	cmdCanceled   atomic.Bool   // by the context of exec.CommandContext
 	exitSeen      atomic.Bool   // by the fallback without a pidfd, and by waits
+	stopped       atomic.Int32  // by watchStops: the signal that stopped the leader, until goOn
 	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, by signalBit
 
 	limitErr error // by spawn: limits could not be set on a command that runs
@@ -276,10 +286,12 @@ func (r *run) live() {
 	}
 	if r.result.Cause != CauseExited {
 		r.diagnose()
+		r.sendDiagnostic()
 	}
 	if !r.empty && !r.left {
 		r.stop()
 	}
+	r.returnTerminal()
 	r.drain()
 	r.reap()
 }
@@ -301,6 +313,7 @@ func (r *run) observe() {
 			return
 		}
 		r.step(r.nextBound())
+		r.goOn()
 	}
 }
 

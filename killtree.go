@@ -187,6 +187,9 @@ func (r *run) reap() {
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedLeader)
 		go func() { _ = r.own.Wait() }()
 	} else {
+		if r.stops != nil {
+			<-r.stops // it returns at the exit, and asks for the number, which is ours until the next line
+		}
 		r.state, r.waitErr = r.own.Process.Wait()
 		if r.waitErr != nil {
 			_ = r.own.Process.Release() // Wait keeps the pidfd where somebody else reaped

@@ -45,6 +45,7 @@ type config struct {
 	report      time.Duration // for the report; only tests change it
 	idle        time.Duration // 0: no limit
 	termSignal  syscall.Signal
+	diagnostic  diagnosticOption // in force if diagnosticSet
 	outputLimit int64
 	overflow    Overflow
 	background  Background
@@ -57,6 +58,8 @@ type config struct {
 	niceSet  bool
 
 	timeoutSet, idleSet bool
+	diagnosticSet       bool
+	terminal            bool
 	merge               bool // both outputs through one pipe; set by CombinedOutput
 	redact              func(command []string) []string
 	complete            bool // a truncated stdout is an error; set by Output and CombinedOutput
@@ -216,6 +219,9 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
 	}
 	if err := c.checkBackground(); err != nil {
+		return err
+	}
+	if err := c.checkDiagnostic(); err != nil {
 		return err
 	}
 	if err := c.checkStop(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,6 +48,12 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"WithTermSignal", safeexec.WithTermSignal(0)},
 		{"WithTermSignal", safeexec.WithTermSignal(-1)},
 		{"WithTermSignal", safeexec.WithTermSignal(1000)},
+		{"WithDiagnosticSignal", safeexec.WithDiagnosticSignal(0, time.Second)},
+		{"WithDiagnosticSignal", safeexec.WithDiagnosticSignal(65, time.Second)},
+		{"WithDiagnosticSignal", safeexec.WithDiagnosticSignal(syscall.SIGKILL, time.Second)},
+		{"WithDiagnosticSignal", safeexec.WithDiagnosticSignal(syscall.SIGQUIT, 0)},
+		{"WithDiagnosticSignal", safeexec.WithDiagnosticSignal(syscall.SIGQUIT, -1)},
+		{"", safeexec.WithDiagnosticSignal(syscall.SIGQUIT, math.MaxInt64)},
 		{"", nil},
 		{"", safeexec.Options()},
 		{"", safeexec.Options(nil, nil)},

@@ -112,9 +112,11 @@ type Times struct {
 	Start   time.Duration // until the command was started
 	Run     time.Duration // until it exited, with BackgroundWait its tree too, or was to be ended
 	Report  time.Duration // until it was known why it is stuck
-	Stop    time.Duration // until its tree was gone, linger and grace period included
-	Drain   time.Duration // until the last output was delivered
-	Total   time.Duration
+	// Diagnostic is until the tree had the time to say what it was doing, with [WithDiagnosticSignal].
+	Diagnostic time.Duration
+	Stop       time.Duration // until its tree was gone, linger and grace period included
+	Drain      time.Duration // until the last output was delivered
+	Total      time.Duration
 }
 
 // A ProcessInfo names a process for good: a PID alone is reused.

@@ -29,12 +29,13 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	if err := r.cfg.resolve(ctx, cmd, opts); err != nil {
 		return r, err
 	}
-	attr, err := proctree.SessionAttr(cmd.SysProcAttr)
+	attr, err := r.attributes()
 	if err != nil {
-		return r, &ConfigError{Name: "SysProcAttr", Reason: err.Error()}
+		return r, err
 	}
 	r.setDeadline(now)
 	if err = r.prepare(now, attr); err != nil {
+		r.abandonTerminal()
 		r.closeStreams()
 		r.closeWaiting()
 		spend(cmd)
@@ -212,12 +213,14 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	r.cmd.Process = r.own.Process
 	r.result.PID = r.own.Process.Pid
 	r.tree.Init(proctree.Origin{
-		Process: r.own.Process, Started: r.result.Times.Started, Mark: &r.marks, Leaving: r.unwatchMember,
+		Process: r.own.Process, Started: r.result.Times.Started, Mark: &r.marks, InSession: r.terminal != nil,
+		Leaving: r.unwatchMember,
 	})
 	r.tree.MarkBorn()
 	r.result.Tracks = Tracks(r.tree.Tracks())
 	r.lastOutput = time.Now()
 	r.watchExit()
+	r.watchStops()
 	r.watchStreams()
 	return nil
 }

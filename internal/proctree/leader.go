@@ -20,6 +20,16 @@ const Enumerates = runtime.GOOS == "linux"
 // SIGCONT wakes what is stopped. Not every platform's package syscall has it.
 const SIGCONT = sys.SIGCONT
 
+// SIGSTOP stops and can not be handled.
+const SIGSTOP = sys.SIGSTOP
+
+// What a terminal stops processes with.
+const (
+	SIGTSTP = sys.SIGTSTP
+	SIGTTIN = sys.SIGTTIN
+	SIGTTOU = sys.SIGTTOU
+)
+
 // SessionAttr returns a copy of attr that makes the leader lead a session of its own. The error
 // names what of attr can not be had with that.
 func SessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
@@ -29,7 +39,7 @@ func SessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
 	own, ok := sys.NewSession(attr)
 	if !ok {
 		return nil, errors.New("asks for another process group or the terminal's foreground; " +
-			"the command leads a session of its own")
+			"the command leads a session of its own, unless it is to have the terminal")
 	}
 	return own, nil
 }
@@ -78,10 +88,23 @@ func (t *Tree) DupPidfd() int {
 func ClosePidfd(fd int) { sys.Close(fd) }
 
 // InLeaderGroup reports whether a signal to the leader's group reaches m.
-func (t *Tree) InLeaderGroup(m *Member) bool {
+func (t *Tree) InLeaderGroup(m *Member) bool { return Group(m) == t.leader }
+
+// Group returns the process group of m, -1 if m is gone.
+func Group(m *Member) int {
 	pgid, err := sys.Group(m.PID)
-	return err == nil && pgid == t.leader
+	if err != nil {
+		return -1
+	}
+	return pgid
 }
+
+// LeaderKilled reports whether the leader, which is not reaped, died of a signal.
+func (t *Tree) LeaderKilled() bool { return sys.KilledUnreaped(t.leader) }
+
+// WaitLeaderStopped blocks a thread until a signal stopped the leader, and returns the signal; 0 once
+// the leader has exited.
+func (t *Tree) WaitLeaderStopped() syscall.Signal { return sys.WaitStopped(t.leader) }
 
 // Inspect names the process that has pid now.
 func Inspect(pid int) Process {

@@ -76,10 +76,15 @@ func StopSignal(pid int) syscall.Signal {
 	if err != nil || info.Signo == 0 {
 		return 0
 	}
+	return childStatus(&info)
+}
+
+// childStatus returns si_status of what waitid(2) says of a child that did not exit by itself.
+func childStatus(info *unix.Siginfo) syscall.Signal {
 	// struct siginfo_t: three ints, padding where pointers have 8 bytes, si_pid, si_uid, si_status.
 	offset := 3 * unsafe.Sizeof(int32(0))
 	offset = (offset + unsafe.Sizeof(uintptr(0)) - 1) &^ (unsafe.Sizeof(uintptr(0)) - 1)
-	raw := (*[unsafe.Sizeof(info)]byte)(unsafe.Pointer(&info))
+	raw := (*[unsafe.Sizeof(*info)]byte)(unsafe.Pointer(info))
 	return syscall.Signal(binary.NativeEndian.Uint32(raw[offset+8:]))
 }
 

@@ -20,6 +20,13 @@ const SIGSTOP = unix.SIGSTOP
 // SIGCONT wakes what is stopped.
 const SIGCONT = unix.SIGCONT
 
+// What a terminal stops processes with.
+const (
+	SIGTSTP = unix.SIGTSTP
+	SIGTTIN = unix.SIGTTIN
+	SIGTTOU = unix.SIGTTOU
+)
+
 // PidfdOpen has no counterpart here.
 func PidfdOpen(int) (int, error) { return -1, unix.ENOSYS }
 

@@ -18,6 +18,13 @@ const SIGSTOP = unix.SIGSTOP
 // SIGCONT wakes what is stopped.
 const SIGCONT = unix.SIGCONT
 
+// What a terminal stops processes with.
+const (
+	SIGTSTP = unix.SIGTSTP
+	SIGTTIN = unix.SIGTTIN
+	SIGTTOU = unix.SIGTTOU
+)
+
 // PidfdOpen opens a pidfd of pid, close-on-exec. It is free of races only while something pins
 // the number: the process is an unreaped child of ours, or its start time is compared afterwards.
 func PidfdOpen(pid int) (int, error) {

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"errors"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -28,6 +29,20 @@ func BlockSignals() (SignalSet, error) { return sigprocmask(unix.SIG_BLOCK, asyn
 
 // RestoreSignals undoes BlockSignals.
 func RestoreSignals(before SignalSet) { _, _ = sigprocmask(unix.SIG_SETMASK, before) }
+
+// WithSignalsBlocked calls f on a thread that blocks the asynchronous signals meanwhile, those that f
+// causes itself among them.
+func WithSignalsBlocked(f func()) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, err := BlockSignals()
+	if err != nil {
+		return err
+	}
+	defer RestoreSignals(before)
+	f()
+	return nil
+}
 
 func sigprocmask(how int, set SignalSet) (before SignalSet, err error) {
 	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, uintptr(how), uintptr(unsafe.Pointer(&set)),

@@ -11,10 +11,13 @@ import (
 // Supported reports whether commands can be run on this platform.
 const Supported = false
 
-// SIGSTOP and SIGCONT are stand-ins: nothing is ever sent.
+// Stand-ins for signals that are not known here: nothing is ever sent.
 const (
 	SIGSTOP = syscall.SIGTERM
 	SIGCONT = syscall.SIGTERM
+	SIGTSTP = syscall.Signal(-1)
+	SIGTTIN = syscall.Signal(-2)
+	SIGTTOU = syscall.Signal(-3)
 )
 
 // A Readiness says what was found of one descriptor.

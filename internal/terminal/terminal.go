@@ -1,0 +1,173 @@
+// Package terminal lends the controlling terminal of this process to a command and takes it back.
+//
+// To have a terminal is to be its foreground process group: only that group may read from it, and
+// only that group gets the signals of Ctrl-C, Ctrl-\, Ctrl-Z and of a changed window. The command
+// leads a group of its own and makes it the foreground group between its fork and its execve, which
+// SysProcAttr.Foreground does. What can happen around that, and why each case ends the same way:
+//
+//   - Two commands are to get the terminal at once. A process has at most one controlling terminal,
+//     so one claim for all of this process is enough: the second is refused. Another process of our
+//     own group could lend it in the microseconds between our question and our command's own
+//     request; it is then taken from that command, which stops when it reads.
+//   - The start fails after the child has made itself the foreground group: the group has no member
+//     any more, and the terminal is taken back as at any other end.
+//   - The command makes another group the foreground, as job-control shells do, and dies. The group
+//     is dead, or one of the command's tree, and the terminal is taken back.
+//   - A shell above us takes the terminal, because somebody stopped us with SIGSTOP, and gives it to
+//     its next job. That group lives and is not the command's: the terminal is left to it.
+//   - The terminal hangs up. There is none to take back any more; every call says so.
+package terminal
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// What Open refuses.
+var (
+	ErrNone       = errors.New("this process has no controlling terminal")
+	ErrBackground = errors.New("another process group has the terminal")
+)
+
+// A Terminal is the controlling terminal of this process, while it may be lent.
+type Terminal struct {
+	fd    int
+	own   int               // our group, which had it
+	modes sys.TerminalModes // when it was opened
+}
+
+// claimed is whether there is a Terminal that was not closed.
+var claimed atomic.Bool
+
+// Open claims the terminal, and reads its modes. Unless there is an error, Close gives up the claim.
+func Open() (*Terminal, error) {
+	if !claimed.CompareAndSwap(false, true) {
+		return nil, ErrBackground
+	}
+	t := &Terminal{own: sys.OwnGroup()}
+	if err := t.open(); err != nil {
+		claimed.Store(false)
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Terminal) open() error {
+	fd, err := sys.OpenTerminal()
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: /dev/tty: %w", ErrNone, err)
+	}
+	t.fd = fd
+	group, err := sys.ForegroundGroup(fd)
+	if err == nil {
+		t.modes, err = sys.GetTerminalModes(fd)
+	}
+	switch {
+	case err != nil: // it hung up
+		err = fmt.Errorf("%w: %w", ErrNone, err)
+	case group != t.own:
+		err = ErrBackground
+	default:
+		return nil
+	}
+	sys.Close(fd)
+	return err
+}
+
+// Close gives up the claim. It does not take the terminal back.
+func (t *Terminal) Close() {
+	sys.Close(t.fd)
+	claimed.Store(false)
+}
+
+// Attr returns a copy of attr whose process takes the terminal. The error names what of attr can not
+// be had with that.
+func (t *Terminal) Attr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
+	if sys.Traced(attr) {
+		return nil, errors.New("has Ptrace set: the command would stop before its first instruction")
+	}
+	own, ok := sys.NewForeground(attr, t.fd)
+	if !ok {
+		return nil, errors.New("asks for another session, process group or terminal; " +
+			"the command leads a group of its own in this session")
+	}
+	return own, nil
+}
+
+// Has reports whether group is the foreground group.
+func (t *Terminal) Has(group int) bool {
+	now, err := sys.ForegroundGroup(t.fd)
+	return err == nil && now == group
+}
+
+// An End says how the command that had the terminal ended.
+type End int
+
+// The ends.
+const (
+	Exited End = iota // by itself, and the modes are as it wants them
+	Killed            // without the chance to restore the modes
+)
+
+// TakeBack makes our group the foreground group again, unless a group has the terminal that lives and
+// is not the command's. After a command that was killed the modes are those that Open read, as shells
+// do it, and where it had turned off the echo, a password prompt perhaps, what was typed for it is
+// discarded: the next program would get it, and show it.
+func (t *Terminal) TakeBack(end End, theirs func(group int) bool) {
+	now, err := sys.ForegroundGroup(t.fd)
+	if err != nil || now != t.own && !theirs(now) && alive(now) {
+		return
+	}
+	// We are in the background: whoever touches the terminal from there is stopped by SIGTTOU.
+	_ = sys.WithSignalsBlocked(func() {
+		if now != t.own && sys.SetForegroundGroup(t.fd, t.own) != nil {
+			return
+		}
+		if end == Killed {
+			t.restore()
+		}
+	})
+}
+
+func (t *Terminal) restore() {
+	modes, err := sys.GetTerminalModes(t.fd)
+	if err != nil || modes == t.modes {
+		return
+	}
+	if sys.Echoes(t.modes) && !sys.Echoes(modes) {
+		_ = sys.DiscardInput(t.fd)
+	}
+	_ = sys.SetTerminalModes(t.fd, t.modes)
+}
+
+// alive reports whether the group has a member that lives. Zombies do not count: nobody may be there
+// to reap them. Where it can not be told it is taken for alive.
+func alive(group int) bool {
+	if group <= 1 {
+		return true // in another PID namespace
+	}
+	if sys.Gone(sys.Kill(-group, 0)) { // signal 0: nobody gets one
+		return false
+	}
+	found, err := procfs.PIDs()
+	if err != nil {
+		return true
+	}
+	for _, pid := range found {
+		if member, err := sys.Group(pid); err != nil || member != group {
+			continue
+		}
+		if st, err := procfs.ReadStatNoComm(pid); err == nil && st.Alive() {
+			return true
+		}
+	}
+	return false
+}
