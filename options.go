@@ -53,8 +53,10 @@ type config struct {
 	fds      []int // of WithFDs
 	proof    bool
 	limits   []resourceLimit
-	nice     int
-	niceSet  bool
+
+	containment containment
+	nice        int
+	niceSet     bool
 
 	timeoutSet, idleSet bool
 	merge               bool // both outputs through one pipe; set by CombinedOutput
@@ -219,6 +221,9 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return err
 	}
 	if err := c.checkStop(); err != nil {
+		return err
+	}
+	if err := c.checkContainment(cmd); err != nil {
 		return err
 	}
 	return c.checkFDs(cmd)

@@ -37,6 +37,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	if err = r.prepare(now, attr); err != nil {
 		r.closeStreams()
 		r.closeWaiting()
+		r.removeLeaf()
 		spend(cmd)
 		return r, err
 	}
@@ -66,6 +67,9 @@ func (r *run) prepare(now time.Time, attr *syscall.SysProcAttr) (err error) {
 		return err
 	}
 	r.marks.Begin()
+	if err = r.contain(); err != nil {
+		return err
+	}
 	return r.spawn(attr)
 }
 
@@ -196,6 +200,11 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 		if err == nil {
 			break
 		}
+		if again, err := r.refused(); err != nil {
+			return err
+		} else if again {
+			continue
+		}
 		if !transient(err) || delay > lastRetryDelay || !r.filesOpen() {
 			return r.startError(err)
 		}
@@ -213,9 +222,11 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	r.result.PID = r.own.Process.Pid
 	r.tree.Init(proctree.Origin{
 		Process: r.own.Process, Started: r.result.Times.Started, Mark: &r.marks, Leaving: r.unwatchMember,
+		Leaf: r.leaf,
 	})
 	r.tree.MarkBorn()
 	r.result.Tracks = Tracks(r.tree.Tracks())
+	r.result.Containment = r.rung()
 	r.lastOutput = time.Now()
 	r.watchExit()
 	r.watchStreams()
@@ -256,7 +267,12 @@ func (r *run) startOwn() (err, ours error) {
 		defer fdtable.CloseAll(opened)
 		r.own.ExtraFiles = all
 	}
-	if r.cfg.proof {
+	if r.leaf != nil {
+		attr := *r.own.SysProcAttr // a copy: another try may be without
+		r.leaf.Attach(&attr)
+		r.own.SysProcAttr = &attr
+	}
+	if r.stops() {
 		return r.startStopped()
 	}
 	if err := r.marks.Start(r.own.Start); err != nil {

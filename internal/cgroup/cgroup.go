@@ -76,20 +76,13 @@ type Limits struct {
 const cpuPeriod = 100_000
 
 // minCPU is the smallest share that the kernel takes: 1 ms a period (sched/core.c, min_cfs_quota_period).
-const minCPU = 0.01
+const (
+	minCPU = 0.01
+	maxCPU = 1 << 20 // more than any machine has
+)
 
 // Any reports whether there is a limit.
 func (l Limits) Any() bool { return l != Limits{} }
 
-// Check returns the controller and what is wrong with its limit; empty strings if nothing is.
-func (l Limits) Check() (controller, reason string) {
-	switch {
-	case l.Memory < 0:
-		return Memory, "must be positive"
-	case l.PIDs < 0:
-		return PIDs, "must be positive"
-	case l.CPU != 0 && !(l.CPU >= minCPU && l.CPU <= 1<<20): // NaN is not
-		return CPU, "is out of range"
-	}
-	return "", ""
-}
+// CPUInRange reports whether the kernel takes the share.
+func (l Limits) CPUInRange() bool { return l.CPU >= minCPU && l.CPU <= maxCPU }

@@ -93,15 +93,12 @@ func TestEnable(t *testing.T) {
 	}
 }
 
-func TestCheckLimits(t *testing.T) {
+func TestCPUInRange(t *testing.T) {
 	zero := 0.0
-	for _, l := range []Limits{{Memory: -1}, {PIDs: -1}, {CPU: -1}, {CPU: 0.001}, {CPU: zero / zero}, {CPU: 1 / zero}} {
-		controller, reason := l.Check()
-		assert.NotEmpty(t, controller, "%+v", l)
-		assert.NotEmpty(t, reason, "%+v", l)
+	for cpu, ok := range map[float64]bool{-1: false, 0: false, 0.009: false, 0.01: true, 2.5: true, 1 / zero: false} {
+		assert.Equal(t, ok, Limits{CPU: cpu}.CPUInRange(), cpu)
 	}
-	controller, _ := Limits{Memory: 1, PIDs: 1, CPU: 0.01}.Check()
-	assert.Empty(t, controller)
+	assert.False(t, Limits{CPU: zero / zero}.CPUInRange())
 	assert.False(t, Limits{}.Any())
 	assert.True(t, Limits{CPU: 1}.Any())
 }

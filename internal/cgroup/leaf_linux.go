@@ -94,9 +94,11 @@ func cause(err error) error {
 // Dir returns the leaf's directory.
 func (l *Leaf) Dir() string { return l.dir }
 
-// Attach has the child of attr begin its life in the leaf, so that there is no moment to escape in. It
-// reports false where attr names a cgroup already.
-func (l *Leaf) Attach(attr *syscall.SysProcAttr) bool { return sys.IntoCgroup(attr, l.fd) }
+// Attach has the child of attr begin its life in the leaf, so that there is no moment to escape in.
+func (l *Leaf) Attach(attr *syscall.SysProcAttr) { sys.IntoCgroup(attr, l.fd) }
+
+// Named reports whether attr names a cgroup already.
+func Named(attr *syscall.SysProcAttr) bool { return sys.NamesCgroup(attr) }
 
 // Refusal tells why a start into the leaf failed: nil if it was not for the leaf. The errors of a clone
 // into a cgroup, which may be for want of permission on the common ancestor, for a controller that rules

@@ -90,14 +90,11 @@ func Rmdir(dir string) error {
 }
 
 // IntoCgroup has the child of attr begin its life in the cgroup behind the descriptor of its
-// directory: clone3(2), CLONE_INTO_CGROUP, since 5.7. It reports false where attr names another.
-func IntoCgroup(attr *syscall.SysProcAttr, fd int) bool {
-	if attr.UseCgroupFD && attr.CgroupFD != fd {
-		return false
-	}
-	attr.UseCgroupFD, attr.CgroupFD = true, fd
-	return true
-}
+// directory: clone3(2), CLONE_INTO_CGROUP, since 5.7.
+func IntoCgroup(attr *syscall.SysProcAttr, fd int) { attr.UseCgroupFD, attr.CgroupFD = true, fd }
+
+// NamesCgroup reports whether attr names a cgroup.
+func NamesCgroup(attr *syscall.SysProcAttr) bool { return attr != nil && attr.UseCgroupFD }
 
 // Busy reports whether err says that something is in use.
 func Busy(err error) bool { return errors.Is(err, unix.EBUSY) }
