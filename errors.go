@@ -23,9 +23,11 @@ import (
 //	ErrNotFound, ErrNotExecutable, ErrBadDir, *ArgumentError  could not be started
 //	ErrLeakedFDs (*LeakedFDsError), ErrFDsUnknown, ErrProofRefused, ErrProofPrivilege
 //	                     was not started, or killed before it ran
+//	ErrContainment (*ContainmentError)  the containment asked for can not be had
 //	ErrLimits            limits could not be set
 //	ErrTimeout, ErrCanceled, ErrIdle, ErrOutputLimit, ErrStopped   why the run was ended
 //	ErrStartStalled      the start was met by the timeout
+//	ErrOOMKilled         the kernel killed the command for want of memory
 //	*exec.ExitError      the command's own status
 //	ErrStatusUnknown     ... which somebody else took
 //	ErrPipeHeld          output may be incomplete
@@ -63,11 +65,14 @@ var (
 	ErrLeakedFDs error = &kind{text: "undeclared descriptors would be inherited"}
 	// ErrFDsUnknown says that it could not be found out what the command would inherit.
 	ErrFDsUnknown error = &kind{text: "inherited descriptors can not be listed"}
-	// ErrProofRefused says that the command can not be stopped to prove what it inherits.
-	ErrProofRefused error = &kind{text: "descriptors can not be proved"}
+	// ErrProofRefused says that the command can not be stopped, to prove what it inherits or to be marked.
+	ErrProofRefused error = &kind{text: "command can not be stopped before it runs"}
 	// ErrProofPrivilege says that the program would lose its set-user-ID, set-group-ID or file
 	// capabilities by being stopped, or that this can not be told.
 	ErrProofPrivilege error = &kind{text: "program would run without its privilege"}
+	// ErrContainment says that the containment asked for can not be had, see [WithContainment]. The
+	// error that matches it is a *ContainmentError, which says why.
+	ErrContainment error = &kind{text: "containment can not be had"}
 	// ErrLimits says that limits or the nice value could not be set.
 	ErrLimits error = &kind{text: "limits can not be set"}
 
@@ -89,6 +94,10 @@ var (
 	// started.
 	ErrStartStalled error = &kind{text: "file system does not answer"}
 
+	// ErrOOMKilled says that the command failed and that the kernel killed it, or some of its tree,
+	// for want of memory, within the limit of [WithMemoryMax] or on the machine. It can be told of a
+	// command in a cgroup with the memory controller.
+	ErrOOMKilled error = &kind{text: "killed for want of memory"}
 	// ErrStatusUnknown says that the command ended and that somebody else took its status: a
 	// foreign wait, or SIGCHLD being ignored.
 	ErrStatusUnknown error = &kind{text: "exit status was taken by somebody else"}

@@ -31,6 +31,9 @@
 // is signaled through a pidfd, pidfd_open(2), after it was asked again; and before SIGKILL the tree is
 // frozen, so that what forks faster than it can be found does not get away.
 //
+// Who can not rely on a command's good will asks for [WithContainment]: a cgroup, which is exact, or a
+// mark that is set before the first instruction; or else nothing is started.
+//
 // # Descriptors
 //
 // A command gets its standard streams and its ExtraFiles, and nothing else: what this process was
@@ -48,7 +51,8 @@
 //
 // # What it does not promise
 //
-// A process that on purpose sheds every mark of its tree at once is no longer of it, and so is one that
+// A process that on purpose sheds every mark of its tree at once is no longer of it, unless the run has
+// a cgroup and the process may not write to another; and so is one that
 // somebody else starts on request, as systemd-run, docker and at do. If it holds an output pipe, it is
 // named as a [Holder] and Run returns all the same. A file system that dies between the look at the
 // program and its execution can freeze the start, as it does with os/exec. Processes that cannot be
@@ -74,6 +78,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/cgroup"
 	"github.com/seed841d8200/safeexec/internal/diagnose"
 	"github.com/seed841d8200/safeexec/internal/escalate"
 	"github.com/seed841d8200/safeexec/internal/poll"
@@ -226,6 +231,8 @@ type run struct {
 	tree     proctree.Tree
 	terminal *terminal.Terminal // lent to the command; else nil
 	stops    chan struct{}      // closed by watchStops at its end
+	leaf     *cgroup.Leaf       // nil without a cgroup
+	noCgroup error              // why there is none, where the command is stopped instead
 
 	leftPlaces int // reserved for pipes that may be left
 
@@ -239,10 +246,12 @@ type run struct {
 	limitErr error // by spawn: limits could not be set on a command that runs
 
 	// Written by step.
-	exited     bool // the leader has exited and is not reaped
-	blind      bool // the poller failed: everything is tried, at short intervals
-	lastOutput time.Time
-	watched    map[int]*proctree.Member // by poller token
+	exited      bool // the leader has exited and is not reaped
+	blind       bool // the poller failed: everything is tried, at short intervals
+	lastOutput  time.Time
+	watched     map[int]*proctree.Member // by poller token
+	leafWatched bool                     // the poller watches the cgroup
+	vacated     bool                     // the cgroup was seen to be empty
 
 	// Written by the steps of live.
 	mark     time.Time // when the present phase began

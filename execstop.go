@@ -109,14 +109,14 @@ func (r *run) startStopped() (err, ours error) {
 		return err
 	})
 	if errors.Is(err, execstop.ErrRefused) {
-		return nil, join(ErrProofRefused, err)
+		return nil, r.unstoppable(ErrProofRefused, err)
 	}
 	if err != nil {
 		return err, nil
 	}
 	defer stop.Close()
 	for _, step := range []func(*execstop.Stop) error{
-		r.awaitStop, r.prove, r.setLimitsStopped, (*execstop.Stop).Release,
+		r.awaitStop, r.prove, r.keepPrivilege, r.markStopped, r.setLimitsStopped, (*execstop.Stop).Release,
 	} {
 		if err := step(stop); err != nil {
 			r.killStopped(stop)
@@ -152,7 +152,7 @@ func (r *run) awaitStop(stop *execstop.Stop) error {
 
 // prove compares what the command has with what was declared.
 func (r *run) prove(stop *execstop.Stop) error {
-	if stop.Exited() {
+	if !r.cfg.proof || stop.Exited() {
 		return nil
 	}
 	extra := make([]bool, len(r.cmd.ExtraFiles))
@@ -169,21 +169,28 @@ func (r *run) prove(stop *execstop.Stop) error {
 		r.result.LeakedFDs = fds(undeclared)
 		return &LeakedFDsError{FDs: r.result.LeakedFDs}
 	}
+	r.result.FDsProved = true
+	return nil
+}
+
+// keepPrivilege refuses a program that would run without the privilege of its file.
+func (r *run) keepPrivilege(stop *execstop.Stop) error {
+	if stop.Exited() {
+		return nil
+	}
 	lost, err := stop.LosesPrivilege()
 	switch {
 	case err != nil && stop.Exited():
 		return nil
 	case err != nil:
-		return join(ErrProofPrivilege, err)
+		return r.unstoppable(ErrProofPrivilege, err)
 	case lost:
-		return ErrProofPrivilege
+		return r.unstoppable(ErrProofPrivilege)
 	}
-	r.result.FDsProved = true
 	return nil
 }
 
 func (r *run) setLimitsStopped(stop *execstop.Stop) error {
-	r.marks.Limit(r.own.Process.Pid)
 	if err := r.setLimits(); err != nil && !stop.Exited() {
 		return join(ErrLimits, err)
 	}

@@ -17,10 +17,16 @@ func (r *run) signalTree(sig syscall.Signal, until time.Time) {
 		r.sent |= signalBit(sig)
 	}
 	if sig == syscall.SIGKILL {
-		r.tree.Kill(until, r.noteSignaled)
+		if !r.tree.KillLeaf(r.noteSignaled) || !r.vacates() { // who has left it is found by the next look
+			r.tree.Kill(until, r.noteSignaled)
+		}
 		return
 	}
-	members, _ := r.tree.Live()
+	r.tree.Quiet(func() { r.signalAll(sig) })
+}
+
+func (r *run) signalAll(sig syscall.Signal) {
+	members, _ := r.tree.All()
 	_ = r.tree.SignalGroup(sig) // ESRCH: all gone; EPERM: set-user-ID, which the result shows as survivors
 	for _, m := range members {
 		r.noteSignaled(m)
@@ -56,7 +62,9 @@ const (
 // gets it as well; after a gentler signal those are left alone until the next rung, or a program
 // that forks when it is told to end would be driven on.
 func (r *run) awaitEmpty(until time.Time, rung syscall.Signal) {
+	r.watchLeaf()
 	for look := firstLook; ; look = min(2*look, lastLook) {
+		r.vacated = false // the look sees it; what comes after that is news
 		members, sure := r.tree.Live()
 		r.unseen = !sure
 		if len(members) == 0 && sure && r.exited {
@@ -72,7 +80,7 @@ func (r *run) awaitEmpty(until time.Time, rung syscall.Signal) {
 		if !all || rung == syscall.SIGKILL {
 			again = earlier(until, time.Now().Add(look))
 		}
-		for time.Now().Before(again) && !(all && r.exited && len(r.watched) == 0) && !r.cutShort(rung) {
+		for time.Now().Before(again) && !(r.exited && (all && len(r.watched) == 0 || r.vacated)) && !r.cutShort(rung) {
 			r.step(again)
 		}
 		if !time.Now().Before(until) || r.cutShort(rung) {
@@ -156,7 +164,7 @@ func (r *run) takeStock() {
 			leader := proctree.Inspect(r.result.PID)
 			r.result.Survivors = append(r.result.Survivors, info(leader))
 		}
-		members, _ := r.tree.Live()
+		members, _ := r.tree.All()
 		for _, m := range members {
 			alive[m.Process] = true
 			r.result.Survivors = append(r.result.Survivors, info(m.Process))
@@ -199,6 +207,7 @@ func (r *run) reap() {
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedReport)
 	}
 	r.closeWaiting()
+	r.removeLeaf()
 	r.result.Times.Total = time.Since(r.result.Times.Started)
 }
 
@@ -236,4 +245,36 @@ func (r *run) status(state *os.ProcessState) {
 	default:
 		r.result.SignaledBy = SignalerOther
 	}
+}
+
+// leafDeath is how long those in a cgroup have to die at once before they are looked at one by one. To do
+// that meanwhile takes longer: thousands of processes need a tenth of a second.
+const leafDeath = 500 * time.Millisecond
+
+// vacates reports whether the cgroup, which was killed, becomes empty within that, or half the kill
+// timeout if it is shorter.
+func (r *run) vacates() bool {
+	r.watchLeaf()
+	until := time.Now().Add(min(leafDeath, r.cfg.kill/2))
+	for look := firstLook / 10; ; look = min(2*look, firstLook) {
+		if r.lookAtLeaf(); r.vacated || !time.Now().Before(until) {
+			return r.vacated
+		}
+		r.step(earlier(until, time.Now().Add(look)))
+	}
+}
+
+// watchLeaf has step told when the cgroup becomes empty. Where that can not be had, it is looked at.
+func (r *run) watchLeaf() {
+	if r.leaf == nil || r.leafWatched {
+		return
+	}
+	r.leafWatched = true
+	_ = r.poller.Add(r.leaf.EventsFD(), poll.Change, tokenCgroup)
+	r.lookAtLeaf() // a change is one of what was last read
+}
+
+func (r *run) lookAtLeaf() {
+	populated, err := r.leaf.Populated()
+	r.vacated = err == nil && !populated
 }

@@ -54,8 +54,10 @@ type config struct {
 	fds      []int // of WithFDs
 	proof    bool
 	limits   []resourceLimit
-	nice     int
-	niceSet  bool
+
+	containment containment
+	nice        int
+	niceSet     bool
 
 	timeoutSet, idleSet bool
 	diagnosticSet       bool
@@ -225,6 +227,9 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return err
 	}
 	if err := c.checkStop(); err != nil {
+		return err
+	}
+	if err := c.checkContainment(cmd); err != nil {
 		return err
 	}
 	return c.checkFDs(cmd)

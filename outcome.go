@@ -206,6 +206,9 @@ func (r *run) outcome() (Result, error) {
 	if truncated && r.result.Cause != CauseOutputLimit {
 		errs = append(errs, ErrOutputLimit)
 	}
+	if r.result.OOMKilled && (r.state == nil || !r.state.Success()) {
+		errs = append(errs, ErrOOMKilled)
+	}
 	var exit *exec.ExitError
 	switch {
 	case r.waitErr != nil:

@@ -86,6 +86,14 @@ type Result struct {
 	// user, with nothing of them to be seen, as under the option hidepid of proc(5).
 	Hidden int
 
+	Containment Containment // what was in force
+	// OOMKilled says that the kernel killed a process of the tree for want of memory, also where the
+	// command succeeded all the same. It is known in a cgroup that has the memory controller.
+	OOMKilled bool
+	// LeftCgroup is the directory of the run's cgroup, if it could not be removed because of
+	// processes in it; [RemoveStaleCgroups] does that.
+	LeftCgroup string
+
 	// Descriptors that the command would have inherited undeclared, see [WithFDPolicy]. FDMark names
 	// in MarkedFDs what this start was the first to mark; to look costs more than to mark, so that
 	// looks take at most a thousandth of the time, and what is found marked is not named again.

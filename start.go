@@ -38,6 +38,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 		r.abandonTerminal()
 		r.closeStreams()
 		r.closeWaiting()
+		r.removeLeaf()
 		spend(cmd)
 		return r, err
 	}
@@ -67,6 +68,9 @@ func (r *run) prepare(now time.Time, attr *syscall.SysProcAttr) (err error) {
 		return err
 	}
 	r.marks.Begin()
+	if err = r.contain(); err != nil {
+		return err
+	}
 	return r.spawn(attr)
 }
 
@@ -197,6 +201,11 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 		if err == nil {
 			break
 		}
+		if again, err := r.refused(); err != nil {
+			return err
+		} else if again {
+			continue
+		}
 		if !transient(err) || delay > lastRetryDelay || !r.filesOpen() {
 			return r.startError(err)
 		}
@@ -214,10 +223,11 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	r.result.PID = r.own.Process.Pid
 	r.tree.Init(proctree.Origin{
 		Process: r.own.Process, Started: r.result.Times.Started, Mark: &r.marks, InSession: r.terminal != nil,
-		Leaving: r.unwatchMember,
+		Leaf: r.leaf, Leaving: r.unwatchMember,
 	})
 	r.tree.MarkBorn()
 	r.result.Tracks = Tracks(r.tree.Tracks())
+	r.result.Containment = r.rung()
 	r.lastOutput = time.Now()
 	r.watchExit()
 	r.watchStops()
@@ -259,7 +269,12 @@ func (r *run) startOwn() (err, ours error) {
 		defer fdtable.CloseAll(opened)
 		r.own.ExtraFiles = all
 	}
-	if r.cfg.proof {
+	if r.leaf != nil {
+		attr := *r.own.SysProcAttr // a copy: another try may be without
+		r.leaf.Attach(&attr)
+		r.own.SysProcAttr = &attr
+	}
+	if r.stopsFirst() {
 		return r.startStopped()
 	}
 	if err := r.marks.Start(r.own.Start); err != nil {

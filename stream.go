@@ -14,6 +14,7 @@ import (
 // Tokens of the poller. Those below tokenExit are descriptors of the child, those from tokenMember
 // on are members of the tree.
 const (
+	tokenCgroup = -1
 	tokenExit   = 3
 	tokenMember = 4
 )
@@ -193,6 +194,8 @@ func (r *run) step(until time.Time) {
 	}
 	for _, e := range events {
 		switch {
+		case e.Token == tokenCgroup:
+			r.lookAtLeaf()
 		case e.Token < tokenExit && !r.streams[e.Token].end.Open():
 			// closed by an event before this one
 		case e.Token == tokenExit:

@@ -28,6 +28,8 @@ const (
 	// TrackEnvironment is the variable SAFEEXEC_RUN. Programs that write their title over their
 	// environment, and env -i, lose it.
 	TrackEnvironment = Tracks(proctree.TrackEnvironment)
+	// TrackCgroup is the cgroup that the leader is born in, see [WithContainment].
+	TrackCgroup = Tracks(proctree.TrackCgroup)
 )
 
 // Has reports whether all of the given tracks are in the set.

@@ -51,8 +51,12 @@ func newNative() (Poller, error) {
 
 func (p *epoll) Add(fd int, dir Direction, token int) error {
 	events := uint32(sys.EpollIn)
-	if dir == Write {
+	switch dir {
+	case Write:
 		events = sys.EpollOut
+	case Change:
+		events = sys.EpollChange
+	case Read:
 	}
 	return os.NewSyscallError("epoll_ctl", sys.EpollAdd(p.fd, fd, events, int32(token)))
 }
@@ -100,7 +104,7 @@ func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 	for i, e := range p.raw[:p.n] {
 		p.events[i] = Event{
 			Token:  int(e.Fd),
-			Ready:  e.Events&(sys.EpollIn|sys.EpollOut) != 0,
+			Ready:  e.Events&(sys.EpollIn|sys.EpollOut|sys.EpollChange) != 0,
 			Hangup: e.Events&sys.EpollHangup != 0,
 		}
 	}

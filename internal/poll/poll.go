@@ -17,6 +17,9 @@ type Direction int
 const (
 	Read Direction = iota
 	Write
+	// Change is what a file that the kernel writes tells of itself, such as cgroup.events: what it says
+	// now is not what was last read. Only epoll can watch for it.
+	Change
 )
 
 // An Event says that a descriptor became ready. The watch is level-triggered: what is ready and

@@ -54,6 +54,9 @@ func newPortable() (Poller, error) {
 }
 
 func (p *portable) Add(fd int, dir Direction, token int) error {
+	if dir == Change {
+		return errors.ErrUnsupported
+	}
 	if p.watchers[fd] != nil {
 		return os.NewSyscallError("epoll_ctl", syscall.EEXIST)
 	}

@@ -52,25 +52,30 @@ func (t *Tree) SignalGroup(sig syscall.Signal) error {
 // in the same order. A later look can find somebody new all the same, since the kernel wakes the
 // stopped members of a group that a death has orphaned (SIGHUP and SIGCONT, setpgid(2)); the caller
 // looks and kills until nobody is left. The freeze takes no longer than until the given time.
+//
+// A cgroup does all of that by itself, and the rest is for those who have left it.
 func (t *Tree) Kill(until time.Time, each func(*Member)) {
+	killed := t.KillLeaf(each)
 	_ = t.SignalGroup(syscall.SIGKILL) // ESRCH: all gone; EPERM: see the survivors
 	for _, m := range t.members {
 		m.stopped = false // it may have been woken
 	}
-	t.freeze(until)
+	t.freeze(until, func(m *Member) bool { return t.InLeaderGroup(m) || killed && m.contained })
 	for _, m := range t.newestFirst() {
-		each(m)
-		_ = t.Signal(m, syscall.SIGKILL)
+		if !killed || !m.contained {
+			each(m)
+			_ = t.Signal(m, syscall.SIGKILL)
+		}
 	}
 }
 
-// freeze stops everybody outside of the leader's group, which has been killed.
-func (t *Tree) freeze(until time.Time) {
+// freeze stops everybody who has not been killed.
+func (t *Tree) freeze(until time.Time, killed func(*Member) bool) {
 	for range maxPasses {
-		t.Live()
+		t.All()
 		fresh := false
 		for _, m := range t.newestFirst() {
-			if m.stopped || t.InLeaderGroup(m) {
+			if m.stopped || killed(m) {
 				continue
 			}
 			m.stopped = true

@@ -34,9 +34,10 @@ const (
 	TrackSlice                          // the time slice
 	TrackParent                         // the parent
 	TrackEnvironment                    // the variable SAFEEXEC_RUN
+	TrackCgroup                         // the cgroup that the leader was born in
 )
 
-var trackNames = [...]string{"session", "group", "limit", "slice", "parent", "environment"}
+var trackNames = [...]string{"session", "group", "limit", "slice", "parent", "environment", "cgroup"}
 
 // String lists the tracks, separated by commas.
 func (t Tracks) String() string {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/cgroup"
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
@@ -25,7 +26,8 @@ type Member struct {
 	// FD is a pidfd, -1 where there are none; it becomes readable at death. The Tree owns it.
 	FD int
 
-	stopped bool // by freeze
+	contained bool // it was found in the leaf
+	stopped   bool // by freeze
 }
 
 // An Origin is what a tree begins with.
@@ -35,7 +37,9 @@ type Origin struct {
 	Mark    *Mark       // that it was started with; nil for none
 	// InSession says that the leader leads a process group in our session, not a session of its own.
 	InSession bool
-	Leaving   func(*Member) // called before a member's pidfd is closed; may be nil
+	// Leaf is the cgroup that the leader was born in, which lists what descends from it; nil for none.
+	Leaf    *cgroup.Leaf
+	Leaving func(*Member) // called before a member's pidfd is closed; may be nil
 }
 
 // A Tree is a leader, which this process started and has not reaped, and all its descendants. It
@@ -46,7 +50,8 @@ type Tree struct {
 	mark    *Mark
 	leaving func(*Member)
 	tracks  [maxTracks]track
-	number  Tracks // the track that goes by the leader's number
+	number  Tracks       // the track that goes by the leader's number
+	leaf    *cgroup.Leaf // nil without a cgroup
 	born    birth
 	start   uint64          // of the leader; 0 until it is asked for, or unreadable
 	members map[int]*Member // alive when last looked at
@@ -76,6 +81,7 @@ func (t *Tree) Init(o Origin) {
 		process: o.Process,
 		mark:    o.Mark,
 		leaving: o.Leaving,
+		leaf:    o.Leaf,
 		born:    birth{leader: o.Process.Pid, started: o.Started},
 	}
 	if t.mark == nil {
@@ -94,7 +100,11 @@ func (t *Tree) Tracks() Tracks {
 	if !Enumerates {
 		return 0
 	}
-	return t.mark.tracks | t.number | TrackParent
+	tracks := t.mark.tracks | t.number | TrackParent
+	if t.leaf != nil {
+		tracks |= TrackCgroup
+	}
+	return tracks
 }
 
 // MarkBorn gives the limit mark to those whom the leader has started before it had the mark itself.
@@ -119,7 +129,17 @@ const maxPasses = 64
 // Live looks for members of the tree that are alive, without the leader. Members that were found
 // earlier are looked at again. It reports false where it could not look at everybody, so that finding
 // nobody proves nothing. The slice is valid until the next call.
+//
+// In a cgroup it looks for nobody else as long as somebody is there: see [Tree.All].
 func (t *Tree) Live() ([]*Member, bool) {
+	if t.inhabited() {
+		return t.list(), true
+	}
+	return t.All()
+}
+
+// All is Live that also looks for those who have left the cgroup while others are in it.
+func (t *Tree) All() ([]*Member, bool) {
 	t.spare, t.hidden, t.reading = t.spare[:0], 0, environBudget
 	if !Enumerates || !sys.Enabled(sys.Sweep) {
 		return nil, true
@@ -127,21 +147,31 @@ func (t *Tree) Live() ([]*Member, bool) {
 	if len(t.members) == 0 && t.born.childless() {
 		return nil, true
 	}
+	t.forgetDead()
+	t.leaderReaped = !t.Pinned()
+	t.sessionPinned = !t.leaderReaped || t.pinnedByMember()
+	sure := t.contained()
+	sure = t.born.candidates(t.consider, func() bool { return len(t.members) > 0 }) && sure
+	if !t.young {
+		t.descend()
+	}
+	return t.list(), sure
+}
+
+func (t *Tree) forgetDead() {
 	for pid, m := range t.members {
 		if t.dead(m) {
 			t.forget(pid)
 		}
 	}
-	t.leaderReaped = !t.Pinned()
-	t.sessionPinned = !t.leaderReaped || t.pinnedByMember()
-	sure := t.born.candidates(t.consider, func() bool { return len(t.members) > 0 })
-	if !t.young {
-		t.descend()
-	}
+}
+
+func (t *Tree) list() []*Member {
+	t.spare = t.spare[:0]
 	for _, m := range t.members {
 		t.spare = append(t.spare, m)
 	}
-	return t.spare, sure
+	return t.spare
 }
 
 // Hidden returns how many processes the last look knew to be there and could tell nothing of.
@@ -225,7 +255,12 @@ func (t *Tree) add(pid int, born bool) {
 		closeFD(m)
 		return
 	}
-	if st, err := procfs.ReadStat(pid); err == nil {
+	t.admit(m)
+}
+
+// admit makes m, which belongs to the tree, a member if it lives.
+func (t *Tree) admit(m *Member) {
+	if st, err := procfs.ReadStat(m.PID); err == nil {
 		m.Start, m.Name = st.StartTime, st.Comm
 	}
 	if t.dead(m) {
@@ -239,7 +274,7 @@ func (t *Tree) add(pid int, born bool) {
 	if t.members == nil {
 		t.members = make(map[int]*Member)
 	}
-	t.members[pid] = m
+	t.members[m.PID] = m
 }
 
 // maxPidfds is how many members are held by a pidfd. The rest go by start time: a command must not

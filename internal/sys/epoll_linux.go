@@ -9,6 +9,7 @@ type EpollEvent = unix.EpollEvent
 const (
 	EpollIn     = unix.EPOLLIN
 	EpollOut    = unix.EPOLLOUT
+	EpollChange = unix.EPOLLPRI // of files that the kernel writes: cgroups(7), cgroup.events
 	EpollHangup = unix.EPOLLHUP | unix.EPOLLERR
 )
 

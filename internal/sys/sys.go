@@ -11,6 +11,7 @@
 //	close_range(CLOEXEC)      5.11    one fcntl for each descriptor that is open
 //	sched_setattr, fair slice 6.12    the limit mark alone, see package proctree
 //	prlimit                   2.6.36  the slice and the environment mark alone
+//	cgroup.kill               5.14    cgroup.freeze (5.2), and SIGKILL one by one
 //
 // Missing means ENOSYS, or EPERM and EACCES from a seccomp filter; a feature is probed by its
 // use, never by a version number.
@@ -30,6 +31,7 @@ const (
 	Epoll                           // "epoll": the epoll poller
 	Loadavg                         // "loadavg": the last PID given out, from /proc/loadavg
 	CloseRange                      // "close_range": marking all descriptors in one call
+	CgroupKill                      // "cgroup_kill": killing a cgroup in one write
 	SliceMark                       // "slice": the slice that marks what a start makes
 	LimitMark                       // "limitmark": the limit that marks the processes of a tree
 	EnvironMark                     // "environmark": the variable that marks them
@@ -41,6 +43,7 @@ var names = map[string]Feature{
 	"epoll":       Epoll,
 	"loadavg":     Loadavg,
 	"close_range": CloseRange,
+	"cgroup_kill": CgroupKill,
 	"slice":       SliceMark,
 }
 

@@ -1,0 +1,91 @@
+package cgroup
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+var (
+	errNoMount  = errors.New("no cgroup v2 file system is mounted")
+	errOutside  = errors.New("our own cgroup lies outside of what is mounted")
+	errNotV2    = errors.New("is not on a cgroup v2 file system")
+	errNoCgroup = errors.New("this process is in no cgroup v2 hierarchy")
+)
+
+// ownDir returns the directory of our own cgroup.
+func ownDir() (string, error) {
+	mounts, err := procfs.ReadMountInfo(procfs.Self)
+	if err != nil {
+		return "", &Error{Op: "find the mount", Err: err}
+	}
+	own, err := procfs.ReadCGroups(procfs.Self)
+	if err != nil {
+		return "", &Error{Op: "find our own", Err: err}
+	}
+	return locate(mounts, own, checkV2)
+}
+
+// checkV2 returns an error unless dir is a cgroup. What /proc/self/mountinfo lists may have been hidden
+// since by another mount over it, and a hybrid host has a tmpfs with v1 hierarchies where others have v2.
+func checkV2(dir string) error {
+	v2, err := sys.IsCgroup2(dir)
+	if err == nil && !v2 {
+		err = errNotV2
+	}
+	if err != nil {
+		return &Error{Op: "look", Dir: dir, Err: err}
+	}
+	return nil
+}
+
+// locate finds the directory of our own cgroup in the mounts. Both the path in /proc/self/cgroup and the
+// root of a mount, field 4 of mountinfo, are relative to our cgroup namespace: what the mount shows is
+// what the first has behind the second. The last mount that shows it counts, since it may lie over
+// others.
+func locate(mounts []procfs.Mount, own []procfs.CGroup, check func(dir string) error) (string, error) {
+	path := ""
+	for _, g := range own {
+		if g.Hierarchy == 0 {
+			path = g.Path
+		}
+	}
+	if path == "" {
+		return "", &Error{Op: "find our own", Err: errNoCgroup}
+	}
+	failed := error(&Error{Op: "find the mount", Err: errNoMount})
+	for i := len(mounts) - 1; i >= 0; i-- {
+		m := mounts[i]
+		if m.FSType != "cgroup2" {
+			continue
+		}
+		below, ok := within(path, m.Root)
+		if !ok {
+			failed = &Error{Op: "find our own", Dir: m.MountPoint, Err: errOutside}
+			continue
+		}
+		dir := strings.TrimSuffix(m.MountPoint, "/") + below
+		if err := check(dir); err != nil {
+			failed = err
+			continue
+		}
+		return dir, nil
+	}
+	return "", failed
+}
+
+// within returns what path has behind root: "" or something that begins with a slash. Where a namespace
+// begins below what is mounted, roots and paths begin with "/..", and what is behind must not.
+func within(path, root string) (string, bool) {
+	below, ok := strings.CutPrefix(path, strings.TrimSuffix(root, "/"))
+	if !ok || below != "" && below[0] != '/' || below == "/.." || strings.HasPrefix(below, "/../") {
+		return "", false
+	}
+	return strings.TrimSuffix(below, "/"), true
+}
+
+// gone reports whether err says that a cgroup was removed: its name is no more, or its files are dead.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || sys.NoDevice(err) }

@@ -1,0 +1,142 @@
+package cgroup
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// walk calls f with dir and each directory below it, parents first, and returns them in that order.
+// What is gone meanwhile is no error; the first other one is returned, and the walk goes on.
+func walk(dir string, f func(dir string) error) (dirs []string, first error) {
+	dirs = []string{dir}
+	note := func(err error) {
+		if first == nil && err != nil && !gone(err) {
+			first = &Error{Op: "list", Dir: dir, Err: err}
+		}
+	}
+	for i := 0; i < len(dirs); i++ {
+		if f != nil {
+			note(f(dirs[i]))
+		}
+		if some, err := sys.Subdirs(dirs[i]); !some {
+			note(err)
+			continue
+		}
+		entries, err := os.ReadDir(dirs[i])
+		note(err)
+		for _, e := range entries {
+			if e.IsDir() {
+				dirs = append(dirs, filepath.Join(dirs[i], e.Name()))
+			}
+		}
+	}
+	return dirs, first
+}
+
+// The pauses between two tries to remove what is still in use.
+const (
+	firstPause = 50 * time.Microsecond
+	lastPause  = 10 * time.Millisecond
+)
+
+// remove removes dir and what is below it, children first. EBUSY means that a process has not quite
+// left, or that a child was made since the walk; both pass, and are waited for until the given time.
+func remove(dir string, until time.Time) error {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		dirs, _ := walk(dir, nil)
+		var last error
+		for i := len(dirs) - 1; i >= 0; i-- {
+			if err := sys.Rmdir(dirs[i]); err != nil && !gone(err) {
+				last = &Error{Op: "remove", Dir: dirs[i], Err: err}
+			}
+		}
+		if last == nil || !sys.Busy(last) || !time.Now().Before(until) {
+			return last
+		}
+		time.Sleep(min(pause, time.Until(until)))
+	}
+}
+
+// staleBound is how long the processes of one stale leaf have to die.
+const staleBound = 2 * time.Second
+
+// RemoveStale removes the leaves below parent, our own cgroup if it is empty, whose owners are gone, and
+// kills what is left in them. It returns how many it removed, and the first error.
+func RemoveStale(parent string) (removed int, first error) {
+	if parent == "" {
+		dir, err := ownDir()
+		if err != nil {
+			return 0, err
+		}
+		parent = dir
+	} else if err := checkV2(parent); err != nil {
+		return 0, err
+	}
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return 0, &Error{Op: "list", Dir: parent, Err: cause(err)}
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), namePrefix) {
+			continue
+		}
+		ok, err := removeStale(filepath.Join(parent, e.Name()))
+		if ok {
+			removed++
+		}
+		if first == nil && err != nil {
+			first = err
+		}
+	}
+	return removed, first
+}
+
+// removeStale removes one leaf, and reports whether it did. The lock, which it has until it is done,
+// keeps off the owner of a leaf that was just made, and other removers.
+func removeStale(dir string) (bool, error) {
+	l := &Leaf{dir: dir, name: filepath.Base(dir), fd: -1, events: -1}
+	defer l.Close()
+	fail := func(op string, err error) (bool, error) {
+		if gone(err) {
+			return false, nil // by another remover, or by its owner
+		}
+		return false, &Error{Op: op, Dir: dir, Err: cause(err)}
+	}
+	var err error
+	if l.fd, err = sys.OpenDir(dir); err != nil {
+		return fail("open", err)
+	}
+	if err := sys.LockExclusive(l.fd); sys.Locked(err) {
+		return false, nil
+	} else if err != nil {
+		return fail("lock", err)
+	}
+	if l.events, err = sys.OpenRead(dir + "/cgroup.events"); err != nil {
+		return fail("open", err)
+	}
+	until := time.Now().Add(staleBound)
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		populated, err := l.Populated()
+		if err != nil {
+			return false, err
+		}
+		if !populated {
+			break
+		}
+		if err := l.Kill(); err != nil {
+			return false, err
+		}
+		if !time.Now().Before(until) {
+			break // remove says EBUSY
+		}
+		time.Sleep(pause)
+	}
+	if err := remove(dir, until); err != nil {
+		return false, err
+	}
+	return true, nil
+}

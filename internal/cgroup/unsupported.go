@@ -1,0 +1,38 @@
+//go:build !linux
+
+package cgroup
+
+import (
+	"errors"
+	"syscall"
+	"time"
+)
+
+// A Leaf is never made here.
+type Leaf struct{}
+
+// Make is not to be had.
+func Make(string) (*Leaf, error) { return nil, unsupported() }
+
+// RemoveStale is not to be had.
+func RemoveStale(string) (int, error) { return 0, unsupported() }
+
+// Named reports that attr names none.
+func Named(*syscall.SysProcAttr) bool { return false }
+
+func unsupported() error { return &Error{Op: "make a leaf", Err: errors.ErrUnsupported} }
+
+func (*Leaf) Dir() string                   { return "" }
+func (*Leaf) Attach(*syscall.SysProcAttr)   {}
+func (*Leaf) Limit(Limits) error            { return unsupported() }
+func (*Leaf) Refusal() error                { return unsupported() }
+func (*Leaf) EventsFD() int                 { return -1 }
+func (*Leaf) Populated() (bool, error)      { return false, unsupported() }
+func (*Leaf) PIDs(func(pid int) bool) error { return unsupported() }
+func (*Leaf) Contains(int) bool             { return false }
+func (*Leaf) OOMKilled() bool               { return false }
+func (*Leaf) Freeze() error                 { return unsupported() }
+func (*Leaf) Thaw()                         {}
+func (*Leaf) Kill() error                   { return unsupported() }
+func (*Leaf) Remove(time.Time) error        { return unsupported() }
+func (*Leaf) Close()                        {}

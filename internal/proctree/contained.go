@@ -1,0 +1,82 @@
+package proctree
+
+import "github.com/seed841d8200/safeexec/internal/sys"
+
+// contained admits the processes of the leaf, and reports false where there are some that it could not
+// name: the list is one of a moment, and whoever is on it may have forked and exited since. Only the
+// kernel's word that there is none proves it. So this track has no holes but for those who may write to
+// another cgroup; they are still found by the others.
+func (t *Tree) contained() bool {
+	if t.leaf == nil {
+		return true
+	}
+	populated, err := t.leaf.Populated()
+	if err == nil && populated {
+		err = t.leaf.PIDs(func(pid int) bool {
+			if pid != t.leader && t.members[pid] == nil {
+				t.addContained(pid)
+			}
+			return true
+		})
+	}
+	return err == nil && (!populated || t.namesContained() || !t.LeaderExited())
+}
+
+// namesContained reports whether somebody in the leaf beside the leader is known.
+func (t *Tree) namesContained() bool {
+	for _, m := range t.members {
+		if m.contained {
+			return true
+		}
+	}
+	return false
+}
+
+// addContained admits pid, which the leaf has listed. Whether it is in there is asked again once the
+// pidfd is open: until then the number may have changed hands.
+func (t *Tree) addContained(pid int) {
+	m := &Member{Process: Process{PID: pid}, FD: -1, contained: true}
+	fd, err := sys.PidfdOpen(pid)
+	if err == nil {
+		m.FD = fd
+	}
+	if sys.Gone(err) || !t.leaf.Contains(pid) {
+		closeFD(m)
+		return
+	}
+	t.admit(m)
+}
+
+// inhabited admits the processes of the leaf, and reports whether there are any beside the leader.
+func (t *Tree) inhabited() bool {
+	if t.leaf == nil || !sys.Enabled(sys.Sweep) {
+		return false
+	}
+	t.forgetDead()
+	t.contained()
+	return t.namesContained()
+}
+
+// Quiet calls f while nobody in the cgroup runs, so that a look finds everybody there is and a signal
+// reaches them, however fast they fork, and however many they are on however few processors. Those who
+// have not quite stopped by then are looked at running, as without a cgroup.
+func (t *Tree) Quiet(f func()) {
+	if t.leaf != nil && t.leaf.Freeze() == nil {
+		defer t.leaf.Thaw()
+	}
+	f()
+}
+
+// KillLeaf sends SIGKILL to all that is in the leaf, in one write, and calls each with those of them whom
+// it knows. It reports whether it did; should it fail, they are members like others.
+func (t *Tree) KillLeaf(each func(*Member)) bool {
+	if t.leaf == nil || t.leaf.Kill() != nil {
+		return false
+	}
+	for _, m := range t.members {
+		if m.contained {
+			each(m)
+		}
+	}
+	return true
+}

@@ -1,0 +1,104 @@
+package proctree
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/cgroup"
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// containedTree starts a command in a cgroup of its own, and nothing else that tells its processes.
+func containedTree(t *testing.T, cmd *exec.Cmd) (*Tree, *cgroup.Leaf) {
+	t.Helper()
+	leaf, err := cgroup.Make("")
+	if err == nil {
+		err = leaf.Refusal()
+	}
+	if err != nil {
+		if leaf != nil {
+			_ = leaf.Remove(time.Time{})
+		}
+		t.Skipf("needs a cgroup v2 in which we may start commands: %v", err)
+	}
+	tree := &Tree{}
+	t.Cleanup(func() {
+		last, _ := testproc.Deadline(t).Deadline()
+		for {
+			_ = leaf.Kill()
+			if err := leaf.Remove(last); err == nil || time.Now().After(last) {
+				assert.NoError(t, err)
+				return
+			}
+		}
+	})
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	leaf.Attach(cmd.SysProcAttr)
+	began := time.Now()
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { tree.Close(); _ = leaf.Kill(); _ = cmd.Wait() })
+	tree.Init(Origin{Process: cmd.Process, Started: began, Leaf: leaf})
+	return tree, leaf
+}
+
+// Somebody is in the cgroup and can not be looked at, for want of a descriptor here. That nobody can be
+// named proves nothing: only the kernel's word that the cgroup is empty does. The same goes for a chain
+// in which each forks the next and exits before it is looked at.
+func TestUnnamedInACgroupIsNotTakenForGone(t *testing.T) {
+	skipDisabled(t, "pidfd") // the question has the descriptor then
+	testproc.NoLeaks(t)
+	cmd := testproc.Command("daemonize")
+	tree, leaf := containedTree(t, cmd)
+	testproc.WaitState(t, cmd.Process.Pid, "Z")
+	for members, sure := tree.All(); len(members) != 1; members, sure = tree.All() { // the one in the middle goes
+		require.True(t, sure)
+	}
+	tree.Close()
+
+	// One descriptor is enough for the list and for a pidfd, and not for the question that follows.
+	highest := 0
+	fds, err := procfs.FDs(procfs.Self)
+	require.NoError(t, err)
+	for _, fd := range fds {
+		highest = max(highest, fd.FD)
+	}
+	var fill []*os.File
+	for next := 0; next <= highest; {
+		f, err := os.Open(os.DevNull)
+		require.NoError(t, err)
+		fill = append(fill, f)
+		next = int(f.Fd())
+	}
+	last := fill[len(fill)-1]
+	limit := syscall.Rlimit{}
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: uint64(last.Fd()) + 1, Max: limit.Max}))
+	last.Close()
+	sure := tree.contained()
+	named := tree.namesContained()
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	for _, f := range fill {
+		f.Close()
+	}
+	assert.False(t, named)
+	assert.False(t, sure)
+	assert.True(t, tree.contained())
+	assert.True(t, tree.namesContained())
+
+	tree.Kill(time.Now().Add(time.Minute), func(*Member) {})
+	for populated := true; populated; tree.Kill(time.Now().Add(time.Minute), func(*Member) {}) {
+		populated, err = leaf.Populated()
+		require.NoError(t, err)
+	}
+	members, sure := tree.All()
+	assert.Empty(t, members)
+	assert.True(t, sure)
+	assert.Equal(t, TrackCgroup, tree.Tracks()&TrackCgroup)
+}
