@@ -116,27 +116,27 @@ func WithPIDsMax(n int) Option { return pidsMaxOption(n) }
 func WithCPUMax(processors float64) Option { return cpuMaxOption(processors) }
 
 // checkContainment completes what was asked for: limits need a cgroup, and a parent is named for one.
-func (cfg *config) checkContainment(cmd *exec.Cmd) error {
-	c := &cfg.containment
+func (c *config) checkContainment(cmd *exec.Cmd) error {
+	want := &c.containment
 	switch {
-	case c.rung < ContainmentBest || c.rung > ContainmentCgroup:
+	case want.rung < ContainmentBest || want.rung > ContainmentCgroup:
 		return &ConfigError{Name: "WithContainment", Reason: "is no known containment"}
-	case c.parent != "" && !filepath.IsAbs(c.parent):
+	case want.parent != "" && !filepath.IsAbs(want.parent):
 		return &ConfigError{Name: "WithCgroupParent", Reason: "must be an absolute path"}
-	case c.memorySet && c.limits.Memory <= 0:
+	case want.memorySet && want.limits.Memory <= 0:
 		return &ConfigError{Name: "WithMemoryMax", Reason: "must be positive"}
-	case c.pidsSet && c.limits.PIDs <= 0:
+	case want.pidsSet && want.limits.PIDs <= 0:
 		return &ConfigError{Name: "WithPIDsMax", Reason: "must be positive"}
-	case c.cpuSet && !c.limits.CPUInRange():
+	case want.cpuSet && !want.limits.CPUInRange():
 		return &ConfigError{Name: "WithCPUMax", Reason: "is out of range"}
 	}
-	if c.limits.Any() || c.parent != "" && c.rung == ContainmentBest {
-		c.rung = ContainmentCgroup
+	if want.limits.Any() || want.parent != "" && want.rung == ContainmentBest {
+		want.rung = ContainmentCgroup
 	}
-	if c.rung != ContainmentBest && cgroup.Named(cmd.SysProcAttr) {
+	if want.rung != ContainmentBest && cgroup.Named(cmd.SysProcAttr) {
 		return &ConfigError{Name: "SysProcAttr", Reason: "has UseCgroupFD set: the run makes a cgroup of its own"}
 	}
-	if c.rung != ContainmentBest && cfg.background == BackgroundLeave {
+	if want.rung != ContainmentBest && c.background == BackgroundLeave {
 		return &ConfigError{Name: "WithBackground", Reason: "leaves processes, and WithContainment leaves none"}
 	}
 	return nil
