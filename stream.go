@@ -162,10 +162,7 @@ func (r *run) unwatchStream(s *stream) {
 // closeStream closes our end: the command's end of file, or the end of its output.
 func (r *run) closeStream(s *stream) {
 	if s.end.Open() {
-		if s.watched {
-			s.watched = false
-			r.poller.Forget(s.end.FD())
-		}
+		r.unwatchStream(s) // before: a child between fork and exec may have a copy
 		s.end.Close()
 	}
 }

@@ -19,6 +19,9 @@ type epoll struct {
 	conn syscall.RawConn
 	take func(fd uintptr) bool // fetch, bound once so that Wait allocates nothing
 
+	watches int  // added and not removed
+	failed  bool // Wait failed: not to be used again
+
 	woken atomic.Bool // set by Wake, cleared by Wait
 	moved atomic.Bool // set by Wake, which moves the file's deadline; cleared by Wait
 	set   time.Time   // the deadline that the file has, unless moved
@@ -29,7 +32,38 @@ type epoll struct {
 	events [8]Event
 }
 
+// idle lends the instances that nobody uses at the moment: making one, registering it with the
+// runtime's poller and closing it is a fifth of what a run that does nothing costs us. At most
+// maxIdle stay open for the life of the process.
+//
+// A lent instance watches nothing, and its deadline is what the last one who had it left. A Wake
+// that comes after Close wakes whoever has the instance next, once and for nothing.
+var idle = make(chan *epoll, maxIdle)
+
+const maxIdle = 16
+
+// CloseIdle closes what is kept for reuse. Tests that count descriptors call it.
+func CloseIdle() {
+	for {
+		select {
+		case p := <-idle:
+			p.file.Close()
+		default:
+			return
+		}
+	}
+}
+
 func newNative() (Poller, error) {
+	select {
+	case p := <-idle:
+		return p, nil
+	default:
+		return openEpoll()
+	}
+}
+
+func openEpoll() (Poller, error) {
 	fd, err := sys.EpollCreate()
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -58,16 +92,21 @@ func (p *epoll) Add(fd int, dir Direction, token int) error {
 		events = sys.EpollChange
 	case Read:
 	}
-	return os.NewSyscallError("epoll_ctl", sys.EpollAdd(p.fd, fd, events, int32(token)))
+	if err := sys.EpollAdd(p.fd, fd, events, int32(token)); err != nil {
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	p.watches++
+	return nil
 }
-
-// Forget has nothing to do: the last descriptor of a file takes the watch along (epoll(7)).
-func (p *epoll) Forget(int) {}
 
 func (p *epoll) SetsNonblock() bool { return false }
 
 func (p *epoll) Remove(fd int) error {
-	return os.NewSyscallError("epoll_ctl", sys.EpollRemove(p.fd, fd))
+	if err := sys.EpollRemove(p.fd, fd); err != nil {
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	p.watches--
+	return nil
 }
 
 // fetch reports whether the wait is over.
@@ -84,6 +123,7 @@ func (p *epoll) fetch(fd uintptr) bool {
 func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 	if p.moved.Swap(false) || !deadline.Equal(p.set) {
 		if err := p.file.SetReadDeadline(deadline); err != nil {
+			p.failed = true
 			return nil, err
 		}
 		p.set = deadline
@@ -96,9 +136,11 @@ func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 		p.set = past // whoever moved it, it is not what it was set to
 		p.fetch(uintptr(p.fd))
 	} else if err != nil {
+		p.failed = true
 		return nil, err
 	}
 	if p.err != nil {
+		p.failed = true
 		return nil, os.NewSyscallError("epoll_wait", p.err)
 	}
 	for i, e := range p.raw[:p.n] {
@@ -118,7 +160,20 @@ func (p *epoll) Wake() {
 	_ = p.file.SetReadDeadline(past)
 }
 
-func (p *epoll) Close() { p.file.Close() }
+// Close keeps the instance for the next one who wants it, unless a watch is left: closing a
+// descriptor does not end its watch while a child between fork and exec has a copy of it (epoll(7)),
+// and the next one would be told of what is not theirs.
+func (p *epoll) Close() {
+	if p.watches == 0 && !p.failed {
+		p.woken.Store(false)
+		select {
+		case idle <- p:
+			return
+		default:
+		}
+	}
+	p.file.Close()
+}
 
 // past is long gone, whatever the clock says.
 var past = time.Unix(1, 0)
