@@ -41,7 +41,7 @@ func open() (r, w int, err error) {
 
 // split sets O_NONBLOCK on our end alone: the two ends of a pipe are two open file descriptions.
 func (e *End) split(ours, childs int) (*os.File, error) {
-	if err := sys.SetNonblock(ours); err != nil {
+	if err := sys.NonblockPipe(ours); err != nil {
 		sys.Close(ours)
 		sys.Close(childs)
 		return nil, os.NewSyscallError("fcntl", err)

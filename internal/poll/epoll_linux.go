@@ -24,7 +24,8 @@ type epoll struct {
 
 	woken atomic.Bool // set by Wake, cleared by Wait
 	moved atomic.Bool // set by Wake, which moves the file's deadline; cleared by Wait
-	set   time.Time   // the deadline that the file has, unless moved
+	set   time.Time   // the deadline that the file has, unless moved or stale
+	stale bool        // it passed, or was moved, and has to be set again
 
 	raw    [8]sys.EpollEvent
 	n      int   // filled part of raw
@@ -119,25 +120,37 @@ func (p *epoll) fetch(fd uintptr) bool {
 // look at woken, park. Wake: set woken, then move the deadline into the past. If Wake's store comes
 // before Wait's look, Wait sees it. If it comes after, Wake's deadline comes after Wait's and ends
 // the park. A Wake that is late for one Wait costs the next one an empty round and nothing more.
-// Where Wait leaves a deadline that has not changed as it is, it overwrites nothing of Wake's.
+// Where Wait leaves the deadline as it is, it overwrites nothing of Wake's.
+//
+// An earlier deadline than asked for is left as it is: to come too early costs one round more, once,
+// and to move a timer costs every run. Runs with the same timeout follow each other on one instance.
 func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
-	if p.moved.Swap(false) || !deadline.Equal(p.set) {
-		if err := p.file.SetReadDeadline(deadline); err != nil {
+	for {
+		if p.moved.Swap(false) || p.stale || later(p.set, deadline) {
+			if err := p.file.SetReadDeadline(deadline); err != nil {
+				p.failed = true
+				return nil, err
+			}
+			p.set, p.stale = deadline, false
+		}
+		if p.woken.Swap(false) {
+			p.fetch(uintptr(p.fd))
+			break
+		}
+		err := p.conn.Read(p.take)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			p.failed = true
 			return nil, err
 		}
-		p.set = deadline
-	}
-	if p.woken.Swap(false) {
-		p.fetch(uintptr(p.fd))
-	} else if err := p.conn.Read(p.take); errors.Is(err, os.ErrDeadlineExceeded) {
-		// The runtime looks at the deadline first: what is ready is still reported.
-		p.woken.Store(false)
-		p.set = past // whoever moved it, it is not what it was set to
-		p.fetch(uintptr(p.fd))
-	} else if err != nil {
-		p.failed = true
-		return nil, err
+		early := later(deadline, p.set)
+		p.stale = true // whoever moved it
+		if woken := p.woken.Swap(false); woken || !early {
+			p.fetch(uintptr(p.fd)) // the runtime looks at the deadline first: what is ready is still reported
+			break
+		}
 	}
 	if p.err != nil {
 		p.failed = true
@@ -152,6 +165,9 @@ func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 	}
 	return p.events[:p.n], nil
 }
+
+// later reports whether deadline a is after b, or none while b is one.
+func later(a, b time.Time) bool { return !b.IsZero() && (a.IsZero() || a.After(b)) }
 
 func (p *epoll) Wake() {
 	p.woken.Store(true)
