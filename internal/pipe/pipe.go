@@ -12,6 +12,7 @@ import (
 type End struct {
 	fd   int
 	open bool
+	file *os.File // owns fd, once there was a Waiter
 }
 
 // Output makes the pipe of an output stream, read by this process, and returns the end that the
@@ -119,6 +120,10 @@ func (e *End) Move() End {
 func (e *End) Close() {
 	if e.open {
 		e.open = false
+		if e.file != nil {
+			e.file.Close()
+			return
+		}
 		sys.Close(e.fd)
 	}
 }
