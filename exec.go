@@ -55,9 +55,9 @@
 // a cgroup and the process may not write to another; and so is one that
 // somebody else starts on request, as systemd-run, docker and at do. If it holds an output pipe, it is
 // named as a [Holder] and Run returns all the same. A file system that dies between the look at the
-// program and its execution can freeze the start, as it does with os/exec. Processes that cannot be
-// killed, in uninterruptible sleep, are reported, and so is a command whose zombie a tracer holds,
-// ptrace(2).
+// program and its execution can freeze the start, as it does with os/exec, and so can a listener of
+// fanotify(7) that is asked for permission and never answers. Processes that cannot be killed, in
+// uninterruptible sleep, are reported, and so is a command whose zombie a tracer holds, ptrace(2).
 //
 // # Platforms
 //
@@ -65,8 +65,8 @@
 // but not proved empty, holders are not named, and background processes are always ended. On others
 // every call returns [ErrUnsupported].
 //
-// Three things are kept open for the life of the process once the first command ran: /dev/null,
-// /proc/loadavg, and the Go runtime's poller.
+// Some things are kept open for the life of the process once the first command ran: /dev/null,
+// /proc/loadavg, the Go runtime's poller, and at most 16 epoll instances that later commands reuse.
 package safeexec
 
 import (

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/sys"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 	}
 	testproc.Main(m,
 		testproc.Uses("exit", "spew", "spew-forever", "echo-stdin", "args", "cwd", "ignore"),
-		testproc.Warm(warm))
+		testproc.Warm(warm), testproc.Idle(poll.CloseIdle))
 }
 
 // warm opens what safeexec keeps for the life of the process.

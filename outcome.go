@@ -128,6 +128,7 @@ func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 			return s.nextLook
 		}
 		s.final = true
+		s.out.TakeBack()
 		s.owed, _ = s.end.Unread()
 	}
 	if s.owed > 0 {

@@ -85,6 +85,9 @@ func (r *run) setDeadline(now time.Time) {
 
 // reason returns why the run must end now, CauseNone if it need not.
 func (r *run) reason(now time.Time) Cause {
+	if r.cfg.idle > 0 {
+		r.noteDrawn()
+	}
 	switch err := r.ctx.Err(); {
 	case r.stopRequested.Load():
 		return CauseStopped

@@ -89,9 +89,18 @@ func (r *run) openOutput(fd int, w io.Writer) error {
 	} else {
 		s.kind = streamWriter
 		s.out.Stream(&s.end, w, r.wake)
+		s.out.Lend(s.lend)
 	}
 	if r.cfg.overflow == OverflowStop {
 		s.out.StopAt(r.cfg.outputLimit)
+	}
+	return nil
+}
+
+// lend makes our end one that the goroutine of the caller's Writer can wait for.
+func (s *stream) lend() drain.Source {
+	if w, err := s.end.Waiter(); err == nil {
+		return w
 	}
 	return nil
 }
@@ -162,10 +171,7 @@ func (r *run) unwatchStream(s *stream) {
 // closeStream closes our end: the command's end of file, or the end of its output.
 func (r *run) closeStream(s *stream) {
 	if s.end.Open() {
-		if s.watched {
-			s.watched = false
-			r.poller.Forget(s.end.FD())
-		}
+		r.unwatchStream(s) // before: a child between fork and exec may have a copy
 		s.end.Close()
 	}
 }
@@ -233,7 +239,8 @@ func (r *run) resume() {
 	}
 }
 
-// pull moves one chunk of an output.
+// pull moves one chunk of an output. A second one would have to be asked for: a pipe holds no more than
+// one, and whoever fills it again has it locked meanwhile.
 func (r *run) pull(fd int) {
 	s := &r.streams[fd]
 	before := s.out.Total()
@@ -254,7 +261,7 @@ func (r *run) pull(fd int) {
 			s.owed = 0
 		}
 		r.watch(fd, poll.Read)
-	case drain.Blocked:
+	case drain.Blocked, drain.Drawn:
 		r.unwatchStream(s)
 	case drain.Ended:
 		r.closeStream(s)
@@ -277,11 +284,29 @@ func (r *run) push(s *stream) {
 // writerBusy reports whether an output waits for the caller's Writer.
 func (r *run) writerBusy() bool {
 	for i := range r.streams {
-		if s := &r.streams[i]; s.kind == streamWriter && s.end.Open() && s.blocked {
+		if s := &r.streams[i]; s.kind == streamWriter && s.end.Open() && (s.blocked || s.drawingBlocked()) {
 			return true
 		}
 	}
 	return false
+}
+
+// drawingBlocked reports whether bytes wait for a Writer whose goroutine reads the pipe.
+func (s *stream) drawingBlocked() bool {
+	if !s.out.Drawing() || s.out.Busy().IsZero() {
+		return false
+	}
+	unread, err := s.end.Unread()
+	return err == nil && unread > 0
+}
+
+// noteDrawn brings lastOutput up to date where the goroutine of a Writer reads the pipe.
+func (r *run) noteDrawn() {
+	for i := range r.streams {
+		if s := &r.streams[i]; s.kind == streamWriter {
+			r.lastOutput = later(r.lastOutput, s.out.LastDrawn())
+		}
+	}
 }
 
 // overflowed reports whether a stream has exceeded its limit.

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "%s: there is no %q\n", testproc.DisableVariable, unknown)
 		os.Exit(2)
 	}
-	testproc.Main(m, testproc.Uses("spew-forever"))
+	testproc.Main(m, testproc.Uses("spew-forever"), testproc.Idle(poll.CloseIdle))
 }
 
 // open makes a pipe. The Drain gets the returned end, the test writes to the file.

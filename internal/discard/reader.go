@@ -115,7 +115,7 @@ func (r *reader) read(p *Pipe) {
 func (r *reader) finish(p *Pipe) {
 	fd := p.end.FD()
 	if r.blind[fd] == nil {
-		r.poller.Forget(fd)
+		_ = r.poller.Remove(fd)
 	}
 	p.end.Close()
 	delete(r.open, fd)

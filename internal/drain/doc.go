@@ -2,7 +2,7 @@
 // caller's Writer, and from a caller's Reader into its input pipe.
 //
 // One goroutine, the run's own, reads and writes the pipes, never blocking. A caller's Reader or
-// Writer may block for ever, so each that is not known to return at once gets a goroutine that does
-// nothing else: it never touches a descriptor, and it can be left behind with the one call it is
-// stuck in.
+// Writer may block for ever, so each that is not known to return at once gets a goroutine that can be
+// left behind with the one call it is stuck in. A Writer's goroutine is lent the pipe once the stream
+// goes on, and reads it until its end or until the run takes it back: see [Output.Lend].
 package drain

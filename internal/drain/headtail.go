@@ -62,6 +62,35 @@ func (b *HeadTail) grow(n int) {
 	b.buf = grown
 }
 
+// minSpace is the least that is worth a read into the buffer itself.
+const minSpace = 16 << 10
+
+// Space returns a part of the buffer that the next bytes may be read into, to be told to Took: what
+// is copied twice costs a third more. It is nil where Write is to be called.
+func (b *HeadTail) Space() []byte {
+	space := b.buf[len(b.buf):cap(b.buf)]
+	if len(b.buf) == b.limit {
+		space = b.buf[b.next:] // empty where there is no ring
+	}
+	if len(space) < minSpace {
+		return nil
+	}
+	return space
+}
+
+// Took says that n bytes were read into what Space returned.
+func (b *HeadTail) Took(n int) {
+	b.total += int64(n)
+	if len(b.buf) < b.limit {
+		b.buf = b.buf[:len(b.buf)+n]
+		b.next = b.head()
+		return
+	}
+	if b.next += n; b.next == len(b.buf) {
+		b.next = b.head()
+	}
+}
+
 // Kept puts the ring in order and returns the head and the tail. The head is all that came, and
 // the tail empty, when nothing was dropped. Both alias the buffer, which takes no more writes.
 func (b *HeadTail) Kept() (head, tail []byte) {

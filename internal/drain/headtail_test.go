@@ -29,9 +29,16 @@ func checkHeadTail(t testing.TB, all []byte, limit int, pieces func(left int) in
 	for rest := all; len(rest) > 0; {
 		p := scratch[:pieces(len(rest))]
 		copy(p, rest)
-		n, err := b.Write(p)
-		require.NoError(t, err)
-		require.Equal(t, len(p), n)
+		var n int
+		if space := b.Space(); space != nil {
+			n = copy(space, p)
+			b.Took(n)
+		} else {
+			var err error
+			n, err = b.Write(p)
+			require.NoError(t, err)
+			require.Equal(t, len(p), n)
+		}
 		clear(p) // what it keeps is its own
 		rest = rest[n:]
 		require.Equal(t, int64(len(all)-len(rest)), b.Total())
@@ -162,4 +169,20 @@ func TestHeadTailHasNoWayAround(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Equal(t, int64(100_000), n)
 	assert.Len(t, b.Bytes(), 10)
+}
+
+// Reads into the buffer itself, in pieces that end anywhere in it.
+func TestSpace(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	all := count(1_000_003)
+	for _, limit := range []int{1, minSpace - 1, minSpace, 2 * minSpace, 2*minSpace + 1, 100_001, 1 << 19, 1_000_003} {
+		for range 3 {
+			checkHeadTail(t, all, limit, func(left int) int { return min(left, 1+rng.IntN(chunkSize)) })
+		}
+	}
+	var b HeadTail
+	b.Limit(2 * minSpace)
+	assert.Nil(t, b.Space(), "nothing is set aside before anything came")
+	_, _ = b.Write(make([]byte, 2*minSpace))
+	assert.Len(t, b.Space(), minSpace, "the tail; the head is full")
 }

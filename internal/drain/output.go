@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -19,6 +20,7 @@ const (
 	Starved              // nothing to move at the moment
 	Blocked              // nowhere to move it to at the moment
 	Ended                // the end was reached; there will be no more
+	Drawn                // the Writer's goroutine moves it, and notifies when it is at the end
 )
 
 // chunkSize is how much one read asks for: the size of a pipe that nobody enlarged.
@@ -27,7 +29,7 @@ const chunkSize = 64 << 10
 // chunks lends buffers, so that a run that waits holds none.
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
-// An Output drains one output pipe. It belongs to one goroutine.
+// An Output drains one output pipe. It belongs to one goroutine, except as [Output.Lend] says.
 //
 // With a limit on the total, set by StopAt, the bytes beyond it are read and counted and go
 // nowhere.
@@ -39,23 +41,27 @@ type Output struct {
 	now  io.Writer // known not to block
 	pump *Pump
 
-	stopAt    int64 // -1: no limit on the total
-	total     int64
-	delivered int64 // to now, or to keep
-	err       error // of now, or of the pipe
+	open   func() Source // of Lend
+	source Source        // what it returned
+	chunks int           // put into the pump
+
+	stopAt    int64        // -1: no limit on the total
+	total     atomic.Int64 // by whoever reads the pipe
+	delivered int64        // to now, or to keep
+	err       error        // of now, or of the pipe
 	ended     bool
 }
 
 // Capture makes o keep the head and the tail of the pipe in b.
 func (o *Output) Capture(pipe io.Reader, b *HeadTail) {
-	*o = Output{pipe: pipe, keep: b, stopAt: -1}
+	o.pipe, o.keep, o.stopAt = pipe, b, -1
 }
 
 // Stream makes o write to w, by plain Write calls in order. Writers known never to
 // block are written to directly, others by a goroutine; notify is called when one of those is
 // ready for more after having been found Blocked, or has finished.
 func (o *Output) Stream(pipe io.Reader, w io.Writer, notify func()) {
-	*o = Output{pipe: pipe, stopAt: -1}
+	o.pipe, o.stopAt = pipe, -1
 	switch w.(type) {
 	case *bytes.Buffer, *strings.Builder:
 		o.now = w
@@ -72,10 +78,10 @@ func (o *Output) Stream(pipe io.Reader, w io.Writer, notify func()) {
 func (o *Output) StopAt(n int64) { o.stopAt = n }
 
 // Total returns how many bytes were read from the pipe.
-func (o *Output) Total() int64 { return o.total }
+func (o *Output) Total() int64 { return o.total.Load() }
 
 // Exceeded reports whether more came than StopAt allows.
-func (o *Output) Exceeded() bool { return o.stopAt >= 0 && o.total > o.stopAt }
+func (o *Output) Exceeded() bool { return o.stopAt >= 0 && o.Total() > o.stopAt }
 
 // Ended reports whether the end of the pipe was reached.
 func (o *Output) Ended() bool { return o.ended }
@@ -87,21 +93,53 @@ func (o *Output) Pull(limit int) State {
 	if o.ended {
 		return Ended
 	}
+	if o.source != nil {
+		if drawing, ended, err := o.pump.drawn(); drawing {
+			return Drawn
+		} else if ended {
+			return o.state(0, err)
+		}
+	}
 	if o.pump != nil && !o.pump.Room() {
 		return Blocked
 	}
+	if o.pump != nil && limit <= 0 && o.lend() {
+		return Drawn
+	}
+	if o.keep != nil && o.stopAt < 0 {
+		if space := o.keep.Space(); space != nil {
+			n, err := o.read(space, limit)
+			o.keep.Took(n)
+			o.total.Add(int64(n))
+			o.delivered += int64(n)
+			return o.state(n, err)
+		}
+	}
 	buf := chunks.Get().(*[chunkSize]byte)
-	p := buf[:]
+	n, err := o.read(buf[:], limit)
+	if n > 0 {
+		o.deliver(buf, n)
+	} else {
+		chunks.Put(buf)
+	}
+	return o.state(n, err)
+}
+
+// read reads once, at most chunkSize bytes, so that they are still in the processor's cache when they
+// are passed on, and at most limit where that is positive.
+func (o *Output) read(p []byte, limit int) (int, error) {
+	p = p[:min(len(p), chunkSize)]
 	if limit > 0 && limit < len(p) {
 		p = p[:limit]
 	}
-	n, err := o.pipe.Read(p)
-	if n > 0 {
-		o.deliver(buf, n)
-		return Moved
-	}
-	chunks.Put(buf)
+	return o.pipe.Read(p)
+}
+
+// state returns what a read came to.
+func (o *Output) state(n int, err error) State {
 	switch {
+	case n > 0:
+		return Moved
 	case errors.Is(err, syscall.EAGAIN):
 		return Starved
 	case err != nil && o.err == nil:
@@ -113,10 +151,7 @@ func (o *Output) Pull(limit int) State {
 
 // deliver passes on the first n bytes of buf, and buf itself.
 func (o *Output) deliver(buf *[chunkSize]byte, n int) {
-	o.total += int64(n)
-	if over := o.total - o.stopAt; o.stopAt >= 0 && over > 0 {
-		n = max(n-int(min(over, int64(n))), 0)
-	}
+	n = o.admit(n)
 	switch {
 	case n == 0:
 	case o.keep != nil:
@@ -129,9 +164,19 @@ func (o *Output) deliver(buf *[chunkSize]byte, n int) {
 			o.delivered += int64(m)
 		}
 	case o.pump.Put(buf, n):
+		o.chunks++
 		return // the pump gives buf back
 	}
 	chunks.Put(buf)
+}
+
+// admit counts n bytes, and returns how many of them may be delivered.
+func (o *Output) admit(n int) int {
+	total := o.total.Add(int64(n))
+	if over := total - o.stopAt; o.stopAt >= 0 && over > 0 {
+		n = max(n-int(min(over, int64(n))), 0)
+	}
+	return n
 }
 
 // write is one Write that keeps io.Writer's contract.
@@ -150,7 +195,10 @@ var errInvalidWrite = errors.New("writer returned an impossible count")
 
 // Finish says that nothing more will be pulled, and reports whether all that was pulled has
 // reached the Writer. If not, Busy says since when the Writer has been in its present call.
-func (o *Output) Finish() bool { return o.pump == nil || o.pump.Finish() }
+func (o *Output) Finish() bool {
+	o.TakeBack()
+	return o.pump == nil || o.pump.Finish()
+}
 
 // Busy returns when the Writer's present call began; zero if it is in none.
 func (o *Output) Busy() time.Time {
@@ -164,6 +212,7 @@ func (o *Output) Busy() time.Time {
 // returns, and writes no more.
 func (o *Output) Abandon() {
 	if o.pump != nil {
+		o.TakeBack()
 		o.pump.Abandon()
 	}
 }
@@ -172,9 +221,9 @@ func (o *Output) Abandon() {
 // refused by the Writer, or left behind by Abandon. What a HeadTail drops it counts itself.
 func (o *Output) Dropped() int64 {
 	if o.pump != nil {
-		return o.total - o.pump.Delivered()
+		return o.Total() - o.pump.Delivered()
 	}
-	return o.total - o.delivered
+	return o.Total() - o.delivered
 }
 
 // Err returns the first error of the Writer, else of the pipe.

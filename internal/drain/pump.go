@@ -12,11 +12,12 @@ import (
 const pumpDepth = 1
 
 // A Pump writes chunks to a Writer that may block for ever. Its goroutine starts with the first
-// chunk, belongs to the Pump, and ends after Finish or Abandon as soon as the Writer returns.
+// chunk, belongs to the Pump, and ends after Finish or Abandon as soon as the Writer returns. Chunks are
+// put, or it is lent the pipe and reads them by itself: see [Output.Lend].
 // Put, Room, Finish and Abandon belong to one goroutine, the run's.
 type Pump struct {
 	w      io.Writer
-	notify func() // wakes the run; only called when wanted
+	notify func() // wakes the run; only called when wanted, or for what was drawn
 	queue  chan filled
 	open   bool // queue was made and not closed; the run's own
 
@@ -27,12 +28,19 @@ type Pump struct {
 	delivered int64
 	err       error // the Writer's first; later chunks are dropped
 	abandoned bool
+
+	// Of the pipe that is lent.
+	drawing bool      // the goroutine reads it
+	ended   bool      // the goroutine met its end
+	pipeErr error     // which was this error
+	last    time.Time // when the goroutine last read something
 }
 
-// filled is the first n bytes of a chunk.
+// filled is the first n bytes of a chunk, or the order to draw.
 type filled struct {
-	buf *[chunkSize]byte
-	n   int
+	buf  *[chunkSize]byte
+	n    int
+	draw func()
 }
 
 func newPump(w io.Writer, notify func()) *Pump { return &Pump{w: w, notify: notify} }
@@ -64,14 +72,50 @@ func (p *Pump) Put(buf *[chunkSize]byte, n int) bool {
 		p.open = true
 		go p.run(p.queue)
 	}
-	p.queue <- filled{buf, n} // has room: Room was asked before
+	p.queue <- filled{buf: buf, n: n} // has room: Room was asked before
 	return true
 }
 
 func (p *Pump) run(queue <-chan filled) {
 	for f := range queue {
-		p.one(f)
+		if f.draw != nil {
+			f.draw()
+		} else {
+			p.one(f)
+		}
 	}
+}
+
+// lend has the goroutine, once it has written what was put, call draw. It reports false where there
+// is no goroutine, or nothing to be written any more. Room was asked before.
+func (p *Pump) lend(draw func()) bool {
+	p.mu.Lock()
+	p.drawing = p.open && p.err == nil && !p.abandoned
+	drawing := p.drawing
+	p.mu.Unlock()
+	if drawing {
+		p.queue <- filled{draw: draw}
+	}
+	return drawing
+}
+
+func (p *Pump) setDrawing(drawing bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drawing = drawing
+}
+
+// drawn reports whether the goroutine reads the pipe, and whether and how it met its end.
+func (p *Pump) drawn() (drawing, ended bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.drawing, p.ended, p.pipeErr
+}
+
+func (p *Pump) lastDrawn() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last
 }
 
 // one writes one chunk. A Writer that ends the goroutine instead of returning (runtime.Goexit) has failed.
@@ -81,7 +125,7 @@ func (p *Pump) one(f filled) {
 		p.end(n, err)
 		chunks.Put(f.buf)
 	}()
-	if !p.begin() {
+	if f.n == 0 || !p.begin() {
 		err = nil
 		return
 	}
@@ -113,6 +157,10 @@ func (p *Pump) end(n int, err error) {
 		}
 	}
 	call := p.wanted && !p.abandoned
+	if err == errWriterGone && p.drawing { //nolint:errorlint // the very value
+		p.drawing = false // the goroutine ends: the run has to read
+		call = true
+	}
 	p.mu.Unlock()
 	if call {
 		p.notify()

@@ -12,6 +12,7 @@ import (
 type End struct {
 	fd   int
 	open bool
+	file *os.File // owns fd, once there was a Waiter
 }
 
 // Output makes the pipe of an output stream, read by this process, and returns the end that the
@@ -41,7 +42,7 @@ func open() (r, w int, err error) {
 
 // split sets O_NONBLOCK on our end alone: the two ends of a pipe are two open file descriptions.
 func (e *End) split(ours, childs int) (*os.File, error) {
-	if err := sys.SetNonblock(ours); err != nil {
+	if err := sys.NonblockPipe(ours); err != nil {
 		sys.Close(ours)
 		sys.Close(childs)
 		return nil, os.NewSyscallError("fcntl", err)
@@ -119,6 +120,10 @@ func (e *End) Move() End {
 func (e *End) Close() {
 	if e.open {
 		e.open = false
+		if e.file != nil {
+			e.file.Close()
+			return
+		}
 		sys.Close(e.fd)
 	}
 }

@@ -19,9 +19,13 @@ type epoll struct {
 	conn syscall.RawConn
 	take func(fd uintptr) bool // fetch, bound once so that Wait allocates nothing
 
+	watches int  // added and not removed
+	failed  bool // Wait failed: not to be used again
+
 	woken atomic.Bool // set by Wake, cleared by Wait
 	moved atomic.Bool // set by Wake, which moves the file's deadline; cleared by Wait
-	set   time.Time   // the deadline that the file has, unless moved
+	set   time.Time   // the deadline that the file has, unless moved or stale
+	stale bool        // it passed, or was moved, and has to be set again
 
 	raw    [8]sys.EpollEvent
 	n      int   // filled part of raw
@@ -29,7 +33,38 @@ type epoll struct {
 	events [8]Event
 }
 
+// idle lends the instances that nobody uses at the moment: making one, registering it with the
+// runtime's poller and closing it is a fifth of what a run that does nothing costs us. At most
+// maxIdle stay open for the life of the process.
+//
+// A lent instance watches nothing, and its deadline is what the last one who had it left. A Wake
+// that comes after Close wakes whoever has the instance next, once and for nothing.
+var idle = make(chan *epoll, maxIdle)
+
+const maxIdle = 16
+
+// CloseIdle closes what is kept for reuse. Tests that count descriptors call it.
+func CloseIdle() {
+	for {
+		select {
+		case p := <-idle:
+			p.file.Close()
+		default:
+			return
+		}
+	}
+}
+
 func newNative() (Poller, error) {
+	select {
+	case p := <-idle:
+		return p, nil
+	default:
+		return openEpoll()
+	}
+}
+
+func openEpoll() (Poller, error) {
 	fd, err := sys.EpollCreate()
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -58,16 +93,21 @@ func (p *epoll) Add(fd int, dir Direction, token int) error {
 		events = sys.EpollChange
 	case Read:
 	}
-	return os.NewSyscallError("epoll_ctl", sys.EpollAdd(p.fd, fd, events, int32(token)))
+	if err := sys.EpollAdd(p.fd, fd, events, int32(token)); err != nil {
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	p.watches++
+	return nil
 }
-
-// Forget has nothing to do: the last descriptor of a file takes the watch along (epoll(7)).
-func (p *epoll) Forget(int) {}
 
 func (p *epoll) SetsNonblock() bool { return false }
 
 func (p *epoll) Remove(fd int) error {
-	return os.NewSyscallError("epoll_ctl", sys.EpollRemove(p.fd, fd))
+	if err := sys.EpollRemove(p.fd, fd); err != nil {
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	p.watches--
+	return nil
 }
 
 // fetch reports whether the wait is over.
@@ -80,25 +120,40 @@ func (p *epoll) fetch(fd uintptr) bool {
 // look at woken, park. Wake: set woken, then move the deadline into the past. If Wake's store comes
 // before Wait's look, Wait sees it. If it comes after, Wake's deadline comes after Wait's and ends
 // the park. A Wake that is late for one Wait costs the next one an empty round and nothing more.
-// Where Wait leaves a deadline that has not changed as it is, it overwrites nothing of Wake's.
+// Where Wait leaves the deadline as it is, it overwrites nothing of Wake's.
+//
+// An earlier deadline than asked for is left as it is: to come too early costs one round more, once,
+// and to move a timer costs every run. Runs with the same timeout follow each other on one instance.
 func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
-	if p.moved.Swap(false) || !deadline.Equal(p.set) {
-		if err := p.file.SetReadDeadline(deadline); err != nil {
+	for {
+		if p.moved.Swap(false) || p.stale || later(p.set, deadline) {
+			if err := p.file.SetReadDeadline(deadline); err != nil {
+				p.failed = true
+				return nil, err
+			}
+			p.set, p.stale = deadline, false
+		}
+		if p.woken.Swap(false) {
+			p.fetch(uintptr(p.fd))
+			break
+		}
+		err := p.conn.Read(p.take)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			p.failed = true
 			return nil, err
 		}
-		p.set = deadline
-	}
-	if p.woken.Swap(false) {
-		p.fetch(uintptr(p.fd))
-	} else if err := p.conn.Read(p.take); errors.Is(err, os.ErrDeadlineExceeded) {
-		// The runtime looks at the deadline first: what is ready is still reported.
-		p.woken.Store(false)
-		p.set = past // whoever moved it, it is not what it was set to
-		p.fetch(uintptr(p.fd))
-	} else if err != nil {
-		return nil, err
+		early := later(deadline, p.set)
+		p.stale = true // whoever moved it
+		if woken := p.woken.Swap(false); woken || !early {
+			p.fetch(uintptr(p.fd)) // the runtime looks at the deadline first: what is ready is still reported
+			break
+		}
 	}
 	if p.err != nil {
+		p.failed = true
 		return nil, os.NewSyscallError("epoll_wait", p.err)
 	}
 	for i, e := range p.raw[:p.n] {
@@ -111,6 +166,9 @@ func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 	return p.events[:p.n], nil
 }
 
+// later reports whether deadline a is after b, or none while b is one.
+func later(a, b time.Time) bool { return !b.IsZero() && (a.IsZero() || a.After(b)) }
+
 func (p *epoll) Wake() {
 	p.woken.Store(true)
 	p.moved.Store(true)
@@ -118,7 +176,20 @@ func (p *epoll) Wake() {
 	_ = p.file.SetReadDeadline(past)
 }
 
-func (p *epoll) Close() { p.file.Close() }
+// Close keeps the instance for the next one who wants it, unless a watch is left: closing a
+// descriptor does not end its watch while a child between fork and exec has a copy of it (epoll(7)),
+// and the next one would be told of what is not theirs.
+func (p *epoll) Close() {
+	if p.watches == 0 && !p.failed {
+		p.woken.Store(false)
+		select {
+		case idle <- p:
+			return
+		default:
+		}
+	}
+	p.file.Close()
+}
 
 // past is long gone, whatever the clock says.
 var past = time.Unix(1, 0)

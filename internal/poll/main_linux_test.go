@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "%s: there is no %q\n", testproc.DisableVariable, unknown)
 		os.Exit(2)
 	}
-	testproc.Main(m)
+	testproc.Main(m, testproc.Idle(CloseIdle))
 }
 
 // eachPoller runs the same test on both pollers, and sees that nothing is left of them.

@@ -5,3 +5,6 @@ package poll
 import "errors"
 
 func newNative() (Poller, error) { return nil, errors.ErrUnsupported }
+
+// CloseIdle closes what is kept for reuse: nothing.
+func CloseIdle() {}

@@ -39,16 +39,15 @@ type Poller interface {
 	SetsNonblock() bool
 	// Remove ends the watch on fd.
 	Remove(fd int) error
-	// Forget ends the watch on fd, of which this process has no duplicate, when fd is closed next.
-	Forget(fd int)
 	// Wait returns what is ready, at least one event unless the deadline has passed or Wake was
-	// called since the last Wait. The zero time is no deadline. The events are valid until the
-	// next call.
+	// called since the last Wait, by a user of old perhaps. The zero time is no deadline. The events
+	// are valid until the next call.
 	Wait(deadline time.Time) ([]Event, error)
 	// Wake makes the present or the next Wait return. Any goroutine may call it, any number of
 	// times, also after Close.
 	Wake()
-	// Close releases everything. The goroutine that waits calls it.
+	// Close releases everything. The goroutine that waits calls it, once, and no other method but
+	// Wake after it.
 	Close()
 }
 

@@ -115,8 +115,6 @@ func (p *portable) watch(w *watcher) {
 	}
 }
 
-func (p *portable) Forget(fd int) { _ = p.Remove(fd) }
-
 func (p *portable) SetsNonblock() bool { return true }
 
 func (p *portable) Remove(fd int) error {

@@ -5,12 +5,16 @@
 // dead, holds one of the Go runtime's processors: the next garbage collection, or GOMAXPROCS=1,
 // then freezes the whole program, and no timer fires. So the directory and the first page of the
 // program are touched beforehand.
+//
+// What can be touched without waiting, which is most, is touched without a goroutine: to start one
+// wakes a thread, and that costs more than all else that is done before a start.
 package preflight
 
 import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 
@@ -31,7 +35,12 @@ type Look struct {
 // is to the child. That takes microseconds or for ever. Await asks for a call of notify at the end.
 func (l *Look) Begin(dir, path string, notify func()) {
 	l.dir, l.path, l.notify = dir, path, notify
+	if l.cached() {
+		l.done.Store(true)
+		return
+	}
 	go l.run()
+	runtime.Gosched() // it is over by the time this one goes on, or takes its time
 }
 
 // Done reports whether the look is over.
@@ -47,7 +56,16 @@ func (l *Look) Await() bool {
 // Done.
 func (l *Look) DirErr() error { return l.dirErr }
 
+// cached reports whether it could look, and found nothing wrong, without waiting for anybody.
+func (l *Look) cached() bool {
+	if l.dir != "" && sys.SearchableCached(l.dir) != nil {
+		return false
+	}
+	return l.program(sys.PeekCached) == nil
+}
+
 func (l *Look) run() {
+	sys.LearnRoot() // for cached, the next time
 	l.look()
 	l.done.Store(true)
 	if l.wanted.Load() {
@@ -70,7 +88,7 @@ func (l *Look) look() {
 			return
 		}
 	}
-	l.program()
+	_ = l.program(sys.Peek)
 }
 
 func chdirError(dir string, err error) error {
@@ -84,27 +102,29 @@ func chdirError(dir string, err error) error {
 // script of the one before (execve(2)), and what stands in the last line.
 const maxFiles = 7
 
-// program touches the program and the interpreters of its #! lines. Whether they can be executed
-// is left to execve, the only one who knows: an unreadable program may well be executable.
-func (l *Look) program() {
+// program touches the program and the interpreters of its #! lines, up to the first that peek can
+// not read. Whether they can be executed is left to execve, the only one who knows: an unreadable
+// program may well be executable.
+func (l *Look) program(peek func(path string, p []byte) (int, error)) error {
 	path := l.path
 	for range maxFiles {
 		if l.dir != "" && !filepath.IsAbs(path) {
 			path = filepath.Join(l.dir, path)
 		}
-		n, err := sys.Peek(path, l.page[:])
+		n, err := peek(path, l.page[:])
 		if err != nil {
-			return
+			return err
 		}
 		interpreter, ok := bytes.CutPrefix(l.page[:n], []byte("#!"))
 		if !ok {
-			return
+			return nil
 		}
 		interpreter, _, _ = bytes.Cut(interpreter, []byte("\n"))
 		fields := bytes.Fields(interpreter)
 		if len(fields) == 0 {
-			return
+			return nil
 		}
 		path = string(fields[0])
 	}
+	return nil
 }

@@ -12,10 +12,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/internal/sys"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-func TestMain(m *testing.M) { testproc.Main(m) }
+func TestMain(m *testing.M) {
+	if unknown := sys.Disable(testproc.Disabled()...); unknown != "" {
+		fmt.Fprintf(os.Stderr, "%s: there is no %q\n", testproc.DisableVariable, unknown)
+		os.Exit(2)
+	}
+	sys.LearnRoot() // so that all tests look without a goroutine where that can be done
+	testproc.Main(m)
+}
 
 // A looking is a Look under way.
 type looking struct {
@@ -132,6 +140,31 @@ func TestDirErrors(t *testing.T) {
 	assert.Equal(t, cmd.Start(), look(t, cmd.Dir, "/bin/true"))
 	assert.NoError(t, look(t, ".", "/bin/true"))
 	assert.NoError(t, look(t, dir, "/bin/true"))
+}
+
+// What can be looked at without waiting is, and what can not is left to the goroutine.
+func TestLookWithoutWaiting(t *testing.T) {
+	dir := t.TempDir()
+	file := script(t, dir+"/sh", "#! "+script(t, dir+"/program", "text")+"\n")
+	if _, err := sys.PeekCached(file, make([]byte, 1)); err != nil {
+		t.Skip("nothing can be looked at without waiting here: ", err)
+	}
+	for _, in := range []string{"", dir} {
+		l := Look{dir: in, path: file}
+		assert.True(t, l.cached())
+	}
+	for _, c := range []struct{ dir, path string }{
+		{"", dir + "/missing"},
+		{"", "sh"},
+		{"", script(t, dir+"/away", "#!/proc/self/exe\n")},
+		{dir + "/missing", file},
+		{"/proc", file},
+		{file, file},
+		{".", file},
+	} {
+		l := Look{dir: c.dir, path: c.path}
+		assert.False(t, l.cached(), "%v", c)
+	}
 }
 
 // A file system that does not answer: the look is not over, and says nothing, until it is released.

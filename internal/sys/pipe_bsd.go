@@ -24,3 +24,6 @@ func Pipe() (r, w int, err error) {
 
 // GrowPipe does nothing: there is no F_SETPIPE_SZ.
 func GrowPipe(int, int) {}
+
+// NonblockPipe sets O_NONBLOCK on an end of a new pipe.
+func NonblockPipe(fd int) error { return SetNonblock(fd) }

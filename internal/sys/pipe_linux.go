@@ -16,3 +16,10 @@ func Pipe() (r, w int, err error) {
 func GrowPipe(fd, size int) {
 	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, size)
 }
+
+// NonblockPipe sets O_NONBLOCK, and no other flag, on an end of a new pipe. The access mode can not be
+// changed (fcntl(2), F_SETFL).
+func NonblockPipe(fd int) error {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK)
+	return err
+}

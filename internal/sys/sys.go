@@ -12,6 +12,7 @@
 //	sched_setattr, fair slice 6.12    the limit mark alone, see package proctree
 //	prlimit                   2.6.36  the slice and the environment mark alone
 //	cgroup.kill               5.14    cgroup.freeze (5.2), and SIGKILL one by one
+//	openat2(RESOLVE_CACHED)   5.12    a goroutine that looks before each start
 //
 // Missing means ENOSYS, or EPERM and EACCES from a seccomp filter; a feature is probed by its
 // use, never by a version number.
@@ -35,6 +36,7 @@ const (
 	SliceMark                       // "slice": the slice that marks what a start makes
 	LimitMark                       // "limitmark": the limit that marks the processes of a tree
 	EnvironMark                     // "environmark": the variable that marks them
+	Cached                          // "cached": looking at files without waiting, by openat2
 	Sweep                           // "sweep": looking for the processes of a tree at all
 )
 
@@ -45,6 +47,7 @@ var names = map[string]Feature{
 	"close_range": CloseRange,
 	"cgroup_kill": CgroupKill,
 	"slice":       SliceMark,
+	"cached":      Cached,
 }
 
 // shares are no fast paths: without them a promise is not kept. They are forced off to show what they

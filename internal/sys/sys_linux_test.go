@@ -22,7 +22,7 @@ func TestDisable(t *testing.T) {
 	restore(t)
 	disabled.Store(0)
 	assert.Empty(t, Disable())
-	for _, f := range []Feature{Pidfd, Epoll, Loadavg, CloseRange} {
+	for _, f := range []Feature{Pidfd, Epoll, Loadavg, CloseRange, Cached} {
 		assert.True(t, Enabled(f))
 	}
 	assert.Empty(t, Disable("pidfd", " loadavg "))
@@ -57,7 +57,7 @@ func TestFeatureNames(t *testing.T) {
 		assert.Equal(t, Feature(0), f&(f-1), "one bit")
 		seen[f] = name
 	}
-	assert.Len(t, seen, 6)
+	assert.Len(t, seen, 7)
 }
 
 func TestReadLoadavg(t *testing.T) {

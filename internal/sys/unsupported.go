@@ -37,6 +37,7 @@ func Dup(int) (int, error)                       { return -1, errors.ErrUnsuppor
 func Inode(int) (uint64, error)                  { return 0, errors.ErrUnsupported }
 func Pipe() (r, w int, err error)                { return -1, -1, errors.ErrUnsupported }
 func GrowPipe(int, int)                          {}
+func NonblockPipe(int) error                     { return errors.ErrUnsupported }
 func PidfdOpen(int) (int, error)                 { return -1, errors.ErrUnsupported }
 func PidfdSignal(int, syscall.Signal) error      { return errors.ErrUnsupported }
 func PidfdSignalGroup(int, syscall.Signal) error { return errors.ErrUnsupported }

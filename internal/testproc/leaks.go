@@ -18,8 +18,14 @@ type baseline struct {
 	system systemBaseline // children and descriptors
 }
 
+// closeIdle is what [Idle] was given.
+var closeIdle []func()
+
 // record takes the baseline.
 func record(opts ...goleak.Option) *baseline {
+	for _, f := range closeIdle {
+		f()
+	}
 	return &baseline{
 		goleak: append([]goleak.Option{goleak.IgnoreCurrent()}, opts...),
 		system: recordSystem(),
@@ -30,6 +36,9 @@ func record(opts ...goleak.Option) *baseline {
 func (b *baseline) settle() []string {
 	end := time.Now().Add(settleBound)
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		for _, f := range closeIdle {
+			f()
+		}
 		left := b.system.leaks()
 		// goleak itself looks for up to a second.
 		if err := goleak.Find(b.goleak...); err != nil {

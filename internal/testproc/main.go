@@ -34,6 +34,11 @@ func Warm(f func()) Option {
 	return func(c *config) { c.warm = append(c.warm, f) }
 }
 
+// Idle has f called before what is left is counted. f closes what the package keeps for reuse.
+func Idle(f func()) Option {
+	return func(*config) { closeIdle = append(closeIdle, f) }
+}
+
 // Goleak passes options on to goleak.
 func Goleak(opts ...goleak.Option) Option {
 	return func(c *config) { c.goleak = append(c.goleak, opts...) }

@@ -1,0 +1,118 @@
+package drain
+
+import (
+	"errors"
+	"io"
+	"syscall"
+	"time"
+)
+
+// A Source is a pipe that a goroutine other than the run's can wait for.
+type Source interface {
+	// Await calls try when the pipe may have become readable, until try reports true, or Interrupt
+	// was called, or the pipe closed.
+	Await(try func(pipe io.Reader) bool)
+	// Interrupt ends Await, the present one and all later ones. It does not wait.
+	Interrupt()
+}
+
+// lendAfter is after how many chunks a stream is lent: short outputs are over by then.
+const lendAfter = 2
+
+// Lend allows o to have the Writer's goroutine read the pipe by itself, once the stream goes on for a
+// while: to hand each chunk over costs two switches of goroutines, which is more than to copy it.
+// open is called then, once; nil means that nobody else can wait for the pipe.
+//
+// The pipe belongs to one side at a time, and drawing says to which. The goroutine reads while it
+// holds the lock under which drawing is true, without blocking, so that once TakeBack has made it
+// false nobody but the run reads any more, whatever the goroutine is about to do. The Writer is
+// called by that goroutine alone, before and after.
+func (o *Output) Lend(open func() Source) { o.open = open }
+
+// lend reports whether the Writer's goroutine reads the pipe from now on. There is room in the queue.
+func (o *Output) lend() bool {
+	if o.open == nil || o.chunks < lendAfter {
+		return false
+	}
+	o.source = o.open()
+	o.open = nil
+	if o.source == nil {
+		return false
+	}
+	return o.pump.lend(o.draw)
+}
+
+// TakeBack returns the pipe to the run, at once. A chunk that the Writer is busy with is delivered or
+// dropped like any other.
+func (o *Output) TakeBack() {
+	if o.source != nil {
+		o.pump.setDrawing(false)
+		o.source.Interrupt()
+	}
+}
+
+// Drawing reports whether the Writer's goroutine reads the pipe.
+func (o *Output) Drawing() bool {
+	if o.source == nil {
+		return false
+	}
+	drawing, _, _ := o.pump.drawn()
+	return drawing
+}
+
+// LastDrawn returns when the Writer's goroutine last read something; zero if it never did.
+func (o *Output) LastDrawn() time.Time {
+	if o.source == nil {
+		return time.Time{}
+	}
+	return o.pump.lastDrawn()
+}
+
+// draw reads and writes until the end of the pipe or TakeBack. The Writer's goroutine runs it. The run
+// is told of the end, and when the limit is exceeded.
+func (o *Output) draw() {
+	exceeded := o.Exceeded()
+	var f filled
+	try := func(pipe io.Reader) (done bool) {
+		f, done = o.take(pipe)
+		return done
+	}
+	for {
+		f = filled{}
+		o.source.Await(try)
+		if f.buf == nil {
+			break
+		}
+		if !exceeded && o.Exceeded() {
+			exceeded = true
+			o.pump.notify()
+		}
+		o.pump.one(f)
+	}
+	if _, ended, _ := o.pump.drawn(); ended {
+		o.pump.notify()
+	}
+}
+
+// take reads one chunk while the pipe is the goroutine's, and reports whether Await is over.
+func (o *Output) take(pipe io.Reader) (f filled, done bool) {
+	p := o.pump
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.drawing {
+		return filled{}, true
+	}
+	buf := chunks.Get().(*[chunkSize]byte)
+	n, err := pipe.Read(buf[:])
+	if n > 0 {
+		p.waiting++
+		p.last = time.Now()
+		return filled{buf: buf, n: o.admit(n)}, true
+	}
+	chunks.Put(buf)
+	if errors.Is(err, syscall.EAGAIN) {
+		return filled{}, false
+	}
+	p.drawing, p.ended, p.pipeErr = false, true, err
+	return filled{}, true
+}
