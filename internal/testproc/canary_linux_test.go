@@ -2,6 +2,7 @@ package testproc
 
 import (
 	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 
@@ -38,4 +39,26 @@ func TestCanaryNamesHolders(t *testing.T) {
 	r, canary := startTree(t, cmd)
 	Ready(t, r)
 	assert.Equal(t, []int{cmd.Process.Pid}, canary.Holders())
+}
+
+// What another test starts at this moment holds everything, close-on-exec, between its fork and its exec.
+// Killing it would end a bystander.
+func TestCanaryLeavesWhatIsAboutToExec(t *testing.T) {
+	python := HasProgram(t, "python3")
+	canary := NewCanary(t)
+	cmd := exec.Command(python, "-c", `import fcntl, os, sys
+fcntl.fcntl(3, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+print("ready", os.getpid(), flush=True)
+sys.stdin.read()`)
+	cmd.ExtraFiles = []*os.File{canary.File()}
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	Ready(t, stdout)
+	assert.Empty(t, canary.Holders())
+	canary.kill()
+	require.NoError(t, stdin.Close())
+	assert.NoError(t, cmd.Wait())
 }

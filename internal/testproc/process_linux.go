@@ -3,9 +3,11 @@ package testproc
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -106,12 +108,30 @@ func holders(target string) []process {
 	return list
 }
 
+// holds reports whether pid has the file open to keep. What is close-on-exec does not count: a child
+// that another test starts at this moment has a copy of everything between its fork and its exec.
 func holds(pid int, target string) bool {
-	dir := fmt.Sprintf("/proc/%d/fd/", pid)
-	entries, _ := os.ReadDir(dir)
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	entries, _ := os.ReadDir(dir + "fd")
 	for _, e := range entries {
-		if link, err := os.Readlink(dir + e.Name()); err == nil && link == target {
+		if link, err := os.Readlink(dir + "fd/" + e.Name()); err == nil && link == target &&
+			!closeOnExec(dir+"fdinfo/"+e.Name()) {
 			return true
+		}
+	}
+	return false
+}
+
+// closeOnExec reads the flags of a descriptor, in octal, from its fdinfo (proc_pid_fdinfo(5)).
+func closeOnExec(fdinfo string) bool {
+	text, err := os.ReadFile(fdinfo)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) // closed by now
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "flags:"); ok {
+			flags, _ := strconv.ParseUint(strings.TrimSpace(value), 8, 64)
+			return flags&syscall.O_CLOEXEC != 0
 		}
 	}
 	return false
