@@ -267,6 +267,7 @@ func info(p proctree.Process) ProcessInfo {
 // reap takes the leader's status, which releases its numbers, and everything else that the run holds.
 func (r *run) reap() {
 	r.takeStock()
+	r.tree.ReapAdopted()
 	r.unwatchExit()
 	r.tree.Close()
 	if r.exited && !r.tree.Reapable() {

@@ -88,7 +88,7 @@ func (t *Tree) DupPidfd() int {
 func ClosePidfd(fd int) { sys.Close(fd) }
 
 // InLeaderGroup reports whether a signal to the leader's group reaches m.
-func (t *Tree) InLeaderGroup(m *Member) bool { return Group(m) == t.leader }
+func (t *Tree) InLeaderGroup(m *Member) bool { return !t.apart && Group(m) == t.leader }
 
 // Group returns the process group of m, -1 if m is gone.
 func Group(m *Member) int {

@@ -32,12 +32,12 @@ func (limitTrack) judge(c *candidate) verdict {
 	switch {
 	case !marked || m.tracks&TrackLimit == 0:
 		return unknown
-	case inner == m.id || outer == m.id:
+	case m.bears(outer, inner):
 		if c.older() {
 			return foreign // two programs have drawn the same number
 		}
 		return ours
-	case isLive(inner):
+	case isLive(inner) && c.tree.root == nil:
 		return foreign // it belongs to another run of ours, which ends it
 	}
 	c.nested = outer == m.outer()
