@@ -60,13 +60,18 @@ func (t *Tree) adopt(m *Member) {
 		return
 	}
 	soft, hard, err := sys.RTTimeLimit(m.PID)
-	if err != nil || hard < mark.limit {
+	if outer, inner, marked := runsOf(soft); marked && soft != mark.ownSoft {
+		// It is ours, or that of a run within the tree, which needs it.
+		t.strays = t.strays || !mark.bears(outer, inner)
 		return
 	}
-	if _, _, marked := runsOf(soft); marked && soft != mark.ownSoft {
-		return // it is ours, or that of a run within the tree, which needs it
+	if err == nil && hard >= mark.limit {
+		_, err = sys.SetRTTimeLimit(m.PID, mark.limit, hard)
 	}
-	if _, err := sys.SetRTTimeLimit(m.PID, mark.limit, hard); err == nil && t.dead(m) {
+	switch {
+	case err != nil || hard < mark.limit:
+		t.strays = true
+	case t.dead(m):
 		_, _ = sys.SetRTTimeLimit(m.PID, soft, hard)
 	}
 }

@@ -186,8 +186,10 @@ func (t *Tree) Gather() error {
 	if err := t.notOurs(); err != nil {
 		return err
 	}
-	t.mark.LimitRoot(t.root)
+	t.strays = !t.mark.LimitRoot(t.root)
+	t.seeking = true
 	t.gather()
+	t.seeking = false
 	return t.notOurs() // a parent may be known by now
 }
 

@@ -156,10 +156,15 @@ func (c *candidate) childOfTree(ppid int) verdict {
 }
 
 // thorough reports whether what is dear may be read of the candidate. Where both the limit and the
-// slice tell processes apart, it is not worth it for all that were born since, or live, on a machine.
+// slice tell processes apart, it is not worth it for all that were born since, or live, on a machine;
+// nor where all of a root's tree bear the limit mark.
 func (c *candidate) thorough() bool {
 	const both = TrackLimit | TrackSlice
-	return c.linked || c.nested || c.tree.mark.tracks&both != both
+	t := c.tree
+	if t.root != nil {
+		return c.linked || c.nested || t.seeking || t.strays
+	}
+	return c.linked || c.nested || t.mark.tracks&both != both
 }
 
 // hidden reports whether the process is there and nothing of it could be seen that tells.

@@ -51,6 +51,8 @@ type Tree struct {
 	leader  int
 	process *os.Process // the leader; nil for a root
 	root    *Root       // nil for a leader of ours
+	seeking bool        // by Gather: who is found for the first time bears no mark of ours
+	strays  bool        // some member does not bear the limit mark
 	apart   bool        // there are no signals to the leader's group
 	adopts  bool        // orphans become our children
 	mark    *Mark
