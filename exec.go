@@ -34,6 +34,9 @@
 // Who can not rely on a command's good will asks for [WithContainment]: a cgroup, which is exact, or a
 // mark that is set before the first instruction; or else nothing is started.
 //
+// [KillTree] does that to a process that somebody else has started. Where orphans become children of this
+// process, see [SetSubreaper], those of a tree are reaped with it.
+//
 // # Descriptors
 //
 // A command gets its standard streams and its ExtraFiles, and nothing else: what this process was
