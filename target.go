@@ -241,8 +241,17 @@ func byAge(a, b ProcessInfo) int {
 	return cmp.Or(cmp.Compare(a.StartTicks, b.StartTicks), cmp.Compare(a.PID, b.PID))
 }
 
-// contextErrors returns what the context says, if it is done.
+// contextErrors returns what the context says, if it is done. Where its deadline has passed its own timer
+// may be a moment behind.
 func (k *kill) contextErrors() []error {
+	if d, ok := k.ctx.Deadline(); ok && !time.Now().Before(d) {
+		late := time.NewTimer(timerSlack)
+		defer late.Stop()
+		select {
+		case <-k.ctx.Done():
+		case <-late.C:
+		}
+	}
 	err := k.ctx.Err()
 	if err == nil {
 		return nil
