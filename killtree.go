@@ -75,17 +75,16 @@ func (e *ending) signalTree(sig syscall.Signal, until time.Time) {
 
 func (e *ending) signalAll(sig syscall.Signal) {
 	members, _ := e.tree.All()
-	_ = e.tree.SignalGroup(sig) // ESRCH: all gone; EPERM: set-user-ID, which the result shows as survivors
 	for _, m := range members {
 		e.noteSignaled(m)
-		if !e.tree.InLeaderGroup(m) {
-			_ = e.tree.Signal(m, sig)
-		}
 	}
-	_ = e.tree.SignalGroup(proctree.SIGCONT)
-	for _, m := range members {
-		if !e.tree.InLeaderGroup(m) {
-			_ = e.tree.Signal(m, proctree.SIGCONT)
+	for _, sig := range []syscall.Signal{sig, proctree.SIGCONT} {
+		// ESRCH: all gone, or nothing pins the number; EPERM: set-user-ID, which shows as a survivor.
+		grouped := e.tree.SignalGroup(sig) == nil
+		for _, m := range members {
+			if !grouped || !e.tree.InLeaderGroup(m) {
+				_ = e.tree.Signal(m, sig)
+			}
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 // orphans wait for its end.
 //
 // Everything else that is orphaned is for the caller to reap: the descendants of commands that were not
-// started by this package, and those that a run did not end. As long as nobody does, they are zombies,
+// started by this package, and those that a run left, as [BackgroundLeave] does. As long as nobody does, they are zombies,
 // each with its PID. Beside code that reaps whatever dies, by wait4(2) of -1 or by ignoring SIGCHLD, all
 // of this works as well, but a command's status may then be [ErrStatusUnknown]: whoever reaps it first has
 // it.

@@ -68,11 +68,11 @@ func (t *Tree) SignalGroup(sig syscall.Signal) error {
 // A cgroup does all of that by itself, and the rest is for those who have left it.
 func (t *Tree) Kill(until time.Time, each func(*Member)) {
 	killed := t.KillLeaf(each)
-	_ = t.SignalGroup(syscall.SIGKILL) // ESRCH: all gone; EPERM: see the survivors
+	grouped := t.SignalGroup(syscall.SIGKILL) == nil // ESRCH: all gone, or nothing pins the number
 	for _, m := range t.members {
 		m.stopped = false // it may have been woken
 	}
-	t.freeze(until, func(m *Member) bool { return t.InLeaderGroup(m) || killed && m.contained })
+	t.freeze(until, func(m *Member) bool { return grouped && t.InLeaderGroup(m) || killed && m.contained })
 	for _, m := range t.newestFirst() {
 		if !killed || !m.contained {
 			each(m)
