@@ -20,6 +20,7 @@ import (
 //	ErrNoTimeout, ErrStarted, ErrUnsupported, ErrNoTerminal, ErrNotForeground, *ConfigError
 //	                     refused, nothing was started
 //	ErrTooManyLeft       no room for the pipes that it might leave, nothing was started
+//	ErrNoProcess, ErrProtected   refused by KillTree, nothing was signaled
 //	ErrNotFound, ErrNotExecutable, ErrBadDir, *ArgumentError  could not be started
 //	ErrLeakedFDs (*LeakedFDsError), ErrFDsUnknown, ErrProofRefused, ErrProofPrivilege
 //	                     was not started, or killed before it ran
@@ -52,6 +53,12 @@ var (
 	// ErrNotForeground says that another process group has the terminal: a job of the shell's, or the
 	// command of another run.
 	ErrNotForeground error = &kind{text: "not in the foreground of the terminal"}
+	// ErrNoProcess says that the target of KillTree is dead or another process. It matches
+	// os.ErrProcessDone.
+	ErrNoProcess error = &kind{"no such process", os.ErrProcessDone}
+	// ErrProtected says that the target of KillTree must not be ended: the first process, this one, one
+	// that it descends from, or a thread of the kernel.
+	ErrProtected error = &kind{text: "process must not be ended"}
 
 	// ErrNotFound says that there is no such program. It matches exec.ErrNotFound.
 	ErrNotFound error = &kind{"program not found", exec.ErrNotFound}
@@ -131,8 +138,8 @@ func (k *kind) Is(target error) bool { return k.older != nil && k.older == targe
 //
 // A command that merely failed gives no Error but the plain *exec.ExitError, as os/exec does.
 type Error struct {
-	Op      string // "start" or "run"
-	Program string // the last element of the program's path
+	Op      string // "start", "run" or "killtree"
+	Program string // the last element of the program's path; for KillTree the target's name
 	PID     int    // 0 if nothing was started
 	// Report is that of the [Result]: why the command was stuck; nil if there is none.
 	Report *Report

@@ -28,6 +28,8 @@ var kinds = []struct {
 	{safeexec.ErrStarted, nil},
 	{safeexec.ErrUnsupported, []error{errors.ErrUnsupported}},
 	{safeexec.ErrTooManyLeft, nil},
+	{safeexec.ErrNoProcess, []error{os.ErrProcessDone}},
+	{safeexec.ErrProtected, nil},
 	{safeexec.ErrNotFound, []error{exec.ErrNotFound}},
 	{safeexec.ErrNotExecutable, nil},
 	{safeexec.ErrBadDir, nil},
@@ -47,7 +49,7 @@ var kinds = []struct {
 // TestErrorTable asserts that each sentinel matches itself, its older cousin, and nothing else.
 func TestErrorTable(t *testing.T) {
 	cousins := []error{errors.ErrUnsupported, exec.ErrNotFound, exec.ErrDot, exec.ErrWaitDelay,
-		context.DeadlineExceeded, context.Canceled, os.ErrDeadlineExceeded, os.ErrNotExist, os.ErrPermission}
+		context.DeadlineExceeded, context.Canceled, os.ErrDeadlineExceeded, os.ErrProcessDone, os.ErrNotExist, os.ErrPermission}
 	for _, kind := range kinds {
 		for _, other := range kinds {
 			same := kind.err == other.err //nolint:errorlint // the very value

@@ -34,6 +34,9 @@
 // Who can not rely on a command's good will asks for [WithContainment]: a cgroup, which is exact, or a
 // mark that is set before the first instruction; or else nothing is started.
 //
+// [KillTree] does that to a process that somebody else has started. Where orphans become children of this
+// process, see [SetSubreaper], those of a tree are reaped with it.
+//
 // # Descriptors
 //
 // A command gets its standard streams and its ExtraFiles, and nothing else: what this process was
@@ -78,10 +81,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/seed841d8200/safeexec/internal/cgroup"
 	"github.com/seed841d8200/safeexec/internal/diagnose"
 	"github.com/seed841d8200/safeexec/internal/escalate"
-	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/preflight"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/terminal"
@@ -214,6 +215,8 @@ func (p *Process) Stop() (Result, error) {
 // A run is one command from the start to the end. All of it belongs to the goroutine that calls
 // live, except the atomics.
 type run struct {
+	ending // of its tree
+
 	cfg config
 	ctx context.Context
 	cmd *exec.Cmd // the caller's
@@ -222,16 +225,13 @@ type run struct {
 	// Set by begin.
 	deadline time.Time // of the whole run
 	exitFD   int       // the leader's pidfd, while the poller watches it; else -1
-	poller   poll.Poller
-	wake     func() // poller.Wake, bound once
+	wake     func()    // poller.Wake, bound once
 	look     preflight.Look
 	streams  [3]stream // by descriptor of the child
 	unwatch  func() bool
 	marks    proctree.Mark
-	tree     proctree.Tree
 	terminal *terminal.Terminal // lent to the command; else nil
 	stops    chan struct{}      // closed by watchStops at its end
-	leaf     *cgroup.Leaf       // nil without a cgroup
 	noCgroup error              // why there is none, where the command is stopped instead
 
 	leftPlaces int // reserved for pipes that may be left
@@ -246,27 +246,18 @@ type run struct {
 	limitErr error // by spawn: limits could not be set on a command that runs
 
 	// Written by step.
-	exited      bool // the leader has exited and is not reaped
-	blind       bool // the poller failed: everything is tried, at short intervals
-	lastOutput  time.Time
-	watched     map[int]*proctree.Member // by poller token
-	leafWatched bool                     // the poller watches the cgroup
-	vacated     bool                     // the cgroup was seen to be empty
+	lastOutput time.Time
 
 	// Written by the steps of live.
 	mark     time.Time // when the present phase began
-	empty    bool      // the tree was seen to be empty
-	unseen   bool      // the last look at the tree could not see everybody
 	left     bool      // by background: the tree lives on, and is signaled no more
 	ctxErr   error     // ctx.Err() and its cause, if the context is why the run was ended
 	ctxCause error
-	sent     uint64            // signals that this run sent to the leader, by signalBit
 	held     bool              // by drain: a pipe was left with a writer
 	inquiry  *diagnose.Inquiry // by diagnose, or by drain if a pipe is held
-	signaled map[proctree.Process]struct{}
-	state    *os.ProcessState // by reap
-	waitErr  error            // by reap
-	released bool             // by release
+	state    *os.ProcessState  // by reap
+	waitErr  error             // by reap
+	released bool              // by release
 	result   Result
 }
 
@@ -336,14 +327,7 @@ func (r *run) stop() {
 		escalate.Rung{Signal: r.cfg.termSignal, Wait: r.cfg.grace},
 		escalate.Rung{Signal: syscall.SIGKILL, Wait: r.cfg.kill},
 	)
-	for !r.empty {
-		rung, ok := ladder.Next(time.Now())
-		if !ok {
-			break
-		}
-		r.signalTree(rung.Signal, ladder.Until())
-		r.awaitEmpty(ladder.Until(), rung.Signal)
-	}
+	r.climb(ladder)
 	r.result.Times.Stop = r.lap()
 }
 

@@ -5,49 +5,96 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/cgroup"
+	"github.com/seed841d8200/safeexec/internal/escalate"
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
+// An ending is the end of one tree, for a run or for KillTree: it owns the tree and climbs the ladder.
+// It belongs to the goroutine of its waiter.
+type ending struct {
+	tree   proctree.Tree
+	poller poll.Poller
+	waiter waiter
+
+	// Written by the waiter's step.
+	exited bool // the leader has exited and is not reaped, or is a member like others
+	blind  bool // the poller failed: everything is tried, at short intervals
+
+	leaf        *cgroup.Leaf // that the tree was born in; nil without a cgroup
+	leafWatched bool         // the poller watches it
+	vacated     bool         // it was seen to be empty
+
+	watched  map[int]*proctree.Member // by poller token
+	signaled map[proctree.Process]struct{}
+	sent     uint64 // signals that were sent to the leader, by signalBit
+	empty    bool   // the tree was seen to be empty
+	unseen   bool   // the last look at the tree could not see everybody
+}
+
+// A waiter is who waits for a tree to end and has other things to see to meanwhile.
+type waiter interface {
+	// step waits until something happens, until the given time at the latest.
+	step(until time.Time)
+	// cutShort reports whether the wait after the signal of a rung has to end before its time.
+	cutShort(rung syscall.Signal) bool
+}
+
+// climb sends the signals of the ladder, one after the other, until the tree is empty, the ladder ends
+// or the waiter has no more time.
+func (e *ending) climb(ladder *escalate.Ladder) {
+	for !e.empty {
+		rung, ok := ladder.Next(time.Now())
+		if !ok {
+			return
+		}
+		e.signalTree(rung.Signal, ladder.Until())
+		e.awaitEmpty(ladder.Until(), rung.Signal)
+		if e.waiter.cutShort(rung.Signal) {
+			return
+		}
+	}
+}
+
 // signalTree sends one rung's signal to the leader's group and to every member outside it. The
 // leader, which is reaped later, pins the group's number. SIGCONT follows, or what is stopped would
 // not hear of it; SIGKILL needs none, and goes to a tree that is frozen first.
-func (r *run) signalTree(sig syscall.Signal, until time.Time) {
-	if !r.exited {
-		r.sent |= signalBit(sig)
+func (e *ending) signalTree(sig syscall.Signal, until time.Time) {
+	if !e.exited {
+		e.sent |= signalBit(sig)
 	}
 	if sig == syscall.SIGKILL {
-		if !r.tree.KillLeaf(r.noteSignaled) || !r.vacates() { // who has left it is found by the next look
-			r.tree.Kill(until, r.noteSignaled)
+		if !e.tree.KillLeaf(e.noteSignaled) || !e.vacates(until) { // who has left it is found by the next look
+			e.tree.Kill(until, e.noteSignaled)
 		}
 		return
 	}
-	r.tree.Quiet(func() { r.signalAll(sig) })
+	e.tree.Quiet(func() { e.signalAll(sig) })
 }
 
-func (r *run) signalAll(sig syscall.Signal) {
-	members, _ := r.tree.All()
-	_ = r.tree.SignalGroup(sig) // ESRCH: all gone; EPERM: set-user-ID, which the result shows as survivors
+func (e *ending) signalAll(sig syscall.Signal) {
+	members, _ := e.tree.All()
 	for _, m := range members {
-		r.noteSignaled(m)
-		if !r.tree.InLeaderGroup(m) {
-			_ = r.tree.Signal(m, sig)
-		}
+		e.noteSignaled(m)
 	}
-	_ = r.tree.SignalGroup(proctree.SIGCONT)
-	for _, m := range members {
-		if !r.tree.InLeaderGroup(m) {
-			_ = r.tree.Signal(m, proctree.SIGCONT)
+	for _, sig := range []syscall.Signal{sig, proctree.SIGCONT} {
+		// ESRCH: all gone, or nothing pins the number; EPERM: set-user-ID, which shows as a survivor.
+		grouped := e.tree.SignalGroup(sig) == nil
+		for _, m := range members {
+			if !grouped || !e.tree.InLeaderGroup(m) {
+				_ = e.tree.Signal(m, sig)
+			}
 		}
 	}
 }
 
 // noteSignaled writes down that a member was sent a signal.
-func (r *run) noteSignaled(m *proctree.Member) {
-	if r.signaled == nil {
-		r.signaled = make(map[proctree.Process]struct{})
+func (e *ending) noteSignaled(m *proctree.Member) {
+	if e.signaled == nil {
+		e.signaled = make(map[proctree.Process]struct{})
 	}
-	r.signaled[m.Process] = struct{}{}
+	e.signaled[m.Process] = struct{}{}
 }
 
 // Looks at a tree are repeated at the latest after these times: for members that can not be
@@ -61,74 +108,109 @@ const (
 // time at the latest, and moves bytes meanwhile. While SIGKILL is the rung, whoever was born since
 // gets it as well; after a gentler signal those are left alone until the next rung, or a program
 // that forks when it is told to end would be driven on.
-func (r *run) awaitEmpty(until time.Time, rung syscall.Signal) {
-	r.watchLeaf()
+func (e *ending) awaitEmpty(until time.Time, rung syscall.Signal) {
+	e.watchLeaf()
 	for look := firstLook; ; look = min(2*look, lastLook) {
-		r.vacated = false // the look sees it; what comes after that is news
-		members, sure := r.tree.Live()
-		r.unseen = !sure
-		if len(members) == 0 && sure && r.exited {
-			r.empty = true
+		e.vacated = false // the look sees it; what comes after that is news
+		members, sure := e.tree.Live()
+		e.unseen = !sure
+		if len(members) == 0 && sure && e.exited {
+			e.empty = true
 			return
 		}
 		if rung == syscall.SIGKILL {
-			r.tree.Kill(until, r.noteSignaled)
-			members, sure = r.tree.Live()
+			e.tree.Kill(until, e.noteSignaled)
+			members, sure = e.tree.Live()
 		}
 		again := until
-		all := r.watchMembers(members) && sure
+		all := e.watchMembers(members) && sure
 		if !all || rung == syscall.SIGKILL {
 			again = earlier(until, time.Now().Add(look))
 		}
-		for time.Now().Before(again) && !(r.exited && (all && len(r.watched) == 0 || r.vacated)) && !r.cutShort(rung) {
-			r.step(again)
+		for time.Now().Before(again) && !(e.exited && (all && len(e.watched) == 0 || e.vacated)) && !e.waiter.cutShort(rung) {
+			e.waiter.step(again)
 		}
-		if !time.Now().Before(until) || r.cutShort(rung) {
-			members, sure = r.tree.Live()
-			r.unseen = !sure
-			r.empty = r.exited && sure && len(members) == 0
+		if !time.Now().Before(until) || e.waiter.cutShort(rung) {
+			members, sure = e.tree.Live()
+			e.unseen = !sure
+			e.empty = e.exited && sure && len(members) == 0
 			return
 		}
 	}
+}
+
+// watchMembers has step told of the members' deaths, and reports whether it is told of all.
+func (e *ending) watchMembers(members []*proctree.Member) bool {
+	if e.blind {
+		return false
+	}
+	all := true
+	for _, m := range members {
+		token := tokenMember + m.PID
+		if e.watched[token] == m {
+			continue
+		}
+		if m.FD < 0 || e.poller.Add(m.FD, poll.Read, token) != nil {
+			all = false
+			continue
+		}
+		if e.watched == nil {
+			e.watched = make(map[int]*proctree.Member)
+		}
+		e.watched[token] = m
+	}
+	return all
+}
+
+func (e *ending) memberDied(token int) {
+	if m := e.watched[token]; m != nil {
+		e.tree.Gone(m)
+	}
+}
+
+// unwatchMember is called by the tree before it closes a member's descriptor.
+func (e *ending) unwatchMember(m *proctree.Member) {
+	if token := tokenMember + m.PID; e.watched[token] == m {
+		delete(e.watched, token)
+		_ = e.poller.Remove(m.FD)
+	}
+}
+
+// leafDeath is how long those in a cgroup have to die at once before they are looked at one by one. To do
+// that meanwhile takes longer: thousands of processes need a tenth of a second.
+const leafDeath = 500 * time.Millisecond
+
+// vacates reports whether the cgroup, which was killed, becomes empty within that, or half of the
+// time that is left if that is shorter.
+func (e *ending) vacates(until time.Time) bool {
+	e.watchLeaf()
+	until = time.Now().Add(min(leafDeath, time.Until(until)/2))
+	for look := firstLook / 10; ; look = min(2*look, firstLook) {
+		if e.lookAtLeaf(); e.vacated || !time.Now().Before(until) {
+			return e.vacated
+		}
+		e.waiter.step(earlier(until, time.Now().Add(look)))
+	}
+}
+
+// watchLeaf has step told when the cgroup becomes empty. Where that can not be had, it is looked at.
+func (e *ending) watchLeaf() {
+	if e.leaf == nil || e.leafWatched {
+		return
+	}
+	e.leafWatched = true
+	_ = e.poller.Add(e.leaf.EventsFD(), poll.Change, tokenCgroup)
+	e.lookAtLeaf() // a change is one of what was last read
+}
+
+func (e *ending) lookAtLeaf() {
+	populated, err := e.leaf.Populated()
+	e.vacated = err == nil && !populated
 }
 
 // cutShort reports whether a linger has to end, which is the wait without a rung: the run is to end.
 func (r *run) cutShort(rung syscall.Signal) bool {
 	return rung == 0 && r.reason(time.Now()) != CauseNone
-}
-
-// watchMembers has step told of the members' deaths, and reports whether it is told of all.
-func (r *run) watchMembers(members []*proctree.Member) bool {
-	all := !r.blind
-	for _, m := range members {
-		token := tokenMember + m.PID
-		if r.watched[token] == m {
-			continue
-		}
-		if m.FD < 0 || r.poller.Add(m.FD, poll.Read, token) != nil {
-			all = false
-			continue
-		}
-		if r.watched == nil {
-			r.watched = make(map[int]*proctree.Member)
-		}
-		r.watched[token] = m
-	}
-	return all
-}
-
-func (r *run) memberDied(token int) {
-	if m := r.watched[token]; m != nil {
-		r.tree.Gone(m)
-	}
-}
-
-// unwatchMember is called by the tree before it closes a member's descriptor.
-func (r *run) unwatchMember(m *proctree.Member) {
-	if token := tokenMember + m.PID; r.watched[token] == m {
-		delete(r.watched, token)
-		_ = r.poller.Remove(m.FD)
-	}
 }
 
 // signalBit is a signal's place in a set of signals, as in sigset_t.
@@ -184,6 +266,7 @@ func info(p proctree.Process) ProcessInfo {
 // reap takes the leader's status, which releases its numbers, and everything else that the run holds.
 func (r *run) reap() {
 	r.takeStock()
+	r.tree.ReapAdopted()
 	r.unwatchExit()
 	r.tree.Close()
 	if r.exited && !r.tree.Reapable() {
@@ -245,36 +328,4 @@ func (r *run) status(state *os.ProcessState) {
 	default:
 		r.result.SignaledBy = SignalerOther
 	}
-}
-
-// leafDeath is how long those in a cgroup have to die at once before they are looked at one by one. To do
-// that meanwhile takes longer: thousands of processes need a tenth of a second.
-const leafDeath = 500 * time.Millisecond
-
-// vacates reports whether the cgroup, which was killed, becomes empty within that, or half the kill
-// timeout if it is shorter.
-func (r *run) vacates() bool {
-	r.watchLeaf()
-	until := time.Now().Add(min(leafDeath, r.cfg.kill/2))
-	for look := firstLook / 10; ; look = min(2*look, firstLook) {
-		if r.lookAtLeaf(); r.vacated || !time.Now().Before(until) {
-			return r.vacated
-		}
-		r.step(earlier(until, time.Now().Add(look)))
-	}
-}
-
-// watchLeaf has step told when the cgroup becomes empty. Where that can not be had, it is looked at.
-func (r *run) watchLeaf() {
-	if r.leaf == nil || r.leafWatched {
-		return
-	}
-	r.leafWatched = true
-	_ = r.poller.Add(r.leaf.EventsFD(), poll.Change, tokenCgroup)
-	r.lookAtLeaf() // a change is one of what was last read
-}
-
-func (r *run) lookAtLeaf() {
-	populated, err := r.leaf.Populated()
-	r.vacated = err == nil && !populated
 }

@@ -191,20 +191,16 @@ func (c *config) resolve(ctx context.Context, cmd *exec.Cmd, opts []Option) erro
 }
 
 func (c *config) check(cmd *exec.Cmd) error {
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-	}{
-		{"WithTimeout", c.timeout},
-		{"WithIdleTimeout", c.idle},
-		{"WithGracePeriod", c.grace},
-		{"WithLinger", c.linger},
-		{"WithKillTimeout", c.kill},
-		{"WithDrainTimeout", c.drain},
-	} {
-		if d.value < 0 {
-			return &ConfigError{Name: d.name, Reason: "must not be negative"}
-		}
+	if err := notNegative(
+		bound{"WithTimeout", c.timeout},
+		bound{"WithIdleTimeout", c.idle},
+		bound{"WithLinger", c.linger},
+		bound{"WithDrainTimeout", c.drain},
+	); err != nil {
+		return err
+	}
+	if err := c.checkLadder(); err != nil {
+		return err
 	}
 	switch {
 	case c.timeoutSet && c.timeout == 0:
@@ -215,8 +211,6 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return &ConfigError{Name: "WithOutputLimit", Reason: "is out of range"}
 	case c.overflow != OverflowTruncate && c.overflow != OverflowStop:
 		return &ConfigError{Name: "WithOverflow", Reason: "is no known policy"}
-	case c.termSignal <= 0 || c.termSignal > maxSignal:
-		return &ConfigError{Name: "WithTermSignal", Reason: "is no signal"}
 	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
 	}
@@ -233,6 +227,29 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return err
 	}
 	return c.checkFDs(cmd)
+}
+
+// checkLadder checks what says how a tree is ended.
+func (c *config) checkLadder() error {
+	if c.termSignal <= 0 || c.termSignal > maxSignal {
+		return &ConfigError{Name: "WithTermSignal", Reason: "is no signal"}
+	}
+	return notNegative(bound{"WithGracePeriod", c.grace}, bound{"WithKillTimeout", c.kill})
+}
+
+// A bound is a duration and the option that sets it.
+type bound struct {
+	option string
+	value  time.Duration
+}
+
+func notNegative(bounds ...bound) error {
+	for _, b := range bounds {
+		if b.value < 0 {
+			return &ConfigError{Name: b.option, Reason: "must not be negative"}
+		}
+	}
+	return nil
 }
 
 // maxSignal is the highest number that signal(7) gives to any signal.

@@ -22,6 +22,7 @@ import (
 func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	now := time.Now()
 	r := &run{ctx: ctx, cmd: cmd, mark: now, lastOutput: now}
+	r.waiter = r
 	r.result = Result{ExitCode: -1, Times: Times{Started: now}}
 	if !proctree.Supported {
 		return r, ErrUnsupported

@@ -30,6 +30,10 @@ const (
 	TrackEnvironment = Tracks(proctree.TrackEnvironment)
 	// TrackCgroup is the cgroup that the leader is born in, see [WithContainment].
 	TrackCgroup = Tracks(proctree.TrackCgroup)
+	// TrackAdoption finds nobody: it says that orphans of the tree became children of this process,
+	// and were reaped when they had died. See [SetSubreaper]; the first process of a PID namespace adopts
+	// without that.
+	TrackAdoption = Tracks(proctree.TrackAdoption)
 )
 
 // Has reports whether all of the given tracks are in the set.

@@ -87,7 +87,7 @@ func (t *Tree) DupPidfd() int {
 // ClosePidfd closes what DupPidfd returned.
 func ClosePidfd(fd int) { sys.Close(fd) }
 
-// InLeaderGroup reports whether a signal to the leader's group reaches m.
+// InLeaderGroup reports whether m is in the leader's group, so that a signal to that one reaches it.
 func (t *Tree) InLeaderGroup(m *Member) bool { return Group(m) == t.leader }
 
 // Group returns the process group of m, -1 if m is gone.

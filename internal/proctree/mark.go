@@ -20,6 +20,9 @@ type Mark struct {
 	// which they have until they are marked.
 	limit, ownSoft uint64
 
+	// run is the number of another run whose leader is the root of the tree; 0 if it leads none.
+	run uint32
+
 	slice uint64 // in nanoseconds; 0 if there is none
 	env   string // the value of the variable
 }
@@ -122,17 +125,36 @@ func (m *Mark) Start(start func() error) error {
 // whether it has it now: it can not where the child is another user's, its hard limit is too low, or
 // the kernel's numbers are too short.
 func (m *Mark) Limit(pid int) bool {
-	if m.id == 0 {
+	soft, hard, err := sys.RTTimeLimit(0) // which the child was born with
+	return err == nil && m.limitFrom(pid, soft, hard)
+}
+
+// LimitRoot does the same to a process that is no child of ours and is seen to exist afterwards.
+func (m *Mark) LimitRoot(root *Root) bool {
+	soft, hard, err := sys.RTTimeLimit(root.PID)
+	if err != nil || !root.exists() || !m.limitFrom(root.PID, soft, hard) {
 		return false
 	}
-	soft, hard, err := sys.RTTimeLimit(0)
-	if err != nil {
+	if !root.exists() { // the mark may be a stranger's now
+		_, _ = sys.SetRTTimeLimit(root.PID, soft, hard)
+		m.tracks &^= TrackLimit
+		return false
+	}
+	return true
+}
+
+// limitFrom replaces the given limits.
+func (m *Mark) limitFrom(pid int, soft, hard uint64) bool {
+	if m.id == 0 {
 		return false
 	}
 	m.ownSoft = soft
 	outer := m.id
-	if o, _, nested := runsOf(soft); nested {
+	if o, i, nested := runsOf(soft); nested {
 		outer = o
+		if isLive(i) {
+			outer = i // a run of this process, which must go on finding those who are marked anew
+		}
 	}
 	limit := limitOf(outer, m.id)
 	if hard < limit { // or the child's was changed by its first instructions, and the call says so
@@ -149,6 +171,11 @@ func (m *Mark) Limit(pid int) bool {
 	m.limit = limit
 	m.tracks |= TrackLimit
 	return true
+}
+
+// bears reports whether the numbers of a mark make its bearer one of ours.
+func (m *Mark) bears(outer, inner uint32) bool {
+	return inner == m.id || outer == m.id || m.run != 0 && (inner == m.run || outer == m.run)
 }
 
 // outer returns the number of the outermost run.

@@ -32,12 +32,12 @@ func (limitTrack) judge(c *candidate) verdict {
 	switch {
 	case !marked || m.tracks&TrackLimit == 0:
 		return unknown
-	case inner == m.id || outer == m.id:
+	case m.bears(outer, inner):
 		if c.older() {
 			return foreign // two programs have drawn the same number
 		}
 		return ours
-	case isLive(inner):
+	case isLive(inner) && c.tree.root == nil:
 		return foreign // it belongs to another run of ours, which ends it
 	}
 	c.nested = outer == m.outer()
@@ -60,13 +60,18 @@ func (t *Tree) adopt(m *Member) {
 		return
 	}
 	soft, hard, err := sys.RTTimeLimit(m.PID)
-	if err != nil || hard < mark.limit {
+	if outer, inner, marked := runsOf(soft); marked && soft != mark.ownSoft {
+		// It is ours, or that of a run within the tree, which needs it.
+		t.strays = t.strays || !mark.bears(outer, inner)
 		return
 	}
-	if _, _, marked := runsOf(soft); marked && soft != mark.ownSoft {
-		return // it is ours, or that of a run within the tree, which needs it
+	if err == nil && hard >= mark.limit {
+		_, err = sys.SetRTTimeLimit(m.PID, mark.limit, hard)
 	}
-	if _, err := sys.SetRTTimeLimit(m.PID, mark.limit, hard); err == nil && t.dead(m) {
+	switch {
+	case err != nil || hard < mark.limit:
+		t.strays = true
+	case t.dead(m):
 		_, _ = sys.SetRTTimeLimit(m.PID, soft, hard)
 	}
 }

@@ -13,6 +13,11 @@ import (
 // that the member has, or one that is opened for it, whose start time is compared after that. Without
 // pidfds there is a gap of microseconds in which the number would have to be freed and reused.
 func (t *Tree) Signal(m *Member, sig syscall.Signal) error {
+	m.Err = t.signal(m, sig)
+	return m.Err
+}
+
+func (t *Tree) signal(m *Member, sig syscall.Signal) error {
 	if m.FD >= 0 {
 		return sys.PidfdSignal(m.FD, sig)
 	}
@@ -34,8 +39,15 @@ func (t *Tree) Signal(m *Member, sig syscall.Signal) error {
 // SignalGroup sends sig to the leader's process group, atomically against fork: no process that
 // is in the group at that moment is missed. The number is pinned by the leader, alive or zombie,
 // which only we reap. Where somebody else reaps, nothing pins it, and nothing is sent, unless the
-// kernel can signal a group through its leader's pidfd (6.9, PIDFD_SIGNAL_PROCESS_GROUP).
+// kernel can signal a group through its leader's pidfd (6.9, PIDFD_SIGNAL_PROCESS_GROUP). The group of
+// a root is only signaled in that way.
 func (t *Tree) SignalGroup(sig syscall.Signal) error {
+	switch {
+	case t.apart:
+		return syscall.ESRCH
+	case t.root != nil:
+		return sys.PidfdSignalGroup(t.root.fd, sig)
+	}
 	var err error
 	if t.LendPidfd(func(fd int) { err = sys.PidfdSignalGroup(fd, sig) }) && (err == nil || sys.Gone(err)) {
 		return err
@@ -56,11 +68,11 @@ func (t *Tree) SignalGroup(sig syscall.Signal) error {
 // A cgroup does all of that by itself, and the rest is for those who have left it.
 func (t *Tree) Kill(until time.Time, each func(*Member)) {
 	killed := t.KillLeaf(each)
-	_ = t.SignalGroup(syscall.SIGKILL) // ESRCH: all gone; EPERM: see the survivors
+	grouped := t.SignalGroup(syscall.SIGKILL) == nil // ESRCH: all gone, or nothing pins the number
 	for _, m := range t.members {
 		m.stopped = false // it may have been woken
 	}
-	t.freeze(until, func(m *Member) bool { return t.InLeaderGroup(m) || killed && m.contained })
+	t.freeze(until, func(m *Member) bool { return grouped && t.InLeaderGroup(m) || killed && m.contained })
 	for _, m := range t.newestFirst() {
 		if !killed || !m.contained {
 			each(m)
@@ -98,6 +110,9 @@ func (t *Tree) newestFirst() []*Member {
 // Pinned reports whether the leader's number still means the leader: it is our child, alive or a
 // zombie. It is not once somebody else has reaped it, or the kernel itself where SIGCHLD is ignored.
 func (t *Tree) Pinned() bool {
+	if t.root != nil {
+		return t.root.exists()
+	}
 	_, err := sys.ExitedUnreaped(t.leader)
 	return err == nil
 }

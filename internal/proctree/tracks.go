@@ -35,9 +35,12 @@ const (
 	TrackParent                         // the parent
 	TrackEnvironment                    // the variable SAFEEXEC_RUN
 	TrackCgroup                         // the cgroup that the leader was born in
+	TrackAdoption                       // that orphans become our children
 )
 
-var trackNames = [...]string{"session", "group", "limit", "slice", "parent", "environment", "cgroup"}
+var trackNames = [...]string{
+	"session", "group", "limit", "slice", "parent", "environment", "cgroup", "adoption",
+}
 
 // String lists the tracks, separated by commas.
 func (t Tracks) String() string {
@@ -96,7 +99,7 @@ func (session) judge(c *candidate) verdict {
 	}
 	sid, err := sys.Session(c.pid)
 	switch {
-	case err == nil && sid == c.tree.leader:
+	case err == nil && sid == c.tree.leader && c.tree.pinsNumber():
 		return ours
 	case sys.Gone(err):
 		return foreign
@@ -114,7 +117,7 @@ func (group) judge(c *candidate) verdict {
 	}
 	pgid, err := sys.Group(c.pid)
 	switch {
-	case err == nil && pgid == c.tree.leader:
+	case err == nil && pgid == c.tree.leader && c.tree.pinsNumber():
 		return ours
 	case sys.Gone(err):
 		return foreign
@@ -143,7 +146,7 @@ func (parent) judge(c *candidate) verdict {
 
 func (c *candidate) childOfTree(ppid int) verdict {
 	t := c.tree
-	if ppid == t.leader && !t.leaderReaped {
+	if ppid == t.leader && t.root == nil && !t.leaderReaped {
 		return ours // an exited leader has no children any more
 	}
 	if m := t.members[ppid]; m != nil && !t.dead(m) {
@@ -153,10 +156,15 @@ func (c *candidate) childOfTree(ppid int) verdict {
 }
 
 // thorough reports whether what is dear may be read of the candidate. Where both the limit and the
-// slice tell processes apart, it is not worth it for all that were born since, or live, on a machine.
+// slice tell processes apart, it is not worth it for all that were born since, or live, on a machine;
+// nor where all of a root's tree bear the limit mark.
 func (c *candidate) thorough() bool {
 	const both = TrackLimit | TrackSlice
-	return c.linked || c.nested || c.tree.mark.tracks&both != both
+	t := c.tree
+	if t.root != nil {
+		return c.linked || c.nested || t.seeking || t.strays
+	}
+	return c.linked || c.nested || t.mark.tracks&both != both
 }
 
 // hidden reports whether the process is there and nothing of it could be seen that tells.

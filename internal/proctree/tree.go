@@ -26,6 +26,9 @@ type Member struct {
 	// FD is a pidfd, -1 where there are none; it becomes readable at death. The Tree owns it.
 	FD int
 
+	// Err is why the last signal could not be sent; nil if it was.
+	Err error
+
 	contained bool // it was found in the leaf
 	stopped   bool // by freeze
 }
@@ -42,11 +45,16 @@ type Origin struct {
 	Leaving func(*Member) // called before a member's pidfd is closed; may be nil
 }
 
-// A Tree is a leader, which this process started and has not reaped, and all its descendants. It
-// belongs to one goroutine.
+// A Tree is a leader, which this process started and has not reaped, and all its descendants; or a root
+// that somebody else may have started, see [Tree.InitBelow]. It belongs to one goroutine.
 type Tree struct {
 	leader  int
-	process *os.Process
+	process *os.Process // the leader; nil for a root
+	root    *Root       // nil for a leader of ours
+	seeking bool        // by Gather: who is found for the first time bears no mark of ours
+	strays  bool        // some member does not bear the limit mark
+	apart   bool        // there are no signals to the leader's group
+	adopts  bool        // orphans become our children
 	mark    *Mark
 	leaving func(*Member)
 	tracks  [maxTracks]track
@@ -83,6 +91,7 @@ func (t *Tree) Init(o Origin) {
 		leaving: o.Leaving,
 		leaf:    o.Leaf,
 		born:    birth{leader: o.Process.Pid, started: o.Started},
+		adopts:  sys.Adopts(),
 	}
 	if t.mark == nil {
 		t.mark = &noMark
@@ -103,6 +112,9 @@ func (t *Tree) Tracks() Tracks {
 	tracks := t.mark.tracks | t.number | TrackParent
 	if t.leaf != nil {
 		tracks |= TrackCgroup
+	}
+	if t.adopts {
+		tracks |= TrackAdoption
 	}
 	return tracks
 }
@@ -149,7 +161,7 @@ func (t *Tree) All() ([]*Member, bool) {
 	}
 	t.forgetDead()
 	t.leaderReaped = !t.Pinned()
-	t.sessionPinned = !t.leaderReaped || t.pinnedByMember()
+	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
 	sure := t.contained()
 	sure = t.born.candidates(t.consider, func() bool { return len(t.members) > 0 }) && sure
 	if !t.young {
@@ -180,10 +192,18 @@ func (t *Tree) Hidden() int { return t.hidden }
 // Stuck reports whether a goroutine of ours is left behind in reading the memory of a process.
 func (t *Tree) Stuck() bool { return t.stuck }
 
-// pinnedByMember reports whether a member is in the leader's session and so pins its number.
-func (t *Tree) pinnedByMember() bool {
+// pinsNumber reports whether the number of the leader's session or group means that one still: the
+// leader pins it until it is reaped, and a member that is in there.
+func (t *Tree) pinsNumber() bool {
+	if t.Pinned() {
+		return true
+	}
+	ask := sys.Session
+	if t.number == TrackGroup {
+		ask = sys.Group
+	}
 	for _, m := range t.members {
-		if sid, err := sys.Session(m.PID); err == nil && sid == t.leader && !t.dead(m) {
+		if n, err := ask(m.PID); err == nil && n == t.leader && !t.dead(m) {
 			return true
 		}
 	}
@@ -192,7 +212,7 @@ func (t *Tree) pinnedByMember() bool {
 
 // consider admits pid if it belongs to the tree.
 func (t *Tree) consider(pid int, born bool) {
-	if pid == t.leader || t.members[pid] != nil {
+	if pid == t.leader && t.root == nil || t.members[pid] != nil {
 		return
 	}
 	switch t.judge(pid, born) {
@@ -251,7 +271,7 @@ func (t *Tree) add(pid int, born bool) {
 	case sys.Gone(err), sys.IsThread(err), isThread(pid):
 		return
 	}
-	if t.judge(pid, born) != ours {
+	if t.judge(pid, born) != ours || pid == os.Getpid() {
 		closeFD(m)
 		return
 	}

@@ -24,3 +24,15 @@ func (s *Schedule) SetSlice(uint64) error { return errors.ErrUnsupported }
 
 // Denied reports whether err says that we may not.
 func Denied(error) bool { return false }
+
+// SetSubreaper has no counterpart here that is made use of.
+func SetSubreaper() error { return errors.ErrUnsupported }
+
+// Adopts is false: see SetSubreaper.
+func Adopts() bool { return false }
+
+// ReapPidfd has no counterpart here.
+func ReapPidfd(int) error { return errors.ErrUnsupported }
+
+// Reap is not needed here.
+func Reap(int) error { return errors.ErrUnsupported }

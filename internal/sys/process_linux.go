@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -77,6 +78,42 @@ func ExitedUnreaped(pid int) (bool, error) {
 			return err == nil && info.Signo != 0 && info.Code < cldTrapped, err
 		}
 	}
+}
+
+// ReapPidfd reaps the process of a pidfd if it is a zombie and a child of ours, and does not wait
+// (waitid(2), P_PIDFD, since 5.4).
+func ReapPidfd(fd int) error { return reap(unix.P_PIDFD, fd) }
+
+// Reap does that by number. The caller says what pins it.
+func Reap(pid int) error { return reap(unix.P_PID, pid) }
+
+func reap(kind, id int) error {
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(kind, id, &info, unix.WEXITED|unix.WNOHANG, nil)
+		switch {
+		case err == unix.EINTR:
+		case err == nil && info.Signo == 0:
+			return unix.EAGAIN // it runs
+		default:
+			return err
+		}
+	}
+}
+
+// SetSubreaper has orphans among the descendants of this process become its children
+// (PR_SET_CHILD_SUBREAPER(2const)). It is of the whole process.
+func SetSubreaper() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
+
+// Adopts reports whether orphans among its descendants become children of this process: it is the
+// first of its PID namespace, or somebody has made it a subreaper.
+func Adopts() bool {
+	if os.Getpid() == 1 {
+		return true
+	}
+	var set int32
+	_, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&set)), 0)
+	return errno == 0 && set != 0
 }
 
 // cldTrapped is CLD_TRAPPED of sigaction(2); smaller codes are the ways to exit.

@@ -1,0 +1,67 @@
+package proctree
+
+import (
+	"os"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// SetSubreaper has orphans among our descendants become our children.
+func SetSubreaper() error { return sys.SetSubreaper() }
+
+// ReapAdopted reaps members that died as children of ours, having lost their parents. A zombie has kept
+// its marks and its session, so that it is told from the children of everybody else in this process as
+// those who live are: the leader of another run bears that run's mark, and what os/exec started none.
+// Nothing is waited for. It comes before the leader is reaped, and leaves that one alone.
+func (t *Tree) ReapAdopted() {
+	if !t.adopts || !sys.Enabled(sys.Sweep) || t.root == nil && t.born.childless() {
+		return
+	}
+	t.reading = environBudget
+	t.leaderReaped = !t.Pinned()
+	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
+	for range maxPasses { // whoever is reaped while the list is read can hide others
+		reaped := false
+		for _, pid := range ourChildren() {
+			reaped = t.reapAdopted(pid) || reaped
+		}
+		if !reaped {
+			return
+		}
+	}
+}
+
+// reapAdopted reaps our child pid if it is a zombie of the tree. The pidfd pins it against somebody else
+// in this process who reaps whatever dies.
+func (t *Tree) reapAdopted(pid int) bool {
+	if exited, err := sys.ExitedUnreaped(pid); err != nil || !exited || pid == t.leader {
+		return false
+	}
+	fd, err := sys.PidfdOpen(pid)
+	if err == nil {
+		defer sys.Close(fd)
+	}
+	if t.judge(pid, false) != ours {
+		return false
+	}
+	if err == nil {
+		return sys.ReapPidfd(fd) == nil
+	}
+	return sys.Reap(pid) == nil
+}
+
+// ourChildren lists our children, zombies included.
+func ourChildren() []int {
+	pids, err := procfs.Children(procfs.Self)
+	if err == nil {
+		return pids
+	}
+	pids = nil // the kernel keeps no lists: CONFIG_PROC_CHILDREN
+	everyPID(func(pid int, _ bool) {
+		if st, err := procfs.ReadStatNoComm(pid); err == nil && st.PPID == os.Getpid() {
+			pids = append(pids, pid)
+		}
+	}, pidMax.get())
+	return pids
+}

@@ -1,0 +1,275 @@
+package proctree
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// A Root is a process that somebody else may have started and may reap. Nothing pins its number, so
+// that it is held by a pidfd, and where there are none is told by its start time.
+type Root struct {
+	Process
+	fd int // pidfd; -1 where there are none
+}
+
+// ErrNoProcess says that there is no such process, or none that began at the given time.
+var ErrNoProcess = errors.New("no such process")
+
+// A ProtectedError says why a process is not to be ended.
+type ProtectedError string
+
+func (e ProtectedError) Error() string { return string(e) }
+
+// Hold holds the process that has pid now, if it began at the given time; 0 is any. Who shall not be
+// signaled is a [ProtectedError].
+func Hold(pid int, start uint64) (*Root, error) {
+	switch {
+	case pid <= 0:
+		return nil, ProtectedError(fmt.Sprintf("%d is no process ID", pid))
+	case pid == 1:
+		return nil, ProtectedError("it is the first process")
+	}
+	r := &Root{Process: Process{PID: pid}, fd: -1}
+	fd, err := sys.PidfdOpen(pid)
+	switch {
+	case err == nil:
+		r.fd = fd
+	case sys.Gone(err), sys.IsThread(err), isThread(pid):
+		return nil, ErrNoProcess
+	}
+	if err := r.identify(start); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// HoldProcess holds what an os.Process means. Its own pidfd is not shared: Wait closes that.
+func HoldProcess(p *os.Process) (*Root, error) {
+	if p.Pid <= 1 {
+		return Hold(p.Pid, 0)
+	}
+	r := &Root{Process: Process{PID: p.Pid}, fd: -1}
+	err := error(nil)
+	if sys.Enabled(sys.Pidfd) {
+		err = p.WithHandle(func(h uintptr) {
+			if dup, err := sys.Dup(int(h)); err == nil {
+				r.fd = dup
+			}
+		})
+	}
+	switch {
+	case errors.Is(err, os.ErrProcessDone):
+		return nil, ErrNoProcess
+	case r.fd < 0: // it knows whether somebody waited for it, and nobody else may have: it is a child
+		if errors.Is(p.Signal(noSignal), os.ErrProcessDone) {
+			return nil, ErrNoProcess
+		}
+		return Hold(p.Pid, 0)
+	}
+	if err := r.identify(0); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// identify reads what the process is, and compares it.
+func (r *Root) identify(start uint64) error {
+	st, err := procfs.ReadStat(r.PID)
+	if err == nil {
+		r.Start, r.Name = st.StartTime, st.Comm
+	}
+	switch {
+	case start != 0 && r.Start != start, !r.exists():
+		return ErrNoProcess // or it can not be told which one it is
+	case err == nil && st.Flags&kernelThread != 0:
+		return ProtectedError("it is a thread of the kernel")
+	case r.PID == os.Getpid():
+		return ProtectedError("it is this process")
+	case above(r.PID):
+		return ProtectedError("this process descends from it")
+	}
+	return nil
+}
+
+// kernelThread is PF_KTHREAD of the flags in proc_pid_stat(5).
+const kernelThread = 0x00200000
+
+// above reports whether pid is that of an ancestor of ours, as far up as can be seen.
+func above(pid int) bool {
+	for parent, steps := os.Getppid(), 0; parent > 1 && steps < maxAncestors; steps++ {
+		if parent == pid {
+			return true
+		}
+		st, err := procfs.ReadStatNoComm(parent)
+		if err != nil {
+			return false
+		}
+		parent = st.PPID
+	}
+	return false
+}
+
+// maxAncestors is more than anybody has: the numbers change while they are followed, and could do so
+// in a circle.
+const maxAncestors = 1 << 12
+
+// noSignal asks whether one could be sent.
+const noSignal = syscall.Signal(0)
+
+// exists reports whether the process has not been reaped, so that its number still means it.
+func (r *Root) exists() bool {
+	if r.fd >= 0 {
+		return !sys.Gone(sys.PidfdSignal(r.fd, noSignal))
+	}
+	if r.Start == 0 { // there is no /proc, or it hides the process
+		_, err := sys.Session(r.PID)
+		return !sys.Gone(err)
+	}
+	st, err := procfs.ReadStatNoComm(r.PID)
+	return err == nil && st.StartTime == r.Start
+}
+
+// Close lets go of the process.
+func (r *Root) Close() {
+	if r.fd >= 0 {
+		sys.Close(r.fd)
+		r.fd = -1
+	}
+}
+
+// InitBelow makes t the tree of a root and its descendants. The root is a member like others, until it
+// exits. What it is found by: the session that the root leads, or what has lost its parent in the group
+// that it leads; the parents; the mark of the run that the root leads; and a limit mark of its own that
+// whoever is found is given, so that nobody who is born from then on is lost.
+func (t *Tree) InitBelow(root *Root, mark *Mark, leaving func(*Member)) {
+	*t = Tree{
+		leader:  root.PID,
+		root:    root,
+		start:   root.Start,
+		mark:    mark,
+		leaving: leaving,
+		born:    birth{leader: root.PID}, // long ago: everybody is a candidate
+		apart:   true,
+		adopts:  sys.Adopts(),
+	}
+	t.tracks = [maxTracks]track{limitTrack{}, parent{}, nothing{}, nothing{}, nothing{}}
+	sid, err := sys.Session(root.PID)
+	if err == nil && sid == root.PID {
+		t.tracks[1], t.tracks[2], t.number = session{}, parent{}, TrackSession
+		t.apart = root.fd < 0 || sys.PidfdSignalGroup(root.fd, noSignal) != nil
+	} else if pgid, err := sys.Group(root.PID); err == nil && pgid == root.PID {
+		t.tracks[2], t.number = orphans{}, TrackGroup
+	}
+	m := &Member{Process: root.Process, FD: -1}
+	if fd, err := sys.PidfdOpen(root.PID); err == nil {
+		m.FD = fd
+	}
+	if !root.exists() || t.dead(m) {
+		closeFD(m)
+		return
+	}
+	t.members = map[int]*Member{root.PID: m}
+}
+
+// Gather finds the tree and marks it: the root first, and then everybody as soon as found, so that whoever
+// is born meanwhile is marked, or is the child of somebody who is found next. A [ProtectedError]
+// says that we are in the tree ourselves.
+func (t *Tree) Gather() error {
+	t.mark.run = t.ownRun()
+	if err := t.notOurs(); err != nil {
+		return err
+	}
+	t.strays = !t.mark.LimitRoot(t.root)
+	t.seeking = true
+	t.gather()
+	t.seeking = false
+	return t.notOurs() // a parent may be known by now
+}
+
+func (t *Tree) notOurs() error {
+	t.leaderReaped = !t.Pinned()
+	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
+	if t.judge(os.Getpid(), false) == ours {
+		return ProtectedError("this process is in its tree")
+	}
+	return nil
+}
+
+// gather looks until nobody is found who was not known before.
+func (t *Tree) gather() {
+	for found, passes := -1, 0; len(t.members) > found && passes < maxPasses; passes++ {
+		found = len(t.members)
+		t.Live()
+	}
+}
+
+// ownRun returns the number of the run that the root leads, 0 if it leads none that is known of. All of
+// a run inherit its mark, so that to bear it is not to lead it: the leader leads a session, its
+// parent is there and does not bear the mark, and nobody who does is older. What has lost its parent
+// is not believed to lead: one of several daemons that a run has left looks the same.
+func (t *Tree) ownRun() uint32 {
+	inner, ok := innermost(t.leader)
+	if !ok || t.number != TrackSession {
+		return 0
+	}
+	st, err := procfs.ReadStatNoComm(t.leader)
+	if err != nil || st.PPID <= 1 || t.adopts && st.PPID == os.Getpid() && !isLive(inner) {
+		return 0
+	}
+	if above, ok := innermost(st.PPID); ok && above == inner {
+		return 0
+	}
+	sure := everyPID(func(pid int, _ bool) {
+		if run, ok := innermost(pid); ok && run == inner && pid != t.leader {
+			if other, err := procfs.ReadStatNoComm(pid); err != nil || other.StartTime < t.start {
+				inner = 0 // which nobody bears
+			}
+		}
+	}, pidMax.get())
+	if !sure || !t.root.exists() {
+		return 0
+	}
+	return inner
+}
+
+// innermost returns the number of the innermost run whose mark pid bears.
+func innermost(pid int) (uint32, bool) {
+	soft, _, err := sys.RTTimeLimit(pid)
+	if sys.Denied(err) {
+		soft, _, err = procfs.ReadLimit(pid, procfs.LimitRTTime)
+	}
+	_, inner, marked := runsOf(soft)
+	return inner, err == nil && marked
+}
+
+// nothing is no track.
+type nothing struct{}
+
+func (nothing) judge(*candidate) verdict { return unknown }
+
+// orphans is the track of the process group's number for a root that leads a group and no session. The
+// other members of a job that a shell has made, a | b, are in the group and not in the tree: they are
+// children of the shell, which is in the same session. So only who has no parent in the session counts.
+// Its holes: setpgid(2), and a session whose first process adopts the orphans.
+type orphans struct{}
+
+func (orphans) judge(c *candidate) verdict {
+	if group := (group{}).judge(c); group != ours {
+		return group
+	}
+	st, err := c.readStat()
+	if err != nil || c.older() {
+		return unknown
+	}
+	if sid, err := sys.Session(st.PPID); st.PPID == 0 || err == nil && sid != st.Session {
+		return ours
+	}
+	return unknown
+}

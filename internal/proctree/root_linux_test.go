@@ -1,0 +1,166 @@
+package proctree
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/sys"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// below is the tree of a process that is taken for somebody else's.
+func below(t *testing.T, pid int) *Tree {
+	t.Helper()
+	root, err := Hold(pid, 0)
+	require.NoError(t, err)
+	mark, tree := new(Mark), new(Tree)
+	mark.Begin()
+	tree.InitBelow(root, mark, nil)
+	t.Cleanup(func() {
+		tree.Close()
+		mark.End()
+		root.Close()
+	})
+	return tree
+}
+
+// Orphans that left the session are found by the mark of the run that the root leads.
+func TestRootLeadsARun(t *testing.T) {
+	skipDisabled(t, "limitmark")
+	testproc.HasProgram(t, "setsid")
+	s := start(t, exec.Command("sh", "-c", `a=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &); echo ready $$ $a; exec sleep 600`))
+	pids := testproc.Ready(t, s.stdout)
+	tree := below(t, pids[0])
+	require.NoError(t, tree.Gather())
+	assert.ElementsMatch(t, pids, pidsOf(membersOf(tree)))
+
+	// It is the same where the run is another program's.
+	liveRuns.Lock()
+	clear(liveRuns.ids)
+	liveRuns.Unlock()
+	tree = below(t, pids[0])
+	tree.mark.run = 0
+	_, err := sys.SetRTTimeLimit(pids[0], s.mark.limit, 1<<64-1) // as before it was marked anew
+	require.NoError(t, err)
+	_, err = sys.SetRTTimeLimit(pids[1], s.mark.limit, 1<<64-1)
+	require.NoError(t, err)
+	require.NoError(t, tree.Gather())
+	assert.ElementsMatch(t, pids, pidsOf(membersOf(tree)))
+}
+
+// All of a run bear its mark. What a run has left, or what is within it, is not the run.
+func TestRootBearsTheMarkOfARun(t *testing.T) {
+	testproc.HasProgram(t, "setsid")
+	s := start(t, exec.Command("sh", "-c", `a=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &)
+		b=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &)
+		setsid sleep 600 & echo ready $$ $a $b $!; read x`))
+	pids := testproc.Ready(t, s.stdout)
+	waitComm(t, pids[3], "sleep")
+	for _, pid := range pids[1:] {
+		tree := below(t, pid)
+		require.NoError(t, tree.Gather())
+		assert.Equal(t, []int{pid}, pidsOf(membersOf(tree)), "while the leader lives")
+		assert.Contains(t, s.live(), pid, "the run finds it as before")
+	}
+	s.stdin.Close()
+	s.tree.WaitLeader()
+	for _, pid := range pids[1:] {
+		tree := below(t, pid)
+		require.NoError(t, tree.Gather())
+		assert.Equal(t, []int{pid}, pidsOf(membersOf(tree)), "once it has exited")
+		assert.Contains(t, s.live(), pid, "the run finds it as before")
+	}
+}
+
+// A number that another process has by now is not the root.
+func TestRootIsReaped(t *testing.T) {
+	cmd := exec.Command("sleep", "600")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	require.NoError(t, cmd.Start())
+	pid := cmd.Process.Pid
+	held, err := Hold(pid, 0)
+	require.NoError(t, err)
+	defer held.Close()
+	assert.NotZero(t, held.Start)
+	assert.True(t, held.exists())
+	tree := below(t, pid)
+	require.NoError(t, cmd.Process.Kill())
+	waitDead(t, pid)
+	assert.True(t, held.exists(), "the zombie has the number")
+	assert.True(t, tree.Pinned())
+	assert.Empty(t, membersOf(tree))
+	require.Error(t, cmd.Wait())
+	assert.False(t, held.exists())
+	assert.False(t, tree.Pinned())
+	assert.Error(t, tree.SignalGroup(syscall.SIGKILL))
+	assert.Empty(t, membersOf(tree))
+	assert.False(t, tree.mark.LimitRoot(tree.root))
+	_, err = Hold(pid, held.Start)
+	assert.ErrorIs(t, err, ErrNoProcess)
+	_, err = HoldProcess(cmd.Process)
+	assert.ErrorIs(t, err, ErrNoProcess)
+
+	// As if the number were reused: a process of another start time.
+	other := &Root{Process: Process{PID: os.Getpid(), Start: 1}, fd: -1}
+	assert.False(t, other.exists())
+}
+
+// An os.Process keeps its pidfd, and a second owner of the number is not taken for it.
+func TestHoldProcess(t *testing.T) {
+	cmd := exec.Command("sleep", "600")
+	require.NoError(t, cmd.Start())
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	root, err := HoldProcess(cmd.Process)
+	require.NoError(t, err)
+	assert.Equal(t, !testproc.IsDisabled("pidfd"), root.fd >= 0)
+	assert.Equal(t, cmd.Process.Pid, root.PID)
+	root.Close()
+	root.Close()
+	require.NoError(t, cmd.Process.Signal(syscall.Signal(0)), "it is as it was")
+	found, err := os.FindProcess(cmd.Process.Pid)
+	require.NoError(t, err)
+	require.NoError(t, found.Release())
+	var protected ProtectedError
+	_, err = HoldProcess(found)
+	assert.ErrorAs(t, err, &protected, "it means nobody any more")
+}
+
+// The group is signaled where all of it is known to be of the tree, and else nobody but one by one.
+func TestRootGroup(t *testing.T) {
+	for _, attr := range []*syscall.SysProcAttr{{Setsid: true}, {Setpgid: true}, nil} {
+		cmd := exec.Command("sh", "-c", "sleep 600 & echo ready $$ $!; wait")
+		cmd.SysProcAttr = attr
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		pids := testproc.Ready(t, out)
+		tree := below(t, pids[0])
+		require.NoError(t, tree.Gather())
+		members := membersOf(tree)
+		assert.ElementsMatch(t, pids, pidsOf(members))
+		leads := attr != nil && attr.Setsid && !testproc.IsDisabled("pidfd")
+		if leads && sys.PidfdSignalGroup(tree.root.fd, noSignal) == nil {
+			for _, m := range members {
+				assert.True(t, tree.InLeaderGroup(m))
+			}
+			require.NoError(t, tree.SignalGroup(syscall.SIGKILL))
+		} else {
+			assert.ErrorIs(t, tree.SignalGroup(syscall.SIGKILL), syscall.ESRCH)
+			await(t, func() bool {
+				tree.Kill(time.Now().Add(time.Second), func(*Member) {})
+				return len(membersOf(tree)) == 0
+			})
+		}
+		for _, pid := range pids {
+			waitDead(t, pid)
+		}
+		require.Error(t, cmd.Wait())
+	}
+}

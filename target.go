@@ -1,0 +1,278 @@
+package safeexec
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/escalate"
+	"github.com/seed841d8200/safeexec/internal/poll"
+	"github.com/seed841d8200/safeexec/internal/proctree"
+)
+
+// A Target is a process that [KillTree] ends with its tree: a [ProcessInfo], also within a [Holder] or a
+// [ReportProcess], or what [OSProcess] returns.
+type Target interface {
+	hold() (*proctree.Root, error)
+}
+
+func (p ProcessInfo) hold() (*proctree.Root, error) { return proctree.Hold(p.PID, p.StartTicks) }
+
+// OSProcess makes a process that was started with os/exec or found by [os.FindProcess] a [Target]. It
+// means that process for good, other than its number.
+func OSProcess(p *os.Process) Target { return osProcess{p} }
+
+type osProcess struct{ process *os.Process }
+
+func (p osProcess) hold() (*proctree.Root, error) {
+	if p.process == nil {
+		return nil, &ConfigError{Name: "OSProcess", Reason: "is nil"}
+	}
+	return proctree.HoldProcess(p.process)
+}
+
+// A TreeResult is what [KillTree] did. It is filled on every path, also beside an error.
+type TreeResult struct {
+	Root      ProcessInfo   // the target
+	Killed    []ProcessInfo // that were signaled and are gone, the oldest first; the target among them
+	Survivors []Survivor    // that are alive, the oldest first
+
+	Tracks Tracks // how the processes of the tree were told from others
+	Hidden int    // as in Result
+	Took   time.Duration
+}
+
+// A Survivor is a process of a tree that was to be ended and is alive.
+type Survivor struct {
+	ProcessInfo
+	// Err is why it could not be signaled: EPERM, for one of another user. It is nil if the signals were
+	// sent: the process is in uninterruptible sleep, or there was no time for SIGKILL.
+	Err error
+}
+
+// KillTree ends a process that somebody else has started, and all its descendants, as a run is ended:
+// [WithTermSignal] and SIGCONT, [WithGracePeriod], then it stops whoever is found, so that nobody gets
+// away, and sends SIGKILL, whose effect it awaits for [WithKillTimeout]. Other options do not count, so
+// that house rules can be passed on. It takes no longer than the two times together. A deadline of ctx
+// comes out of the grace period first, so that SIGKILL is sent in any case; when ctx is canceled nothing
+// more is sent, and the error says who is left.
+//
+// The target is a process and not a number: with the StartTicks of a [ProcessInfo] it is the one that
+// began then, with zero the one that has the number now; [OSProcess] means its process. It is reaped by
+// whoever else does, by cmd.Wait for a child of ours. A zombie is dead.
+//
+// What is found is what a process of the tree has started, downwards from the target, as long as each
+// parent lives; the session, if the target leads one; those in its process group that have lost their
+// parent, if it leads one; and the run, if it leads one that was started with this package by a process
+// that is still there. Whoever is found is marked as with [TrackLimit], so that nobody who is born from
+// then on is lost. A daemon that had left the session before, and whose parent had exited before, is not
+// found: a [Run] would have marked it at birth.
+//
+// No process outside the tree is signaled. The error is
+//
+//   - [ErrNoProcess] if the target is dead, never was, or began at another time, and nobody of its
+//     tree is found;
+//   - [ErrProtected] for the first process, this one, those that it descends from, any other tree
+//     that it is in, and threads of the kernel;
+//   - [ErrSurvivors] with an errno of [Survivor.Err], if there are any, or [ErrTreeUnseen];
+//   - [ErrTimeout] or [ErrCanceled] if ctx ended it before its time, or before anything was sent;
+//   - a [*ConfigError] for options that can not be used, [ErrUnsupported] except on Linux.
+//
+// It may be called by several at once, for one target as well: each reports whom it signaled.
+func KillTree(ctx context.Context, target Target, opts ...Option) (TreeResult, error) {
+	k := &kill{ctx: ctx, cfg: defaults(), began: time.Now()}
+	errs := k.run(target, opts)
+	k.result.Took = time.Since(k.began)
+	if len(errs) == 0 {
+		return k.result, nil
+	}
+	return k.result, &Error{Op: "killtree", Program: k.result.Root.Name, PID: k.result.Root.PID, errs: errs}
+}
+
+// A kill is one call of KillTree. All of it belongs to the calling goroutine.
+type kill struct {
+	ending
+
+	ctx    context.Context
+	cfg    config
+	began  time.Time
+	marks  proctree.Mark
+	result TreeResult
+}
+
+func (k *kill) run(target Target, opts []Option) []error {
+	if !proctree.Enumerates {
+		return []error{ErrUnsupported}
+	}
+	if err := k.check(target, opts); err != nil {
+		return flatten(err)
+	}
+	root, err := target.hold()
+	if err != nil {
+		if p, ok := target.(ProcessInfo); ok {
+			k.result.Root = p
+		}
+		return refusal(err)
+	}
+	defer root.Close()
+	k.result.Root = info(root.Process)
+	k.open(root)
+	defer k.close()
+	if err := k.tree.Gather(); err != nil {
+		return refusal(err)
+	}
+	k.result.Tracks = Tracks(k.tree.Tracks())
+	if members, sure := k.tree.Live(); sure && len(members) == 0 {
+		k.tree.ReapAdopted()
+		return []error{ErrNoProcess}
+	}
+	k.climb(k.ladder())
+	return k.takeStock()
+}
+
+func (k *kill) check(target Target, opts []Option) error {
+	bundle(opts).apply(&k.cfg)
+	switch {
+	case k.ctx == nil:
+		return &ConfigError{Name: "ctx", Reason: "is nil"}
+	case target == nil:
+		return &ConfigError{Name: "target", Reason: "is nil"}
+	}
+	if err := k.cfg.checkLadder(); err != nil {
+		return err
+	}
+	if errs := k.contextErrors(); errs != nil {
+		return join(errs...)
+	}
+	return nil
+}
+
+// open gets ready to signal and to wait. Without a poller, for want of descriptors perhaps, the tree is
+// looked at again and again.
+func (k *kill) open(root *proctree.Root) {
+	k.waiter, k.exited = k, true
+	var err error
+	if k.poller, err = poll.New(); err != nil {
+		k.blind = true
+	}
+	k.marks.Begin()
+	k.tree.InitBelow(root, &k.marks, k.unwatchMember)
+}
+
+func (k *kill) close() {
+	k.tree.Close()
+	if k.poller != nil {
+		k.poller.Close()
+	}
+	k.marks.End()
+}
+
+// ladder has the rungs fit in before the deadline.
+func (k *kill) ladder() *escalate.Ladder {
+	grace, kill := k.cfg.grace, k.cfg.kill
+	if d, ok := k.ctx.Deadline(); ok {
+		left := max(time.Until(d), 0)
+		kill = min(kill, left)
+		grace = min(grace, left-kill)
+	}
+	return escalate.New(
+		escalate.Rung{Signal: k.cfg.termSignal, Wait: grace},
+		escalate.Rung{Signal: syscall.SIGKILL, Wait: kill},
+	)
+}
+
+// step is that of the waiter.
+func (k *kill) step(until time.Time) {
+	if k.blind {
+		time.Sleep(min(max(time.Until(until), 0), blindStep))
+		return
+	}
+	unwatch := context.AfterFunc(k.ctx, k.poller.Wake)
+	events, err := k.poller.Wait(until)
+	unwatch()
+	k.blind = err != nil
+	for _, e := range events {
+		k.memberDied(e.Token)
+	}
+}
+
+// cutShort is that of the waiter. A deadline is none of its reasons: the ladder ends by then.
+func (k *kill) cutShort(syscall.Signal) bool {
+	return errors.Is(k.ctx.Err(), context.Canceled)
+}
+
+// takeStock writes down who is gone and who is alive, and returns what is wrong with that.
+func (k *kill) takeStock() []error {
+	members, sure := k.tree.Live()
+	k.tree.ReapAdopted()
+	k.result.Hidden = k.tree.Hidden()
+	for _, m := range members {
+		k.result.Survivors = append(k.result.Survivors, Survivor{info(m.Process), m.Err})
+		delete(k.signaled, m.Process)
+	}
+	for p := range k.signaled {
+		k.result.Killed = append(k.result.Killed, info(p))
+	}
+	slices.SortFunc(k.result.Survivors, func(a, b Survivor) int { return byAge(a.ProcessInfo, b.ProcessInfo) })
+	slices.SortFunc(k.result.Killed, byAge)
+	if len(members) == 0 && sure {
+		return nil
+	}
+	errs := k.contextErrors()
+	if len(members) > 0 {
+		errs = append(errs, ErrSurvivors)
+	}
+	for _, s := range k.result.Survivors {
+		if s.Err != nil && !slices.Contains(errs, s.Err) {
+			errs = append(errs, s.Err)
+		}
+	}
+	if !sure {
+		errs = append(errs, ErrTreeUnseen)
+	}
+	return errs
+}
+
+func byAge(a, b ProcessInfo) int {
+	return cmp.Or(cmp.Compare(a.StartTicks, b.StartTicks), cmp.Compare(a.PID, b.PID))
+}
+
+// contextErrors returns what the context says, if it is done. Where its deadline has passed its own timer
+// may be a moment behind.
+func (k *kill) contextErrors() []error {
+	if d, ok := k.ctx.Deadline(); ok && !time.Now().Before(d) {
+		late := time.NewTimer(timerSlack)
+		defer late.Stop()
+		select {
+		case <-k.ctx.Done():
+		case <-late.C:
+		}
+	}
+	err := k.ctx.Err()
+	if err == nil {
+		return nil
+	}
+	errs := []error{ErrCanceled, err}
+	if errors.Is(err, context.DeadlineExceeded) {
+		errs[0] = ErrTimeout
+	}
+	if cause := context.Cause(k.ctx); cause != err { //nolint:errorlint // the very value
+		errs = append(errs, cause)
+	}
+	return errs
+}
+
+// refusal names the reason why nothing was signaled.
+func refusal(err error) []error {
+	if _, ok := errors.AsType[proctree.ProtectedError](err); ok {
+		return []error{ErrProtected, err}
+	}
+	if errors.Is(err, proctree.ErrNoProcess) {
+		return []error{ErrNoProcess}
+	}
+	return []error{err}
+}
