@@ -61,7 +61,7 @@ func TestZooPrograms(t *testing.T) {
 				t.Run(d.program+"/"+string(w), func(t *testing.T) {
 					t.Parallel()
 					testproc.HasProgram(t, d.program)
-					dir, err := os.MkdirTemp("", "zoo-") // short, for the sake of the sockets' names
+					dir, err := os.MkdirTemp("", "zoo-") //nolint:usetesting // short: names of sockets are
 					require.NoError(t, err)
 					t.Cleanup(func() { os.RemoveAll(dir) })
 					in := strings.NewReplacer("DIR", dir)
