@@ -15,12 +15,13 @@ import (
 // What depends on the whole process, its memory and its threads, is measured in a fresh one: this
 // program again, with a request as its argument and the answer on its standard output.
 type request struct {
-	Kind     string // "sleepers" or "stream"
+	Kind     string // "sleepers", "stream" or "serve"
 	Impl     string
 	Commands int   // of sleepers
 	Wave     int   // of sleepers: how many are started at once; 0: all
 	Bytes    int64 // of stream
 	BuildDir string
+	NoSweep  bool // of serve
 }
 
 type answer struct {
@@ -81,6 +82,8 @@ func childMain(args []string) error {
 		a, err = measureSleepers(*i, req.Commands, req.Wave)
 	case "stream":
 		a, err = measureStream(*i, req.Bytes)
+	case "serve":
+		return serve(*i, req.NoSweep)
 	default:
 		err = fmt.Errorf("there is no measurement %q", req.Kind)
 	}

@@ -20,7 +20,12 @@ func openLimit(argv []string) (*limit, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &limit{cmd: exec.Command(path, argv...)}
+	return start(exec.Command(path, argv...))
+}
+
+// start starts a program that works when it is asked to.
+func start(cmd *exec.Cmd) (l *limit, err error) {
+	l = &limit{cmd: cmd}
 	if l.ask, err = l.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}

@@ -59,6 +59,8 @@ var workloads = []workload{
 	{"stream", "memory while much more passes through than is kept", streamMemory},
 	{"sleepers", "memory and threads of many commands that sleep", sleepers},
 	{"deadline", "from the end of the context to the return, by size of the tree", deadline},
+	{"killtree", "from the decision to kill until a tree in many sessions is proved empty, against cgroup.kill", killTree},
+	{"sweep", "the look for what is left after a normal exit, with many other processes", sweep},
 	{"held", "return after the exit when the pipe is held", held},
 	{"flat", "what a large heap, many descriptors and many processes cost a run", flat},
 }

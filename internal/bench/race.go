@@ -86,7 +86,10 @@ func (l *lane) add(s sample) {
 }
 
 // twin is the name of the reference's second entry, which shows how much two runs of the same differ.
-const twin = reference + " (again)"
+const (
+	twin        = reference + againSuffix
+	againSuffix = " (again)"
+)
 
 // entries makes one entry of each implementation that can do w, and one more of the reference.
 func entries(w work, once func(impl) (sample, error)) []entry {

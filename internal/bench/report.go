@@ -34,12 +34,17 @@ type report struct {
 
 // addLanes adds the rows of a race, in the given units.
 func (r *report) addLanes(workload, name string, lanes []lane, units ...string) {
+	r.addRace(reference, workload, name, lanes, units...)
+}
+
+// addRace adds the rows of a race that has a reference of its own.
+func (r *report) addRace(reference, workload, name string, lanes []lane, units ...string) {
 	var base, again *lane
 	for i := range lanes {
 		switch lanes[i].impl {
 		case reference:
 			base = &lanes[i]
-		case twin:
+		case reference + againSuffix:
 			again = &lanes[i]
 		}
 	}

@@ -31,3 +31,6 @@ func (c *Canary) WaitGone(t testing.TB) {}
 
 // Holders returns nil.
 func (c *Canary) Holders() []int { return nil }
+
+// Living returns nil.
+func (c *Canary) Living() []string { return nil }

@@ -99,6 +99,28 @@ func (c *Canary) Holders() []int {
 	return list
 }
 
+// Living describes the processes of the tree that live; it is empty if none does. Unlike WaitGone it does
+// not wait for their end. A process that is just being started elsewhere has a copy of our write end
+// until its exec, and is not one of them: so if somebody holds the pipe and /proc does not show who, it
+// looks again for two seconds. What hops from PID to PID for longer is living as well.
+func (c *Canary) Living() []string {
+	end := time.Now().Add(2 * time.Second)
+	for c.Alive() {
+		var list []string
+		for _, p := range holders(c.target) {
+			list = append(list, fmt.Sprint(p))
+		}
+		if len(list) == 0 && time.Now().After(end) {
+			list = append(list, "somebody")
+		}
+		if len(list) > 0 {
+			return list
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
 // kill ends all holders. What pins a number is the handle that FindProcess opened (a pidfd where
 // there are any) before the second look at who holds the pipe.
 func (c *Canary) kill() {

@@ -62,6 +62,12 @@
 // A helper that does not say otherwise takes signals as Go programs do: HUP, INT and TERM kill it,
 // QUIT makes it print its goroutines and end with status 2, USR1, USR2 and ALRM do nothing.
 //
+// # Escapees, bystanders and witnesses
+//
+// On Linux there is also a program in C, [EscapeeProgram], that builds trees of the kinds that get away
+// from whoever started them; a [Bystander] notices whether any signal reached it; a [Witness] does for
+// daemons, which close descriptors, what a [Canary] does for others.
+//
 // # What the leak checks cover
 //
 // Goroutines on every platform; children and descriptors on Linux only. Everything here works for

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -74,6 +75,7 @@ func runTests(m interface{ Run() int }, opts []Option) int {
 	}
 	base := record(c.goleak...)
 	code := m.Run()
+	runAtEnd()
 	if flagValue("test.fuzzworker") == "true" || flagValue("test.list") != "" {
 		return code
 	}
@@ -91,6 +93,27 @@ func runTests(m interface{ Run() int }, opts []Option) int {
 	}
 	base.killChildren()
 	return code
+}
+
+var ending struct {
+	sync.Mutex
+	steps []func()
+}
+
+// atEnd has f called once all tests are over.
+func atEnd(f func()) {
+	ending.Lock()
+	defer ending.Unlock()
+	ending.steps = append(ending.steps, f)
+}
+
+func runAtEnd() {
+	ending.Lock()
+	defer ending.Unlock()
+	for _, f := range ending.steps {
+		f()
+	}
+	ending.steps = nil
 }
 
 // warmPoller makes the runtime open the descriptors of its network poller.

@@ -82,6 +82,12 @@ func Dead(pid int) bool {
 	return state == 0 || state == 'Z' || state == 'X'
 }
 
+// Lives reports whether the process of that number and start time, in clock ticks since boot, runs.
+func Lives(pid int, start uint64) bool {
+	p, err := readProcess(pid)
+	return err == nil && p.start == start && p.state != 'Z' && p.state != 'X'
+}
+
 // signalMask returns a set of signals of /proc/PID/status: SigPnd, SigIgn … of the first thread.
 func signalMask(pid int, name string) uint64 {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
