@@ -226,10 +226,3 @@ func (e *ended) spared(t *testing.T, b *testproc.Bystander) {
 	b.Untouched(t)
 }
 
-func pidsOf(list []safeexec.ProcessInfo) []int {
-	pids := make([]int, 0, len(list))
-	for _, p := range list {
-		pids = append(pids, p.PID)
-	}
-	return pids
-}
