@@ -225,4 +225,3 @@ func (e *ended) spared(t *testing.T, b *testproc.Bystander) {
 	}
 	b.Untouched(t)
 }
-
