@@ -69,21 +69,53 @@ func (t *Tree) Kill(until time.Time, each func(*Member)) {
 	}
 }
 
-// freeze stops everybody who has not been killed.
+// freeze stops everybody who has not been killed. A look takes the longer the more processes there are,
+// zombies included, and a tree that forks all the time breeds meanwhile. So after each look those are
+// followed who were born since it began.
 func (t *Tree) freeze(until time.Time, killed func(*Member) bool) {
+	stop := func(m *Member) bool {
+		if m.stopped || killed(m) {
+			return false
+		}
+		m.stopped = true
+		return t.Signal(m, sys.SIGSTOP) == nil
+	}
 	for range maxPasses {
+		last, known := lastPID()
 		t.All()
 		fresh := false
 		for _, m := range t.newestFirst() {
-			if m.stopped || killed(m) {
-				continue
-			}
-			m.stopped = true
-			fresh = t.Signal(m, sys.SIGSTOP) == nil || fresh
+			fresh = stop(m) || fresh
 		}
 		if !fresh || !time.Now().Before(until) {
 			return
 		}
+		if known {
+			t.follow(last, until, stop)
+		}
+	}
+}
+
+// follow calls stop with those who were born after last, and with those born meanwhile, until nobody of
+// the tree was. That takes no longer than there are PIDs given out.
+func (t *Tree) follow(last int, until time.Time, stop func(*Member) bool) {
+	for time.Now().Before(until) {
+		next, known := lastPID()
+		if !known || next == last {
+			return
+		}
+		fresh := false
+		since := birth{leader: last}
+		since.window(func(pid int, born bool) {
+			t.consider(pid, born)
+			if m := t.members[pid]; m != nil {
+				fresh = stop(m) || fresh
+			}
+		}, next, pidMax.get())
+		if !fresh {
+			return
+		}
+		last = next
 	}
 }
 

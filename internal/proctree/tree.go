@@ -251,6 +251,10 @@ func (t *Tree) add(pid int, born bool) {
 	case sys.Gone(err), sys.IsThread(err), isThread(pid):
 		return
 	}
+	if m.FD >= 0 && t.dead(m) { // most of the tree, where PID 1 is slow to reap: no more is read of them
+		closeFD(m)
+		return
+	}
 	if t.judge(pid, born) != ours {
 		closeFD(m)
 		return
