@@ -2,6 +2,7 @@ package safeexec
 
 import (
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -118,16 +119,16 @@ func (e *ending) awaitEmpty(until time.Time, rung syscall.Signal) {
 			e.empty = true
 			return
 		}
-		if rung == syscall.SIGKILL {
-			e.tree.Kill(until, e.noteSignaled)
-			members, sure = e.tree.Live()
+		if rung == syscall.SIGKILL && e.tree.Fresh() {
+			members = e.tree.Kill(until, e.noteSignaled)
 		}
 		again := until
 		all := e.watchMembers(members) && sure
+		watching := len(e.watched) > 0
 		if !all || rung == syscall.SIGKILL {
 			again = earlier(until, time.Now().Add(look))
 		}
-		for time.Now().Before(again) && !(e.exited && (all && len(e.watched) == 0 || e.vacated)) && !e.waiter.cutShort(rung) {
+		for time.Now().Before(again) && !(e.exited && ((all || watching) && len(e.watched) == 0 || e.vacated)) && !e.waiter.cutShort(rung) {
 			e.waiter.step(again)
 		}
 		if !time.Now().Before(until) || e.waiter.cutShort(rung) {
@@ -139,18 +140,23 @@ func (e *ending) awaitEmpty(until time.Time, rung syscall.Signal) {
 	}
 }
 
-// watchMembers has step told of the members' deaths, and reports whether it is told of all.
+// maxWatched is how many members' deaths step is told of. When all of those are dead it is time for a
+// look, however many others there are.
+const maxWatched = 64
+
+// watchMembers has step told of the members' deaths, and reports whether it is told of all. Of many it
+// prefers the last, which Kill has signaled last.
 func (e *ending) watchMembers(members []*proctree.Member) bool {
 	if e.blind {
 		return false
 	}
 	all := true
-	for _, m := range members {
+	for _, m := range slices.Backward(members) {
 		token := tokenMember + m.PID
 		if e.watched[token] == m {
 			continue
 		}
-		if m.FD < 0 || e.poller.Add(m.FD, poll.Read, token) != nil {
+		if m.FD < 0 || len(e.watched) >= maxWatched || e.poller.Add(m.FD, poll.Read, token) != nil {
 			all = false
 			continue
 		}

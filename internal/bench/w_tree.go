@@ -60,7 +60,7 @@ func killSafeexec(command []string) (sample, error) {
 	defer out.Close()
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout = w
-	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(runTimeout), safeexec.WithGracePeriod(0))
+	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(runTimeout), safeexec.WithTermSignal(syscall.SIGKILL))
 	w.Close()
 	if err != nil {
 		return sample{}, err

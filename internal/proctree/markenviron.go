@@ -96,19 +96,29 @@ func (t *Tree) readRuns(pid int) (string, bool) {
 		found bool
 	}
 	answers := make(chan answer, 1)
+	if t.readers == nil {
+		t.readers = new(atomic.Int32)
+	}
 	stuckReaders.Add(1)
-	go func() {
+	t.readers.Add(1)
+	go func(ofTree *atomic.Int32) {
 		defer stuckReaders.Add(-1)
-		value, found, _ := procfs.ReadEnviron(pid, Variable)
+		defer ofTree.Add(-1)
+		// The file of a process whose first thread has exited is empty.
+		tid, err := procfs.LiveThread(pid)
+		if err != nil {
+			answers <- answer{}
+			return
+		}
+		value, found, _ := procfs.ReadThreadEnviron(pid, tid, Variable)
 		answers <- answer{value, found == procfs.EnvironFound}
-	}()
+	}(t.readers)
 	late := time.NewTimer(environBound)
 	defer late.Stop()
 	select {
 	case a := <-answers:
 		return a.value, a.found
 	case <-late.C:
-		t.stuck = true
 		return "", false
 	}
 }

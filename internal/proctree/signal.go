@@ -63,39 +63,82 @@ func (t *Tree) SignalGroup(sig syscall.Signal) error {
 // so that chains and supervisors do not get away, until a look finds nobody new, and only then killed
 // in the same order. A later look can find somebody new all the same, since the kernel wakes the
 // stopped members of a group that a death has orphaned (SIGHUP and SIGCONT, setpgid(2)); the caller
-// looks and kills until nobody is left. The freeze takes no longer than until the given time.
+// looks and kills until nobody is left. The freeze takes no longer than until the given time. It returns
+// the members, those last who were signaled last.
 //
 // A cgroup does all of that by itself, and the rest is for those who have left it.
-func (t *Tree) Kill(until time.Time, each func(*Member)) {
+func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
 	killed := t.KillLeaf(each)
 	grouped := t.SignalGroup(syscall.SIGKILL) == nil // ESRCH: all gone, or nothing pins the number
+	t.killing = true
+	defer func() { t.killing = false }()
 	for _, m := range t.members {
 		m.stopped = false // it may have been woken
 	}
+	t.holdAll()
 	t.freeze(until, func(m *Member) bool { return grouped && t.InLeaderGroup(m) || killed && m.contained })
 	for _, m := range t.newestFirst() {
+		m.killed = true
 		if !killed || !m.contained {
 			each(m)
 			_ = t.Signal(m, syscall.SIGKILL)
 		}
 	}
+	return t.spare
 }
 
-// freeze stops everybody who has not been killed.
+// Fresh reports whether the last look found somebody who was not sent SIGKILL by Kill.
+func (t *Tree) Fresh() bool {
+	return slices.ContainsFunc(t.spare, func(m *Member) bool { return !m.killed })
+}
+
+// freeze stops everybody who has not been killed. A look takes the longer the more processes there are,
+// zombies included, and a tree that forks all the time breeds meanwhile. So after each look those are
+// followed who were born since it began.
 func (t *Tree) freeze(until time.Time, killed func(*Member) bool) {
+	stop := func(m *Member) bool {
+		if m.stopped || killed(m) {
+			return false
+		}
+		m.stopped = true
+		return t.Signal(m, sys.SIGSTOP) == nil
+	}
 	for range maxPasses {
+		last, known := lastPID()
 		t.All()
 		fresh := false
 		for _, m := range t.newestFirst() {
-			if m.stopped || killed(m) {
-				continue
-			}
-			m.stopped = true
-			fresh = t.Signal(m, sys.SIGSTOP) == nil || fresh
+			fresh = stop(m) || fresh
 		}
 		if !fresh || !time.Now().Before(until) {
 			return
 		}
+		if known {
+			t.follow(last, until, stop)
+		}
+	}
+}
+
+// follow calls stop with those who were born after last, and with those born meanwhile, until nobody of
+// the tree was. That takes no longer than there are PIDs given out.
+func (t *Tree) follow(last int, until time.Time, stop func(*Member) bool) {
+	for time.Now().Before(until) {
+		next, known := lastPID()
+		if !known || next == last {
+			return
+		}
+		fresh := false
+		since := birth{leader: last}
+		since.window(func(pid int, born bool) {
+			t.consider(pid, born)
+			if m := t.members[pid]; m != nil {
+				fresh = stop(m) || fresh
+			}
+		}, next, pidMax.get())
+		if !fresh {
+			return
+		}
+		last = next
 	}
 }
 

@@ -6,6 +6,7 @@ package proctree
 
 import (
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/cgroup"
@@ -18,19 +19,6 @@ type Process struct {
 	PID   int
 	Start uint64 // clock ticks since boot, field 22 of /proc/PID/stat; 0 if unreadable
 	Name  string // the kernel's name of it, 15 bytes at most; empty if unreadable
-}
-
-// A Member is a live process of the tree, other than the leader.
-type Member struct {
-	Process
-	// FD is a pidfd, -1 where there are none; it becomes readable at death. The Tree owns it.
-	FD int
-
-	// Err is why the last signal could not be sent; nil if it was.
-	Err error
-
-	contained bool // it was found in the leaf
-	stopped   bool // by freeze
 }
 
 // An Origin is what a tree begins with.
@@ -54,7 +42,7 @@ type Tree struct {
 	seeking bool        // by Gather: who is found for the first time bears no mark of ours
 	strays  bool        // some member does not bear the limit mark
 	apart   bool        // there are no signals to the leader's group
-	adopts  bool        // orphans become our children
+	adopts  bool        // members become our children
 	mark    *Mark
 	leaving func(*Member)
 	tracks  [maxTracks]track
@@ -70,9 +58,10 @@ type Tree struct {
 	leaderReaped  bool
 	sessionPinned bool
 	descending    bool
+	killing       bool // Kill is under way
 	hidden        int
-	stuck         bool          // some look was abandoned
 	reading       time.Duration // that may still be spent on environments
+	readers       *atomic.Int32 // of environments, under way; nil until there is one
 	young         bool          // the leader has just started
 }
 
@@ -190,7 +179,7 @@ func (t *Tree) list() []*Member {
 func (t *Tree) Hidden() int { return t.hidden }
 
 // Stuck reports whether a goroutine of ours is left behind in reading the memory of a process.
-func (t *Tree) Stuck() bool { return t.stuck }
+func (t *Tree) Stuck() bool { return t.readers != nil && t.readers.Load() > 0 }
 
 // pinsNumber reports whether the number of the leader's session or group means that one still: the
 // leader pins it until it is reaped, and a member that is in there.
@@ -260,70 +249,6 @@ func (t *Tree) descendFrom(pid int) {
 	}
 }
 
-// add admits pid. The verdict is repeated once the pidfd is open: until then the number may have
-// changed hands, from then on the pidfd means one process.
-func (t *Tree) add(pid int, born bool) {
-	m := &Member{Process: Process{PID: pid}, FD: -1}
-	fd, err := sys.PidfdOpen(pid)
-	switch {
-	case err == nil:
-		m.FD = fd
-	case sys.Gone(err), sys.IsThread(err), isThread(pid):
-		return
-	}
-	if t.judge(pid, born) != ours || pid == os.Getpid() {
-		closeFD(m)
-		return
-	}
-	t.admit(m)
-}
-
-// admit makes m, which belongs to the tree, a member if it lives.
-func (t *Tree) admit(m *Member) {
-	if st, err := procfs.ReadStat(m.PID); err == nil {
-		m.Start, m.Name = st.StartTime, st.Comm
-	}
-	if t.dead(m) {
-		closeFD(m)
-		return
-	}
-	t.adopt(m)
-	if len(t.members) >= maxPidfds {
-		closeFD(m)
-	}
-	if t.members == nil {
-		t.members = make(map[int]*Member)
-	}
-	t.members[m.PID] = m
-}
-
-// maxPidfds is how many members are held by a pidfd. The rest go by start time: a command must not
-// use up this process's descriptors by forking.
-const maxPidfds = 64
-
-// isThread reports whether pid is that of a thread other than its process's first. System calls that
-// take a PID take those as well, and answer for the process.
-func isThread(pid int) bool {
-	st, err := procfs.ReadStatus(pid)
-	return err == nil && st.TGID != pid
-}
-
-// dead reports whether m has exited. A zombie is dead: it runs nothing and holds nothing. A pidfd
-// says so without /proc and is not fooled by a thread group whose first thread has exited.
-func (t *Tree) dead(m *Member) bool {
-	if m.FD >= 0 {
-		found, err := sys.Ready(m.FD)
-		return err == nil && found.Readable
-	}
-	st, err := procfs.ReadStatNoComm(m.PID)
-	if err != nil {
-		// Unreadable is not gone: under hidepid other users' processes can not be seen.
-		_, err := sys.Session(m.PID)
-		return sys.Gone(err)
-	}
-	return !st.Alive() || m.Start != 0 && st.StartTime != m.Start
-}
-
 // leaderStart returns the leader's start time in clock ticks, 0 if it can not be told any more.
 func (t *Tree) leaderStart() uint64 {
 	if t.start == 0 && !t.leaderReaped {
@@ -332,26 +257,6 @@ func (t *Tree) leaderStart() uint64 {
 		}
 	}
 	return t.start
-}
-
-// Gone says that a member was seen to die.
-func (t *Tree) Gone(m *Member) { t.forget(m.PID) }
-
-func (t *Tree) forget(pid int) {
-	if m := t.members[pid]; m != nil {
-		if t.leaving != nil {
-			t.leaving(m)
-		}
-		closeFD(m)
-		delete(t.members, pid)
-	}
-}
-
-func closeFD(m *Member) {
-	if m.FD >= 0 {
-		sys.Close(m.FD)
-		m.FD = -1
-	}
 }
 
 // Close releases the descriptors. It is called before the leader is reaped.

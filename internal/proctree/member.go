@@ -1,0 +1,151 @@
+package proctree
+
+import (
+	"os"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// A Member is a live process of the tree, other than the leader.
+type Member struct {
+	Process
+	// FD is a pidfd, -1 where there are none; it becomes readable at death. The Tree owns it.
+	FD int
+
+	// Err is why the last signal could not be sent; nil if it was.
+	Err error
+
+	contained bool // it was found in the leaf
+	stopped   bool // by freeze
+	killed    bool // by Kill
+}
+
+// add admits pid. The verdict is repeated once the pidfd is open: until then the number may have
+// changed hands, from then on the pidfd means one process.
+func (t *Tree) add(pid int, born bool) {
+	m := &Member{Process: Process{PID: pid}, FD: -1}
+	fd, err := sys.PidfdOpen(pid)
+	switch {
+	case err == nil:
+		m.FD = fd
+	case sys.Gone(err), sys.IsThread(err), isThread(pid):
+		return
+	}
+	if m.FD >= 0 && t.dead(m) { // most of the tree, where PID 1 is slow to reap: no more is read of them
+		t.noteAdopted(pid)
+		closeFD(m)
+		return
+	}
+	if t.judge(pid, born) != ours || pid == os.Getpid() {
+		closeFD(m)
+		return
+	}
+	t.admit(m)
+}
+
+// admit makes m, which belongs to the tree, a member if it lives.
+func (t *Tree) admit(m *Member) {
+	st, err := procfs.ReadStat(m.PID)
+	if err == nil {
+		m.Start, m.Name = st.StartTime, st.Comm
+	}
+	if t.dead(m) {
+		t.noteAdopted(m.PID)
+		closeFD(m)
+		return
+	}
+	if st.PPID == os.Getpid() {
+		t.adopts = true // see noteAdopted
+	}
+	t.adopt(m)
+	if len(t.members) >= t.pidfds() {
+		closeFD(m)
+	}
+	if t.members == nil {
+		t.members = make(map[int]*Member)
+	}
+	t.members[m.PID] = m
+}
+
+// maxPidfds is how many members are held by a pidfd. The rest go by start time: a command must not
+// use up this process's descriptors by forking.
+const maxPidfds = 64
+
+// pidfds is maxPidfds, and for the moments of killing more, as far as there is plenty: to signal and to
+// watch a process by its start time takes ten times as long.
+func (t *Tree) pidfds() int {
+	if !t.killing {
+		return maxPidfds
+	}
+	return max(maxPidfds, sys.OpenFilesMax()/8)
+}
+
+// holdAll opens pidfds for members that have none.
+func (t *Tree) holdAll() {
+	for _, m := range t.members {
+		if m.FD >= 0 || len(t.members) > t.pidfds() {
+			continue
+		}
+		fd, err := sys.PidfdOpen(m.PID)
+		if err != nil {
+			continue
+		}
+		if m.Start == 0 || t.dead(m) { // which compares the start time, now that the number is pinned
+			sys.Close(fd)
+			continue
+		}
+		m.FD = fd
+	}
+}
+
+// noteAdopted has a member that died as our child be reaped by us. That happens without any adoption:
+// with CLONE_PARENT, clone(2), the leader makes children of ours.
+func (t *Tree) noteAdopted(pid int) {
+	if exited, err := sys.ExitedUnreaped(pid); err == nil && exited {
+		t.adopts = true
+	}
+}
+
+// isThread reports whether pid is that of a thread other than its process's first. System calls that
+// take a PID take those as well, and answer for the process.
+func isThread(pid int) bool {
+	st, err := procfs.ReadStatus(pid)
+	return err == nil && st.TGID != pid
+}
+
+// dead reports whether m has exited. A zombie is dead: it runs nothing and holds nothing. A pidfd
+// says so without /proc and is not fooled by a thread group whose first thread has exited.
+func (t *Tree) dead(m *Member) bool {
+	if m.FD >= 0 {
+		found, err := sys.Ready(m.FD)
+		return err == nil && found.Readable
+	}
+	st, err := procfs.ReadStatNoComm(m.PID)
+	if err != nil {
+		// Unreadable is not gone: under hidepid other users' processes can not be seen.
+		_, err := sys.Session(m.PID)
+		return sys.Gone(err)
+	}
+	return !st.Alive() || m.Start != 0 && st.StartTime != m.Start
+}
+
+// Gone says that a member was seen to die.
+func (t *Tree) Gone(m *Member) { t.forget(m.PID) }
+
+func (t *Tree) forget(pid int) {
+	if m := t.members[pid]; m != nil {
+		if t.leaving != nil {
+			t.leaving(m)
+		}
+		closeFD(m)
+		delete(t.members, pid)
+	}
+}
+
+func closeFD(m *Member) {
+	if m.FD >= 0 {
+		sys.Close(m.FD)
+		m.FD = -1
+	}
+}
