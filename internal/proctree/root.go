@@ -14,7 +14,8 @@ import (
 // that it is held by a pidfd, and where there are none is told by its start time.
 type Root struct {
 	Process
-	fd int // pidfd; -1 where there are none
+	fd     int // pidfd; -1 where there are none
+	parent int // when it was first looked at; 0 if unknown
 }
 
 // ErrNoProcess says that there is no such process, or none that began at the given time.
@@ -83,7 +84,7 @@ func HoldProcess(p *os.Process) (*Root, error) {
 func (r *Root) identify(start uint64) error {
 	st, err := procfs.ReadStat(r.PID)
 	if err == nil {
-		r.Start, r.Name = st.StartTime, st.Comm
+		r.Start, r.Name, r.parent = st.StartTime, st.Comm, st.PPID
 	}
 	switch {
 	case start != 0 && r.Start != start, !r.exists():
@@ -256,8 +257,9 @@ func (nothing) judge(*candidate) verdict { return unknown }
 
 // orphans is the track of the process group's number for a root that leads a group and no session. The
 // other members of a job that a shell has made, a | b, are in the group and not in the tree: they are
-// children of the shell, which is in the same session. So only who has no parent in the session counts.
-// Its holes: setpgid(2), and a session whose first process adopts the orphans.
+// children of the shell, which is in the same session. So only who has no parent in the session counts,
+// or has the first process as its parent, which is not the root's: in a container all are in one session.
+// Its holes: setpgid(2), and orphans that the root's own parent adopts.
 type orphans struct{}
 
 func (orphans) judge(c *candidate) verdict {
@@ -268,7 +270,8 @@ func (orphans) judge(c *candidate) verdict {
 	if err != nil || c.older() {
 		return unknown
 	}
-	if sid, err := sys.Session(st.PPID); st.PPID == 0 || err == nil && sid != st.Session {
+	sid, err := sys.Session(st.PPID)
+	if st.PPID == 0 || st.PPID == 1 && c.tree.root.parent > 1 || err == nil && sid != st.Session {
 		return ours
 	}
 	return unknown
