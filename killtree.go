@@ -68,6 +68,7 @@ func (e *ending) signalTree(sig syscall.Signal, until time.Time) {
 	if sig == syscall.SIGKILL {
 		if !e.tree.KillLeaf(e.noteSignaled) || !e.vacates(until) { // who has left it is found by the next look
 			e.tree.Kill(until, e.noteSignaled)
+			e.waiter.step(past) // the leader may be dead by now
 		}
 		return
 	}

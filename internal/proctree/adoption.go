@@ -15,7 +15,7 @@ func SetSubreaper() error { return sys.SetSubreaper() }
 // those who live are: the leader of another run bears that run's mark, and what os/exec started none.
 // Nothing is waited for. It comes before the leader is reaped, and leaves that one alone.
 func (t *Tree) ReapAdopted() {
-	if !t.adopts || !sys.Enabled(sys.Sweep) || t.root == nil && t.born.childless() {
+	if !t.adopts && !t.siblings || !sys.Enabled(sys.Sweep) || t.root == nil && t.born.childless() {
 		return
 	}
 	t.reading = environBudget

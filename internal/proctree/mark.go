@@ -14,6 +14,7 @@ import (
 // time slice, a variable of the environment. The zero Mark marks nothing.
 type Mark struct {
 	id     uint32 // 31 bits, not 0; the lowest sliceBits of them are no other live run's
+	half   uint32 // 31 bits, not 0: the number of the outermost run, if that is this one
 	tracks Tracks // in force
 
 	// limit is the soft RLIMIT_RTTIME of the tree's processes. ownSoft is that of this process,
@@ -60,6 +61,7 @@ func (m *Mark) Begin() {
 	if liveRuns.ids == nil {
 		liveRuns.ids = make(map[uint32]uint32)
 	}
+	m.half = 1 + rand.Uint32N(idMask)
 	for m.id == 0 {
 		id := rand.Uint32() & idMask
 		if _, taken := liveRuns.ids[id&sliceMask]; id&sliceMask != 0 && !taken {
@@ -77,7 +79,7 @@ func (m *Mark) End() {
 	liveRuns.Lock()
 	defer liveRuns.Unlock()
 	delete(liveRuns.ids, m.id&sliceMask)
-	m.id = 0
+	m.id, m.half = 0, 0
 }
 
 // isLive reports whether id is that of a run of this process.
@@ -149,7 +151,7 @@ func (m *Mark) limitFrom(pid int, soft, hard uint64) bool {
 		return false
 	}
 	m.ownSoft = soft
-	outer := m.id
+	outer := m.half
 	if o, i, nested := runsOf(soft); nested {
 		outer = o
 		if isLive(i) {
@@ -175,7 +177,7 @@ func (m *Mark) limitFrom(pid int, soft, hard uint64) bool {
 
 // bears reports whether the numbers of a mark make its bearer one of ours.
 func (m *Mark) bears(outer, inner uint32) bool {
-	return inner == m.id || outer == m.id || m.run != 0 && (inner == m.run || outer == m.run)
+	return inner == m.id || outer == m.id || outer == m.half || m.run != 0 && (inner == m.run || outer == m.run)
 }
 
 // outer returns the number of the outermost run.

@@ -32,6 +32,8 @@ func (limitTrack) judge(c *candidate) verdict {
 	switch {
 	case !marked || m.tracks&TrackLimit == 0:
 		return unknown
+	case soft == m.limit:
+		return ours // all 62 bits
 	case m.bears(outer, inner):
 		if c.older() {
 			return foreign // two programs have drawn the same number

@@ -56,7 +56,7 @@ func (t *Tree) admit(m *Member) {
 		return
 	}
 	if st.PPID == os.Getpid() {
-		t.adopts = true // see noteAdopted
+		t.siblings = true // see noteAdopted
 	}
 	t.adopt(m)
 	if len(t.members) >= t.pidfds() {
@@ -81,21 +81,11 @@ func (t *Tree) pidfds() int {
 	return max(maxPidfds, sys.OpenFilesMax()/8)
 }
 
-// holdAll opens pidfds for members that have none.
-func (t *Tree) holdAll() {
-	for _, m := range t.members {
-		if m.FD >= 0 || len(t.members) > t.pidfds() {
-			continue
-		}
-		fd, err := sys.PidfdOpen(m.PID)
-		if err != nil {
-			continue
-		}
-		if m.Start == 0 || t.dead(m) { // which compares the start time, now that the number is pinned
-			sys.Close(fd)
-			continue
-		}
-		m.FD = fd
+// keep keeps a pidfd that was opened for m, or closes it.
+func (t *Tree) keep(m *Member, fd int) {
+	m.FD = fd
+	if !t.killing || t.members[m.PID] != m || len(t.members) > t.pidfds() {
+		closeFD(m)
 	}
 }
 
@@ -103,7 +93,7 @@ func (t *Tree) holdAll() {
 // with CLONE_PARENT, clone(2), the leader makes children of ours.
 func (t *Tree) noteAdopted(pid int) {
 	if exited, err := sys.ExitedUnreaped(pid); err == nil && exited {
-		t.adopts = true
+		t.siblings = true
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 // Signal sends sig to one member. It goes through a pidfd, which never means another process: the one
-// that the member has, or one that is opened for it, whose start time is compared after that. Without
-// pidfds there is a gap of microseconds in which the number would have to be freed and reused.
+// that the member has, or one that is opened for it, of which is asked after that whether it is of the tree
+// or has the member's start time. Without pidfds there is a gap of microseconds in which the number would have to be freed and reused.
 func (t *Tree) Signal(m *Member, sig syscall.Signal) error {
 	m.Err = t.signal(m, sig)
 	return m.Err
@@ -23,12 +23,12 @@ func (t *Tree) signal(m *Member, sig syscall.Signal) error {
 	}
 	fd, err := sys.PidfdOpen(m.PID)
 	if err == nil {
-		defer sys.Close(fd)
+		defer func() { t.keep(m, fd) }()
 	}
 	switch {
 	case sys.Gone(err):
 		return err
-	case t.dead(m):
+	case t.judge(m.PID, true) != ours && t.dead(m): // the marks are cheaper to read than the start time
 		return syscall.ESRCH
 	case err != nil:
 		return sys.Kill(m.PID, sig)
@@ -58,13 +58,15 @@ func (t *Tree) SignalGroup(sig syscall.Signal) error {
 	return sys.Kill(-t.leader, sig)
 }
 
-// Kill sends SIGKILL to the leader's group and to every member, and calls each with the members. What
-// forks faster than it can be looked for is frozen first: whoever is found is stopped, newest first,
-// so that chains and supervisors do not get away, until a look finds nobody new, and only then killed
-// in the same order. A later look can find somebody new all the same, since the kernel wakes the
-// stopped members of a group that a death has orphaned (SIGHUP and SIGCONT, setpgid(2)); the caller
-// looks and kills until nobody is left. The freeze takes no longer than until the given time. It returns
-// the members, those last who were signaled last.
+// Kill sends SIGKILL to the leader's group and to every member, newest first, and calls each with the
+// members. It returns them, those last who were signaled last.
+//
+// Most trees do not grow while they die. If somebody new is found after all, Kill is to be called again,
+// and from the second time on freezes the tree first: whoever is found is stopped, newest first, so
+// that chains and supervisors do not get away, until a look finds nobody new. A later look can find
+// somebody new even so, since the kernel wakes the stopped members of a group that a death has orphaned
+// (SIGHUP and SIGCONT, setpgid(2)); the caller looks and kills until nobody is left. The freeze takes no
+// longer than until the given time.
 //
 // A cgroup does all of that by itself, and the rest is for those who have left it.
 func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
@@ -72,17 +74,27 @@ func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
 	grouped := t.SignalGroup(syscall.SIGKILL) == nil // ESRCH: all gone, or nothing pins the number
 	t.killing = true
 	defer func() { t.killing = false }()
-	for _, m := range t.members {
-		m.stopped = false // it may have been woken
-	}
-	t.holdAll()
-	t.freeze(until, func(m *Member) bool { return grouped && t.InLeaderGroup(m) || killed && m.contained })
-	for _, m := range t.newestFirst() {
+	send := func(m *Member) {
 		m.killed = true
-		if !killed || !m.contained {
-			each(m)
+		if killed && m.contained {
+			return
+		}
+		each(m)
+		if !grouped || !t.InLeaderGroup(m) {
 			_ = t.Signal(m, syscall.SIGKILL)
 		}
+	}
+	switch {
+	case t.grows:
+		t.freeze(until, func(m *Member) bool { return grouped && t.InLeaderGroup(m) || killed && m.contained })
+	case len(t.members) == 0:
+		t.All()
+	default:
+		t.list() // they are dying while the caller's next look finds out whether that was all
+	}
+	t.grows = true // or it is not killed again
+	for _, m := range t.newestFirst() {
+		send(m)
 	}
 	return t.spare
 }
@@ -102,6 +114,9 @@ func (t *Tree) freeze(until time.Time, killed func(*Member) bool) {
 		}
 		m.stopped = true
 		return t.Signal(m, sys.SIGSTOP) == nil
+	}
+	for _, m := range t.members {
+		m.stopped = false // it may have been woken
 	}
 	for range maxPasses {
 		last, known := lastPID()

@@ -147,7 +147,7 @@ func TestOlderThanTheLeader(t *testing.T) {
 	testproc.Ready(t, s.stdout)
 	_, hard, err := sys.RTTimeLimit(old.Process.Pid)
 	require.NoError(t, err)
-	_, err = sys.SetRTTimeLimit(old.Process.Pid, s.mark.limit, hard)
+	_, err = sys.SetRTTimeLimit(old.Process.Pid, limitOf(s.mark.half, 1), hard)
 	require.NoError(t, err)
 	s.tree.born.started = time.Time{} // everybody is asked
 	assert.Empty(t, s.live())

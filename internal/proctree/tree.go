@@ -36,29 +36,31 @@ type Origin struct {
 // A Tree is a leader, which this process started and has not reaped, and all its descendants; or a root
 // that somebody else may have started, see [Tree.InitBelow]. It belongs to one goroutine.
 type Tree struct {
-	leader  int
-	process *os.Process // the leader; nil for a root
-	root    *Root       // nil for a leader of ours
-	seeking bool        // by Gather: who is found for the first time bears no mark of ours
-	strays  bool        // some member does not bear the limit mark
-	apart   bool        // there are no signals to the leader's group
-	adopts  bool        // members become our children
-	mark    *Mark
-	leaving func(*Member)
-	tracks  [maxTracks]track
-	number  Tracks       // the track that goes by the leader's number
-	leaf    *cgroup.Leaf // nil without a cgroup
-	born    birth
-	start   uint64          // of the leader; 0 until it is asked for, or unreadable
-	members map[int]*Member // alive when last looked at
-	spare   []*Member       // what Live returned last
-	asked   candidate       // the one that is considered
+	leader   int
+	process  *os.Process // the leader; nil for a root
+	root     *Root       // nil for a leader of ours
+	seeking  bool        // by Gather: who is found for the first time bears no mark of ours
+	strays   bool        // some member does not bear the limit mark
+	apart    bool        // there are no signals to the leader's group
+	adopts   bool        // orphans become our children
+	siblings bool        // some of the tree are children of ours
+	mark     *Mark
+	leaving  func(*Member)
+	tracks   [maxTracks]track
+	number   Tracks       // the track that goes by the leader's number
+	leaf     *cgroup.Leaf // nil without a cgroup
+	born     birth
+	start    uint64          // of the leader; 0 until it is asked for, or unreadable
+	members  map[int]*Member // alive when last looked at
+	spare    []*Member       // what Live returned last
+	asked    candidate       // the one that is considered
 
 	// Written by each look.
 	leaderReaped  bool
 	sessionPinned bool
 	descending    bool
 	killing       bool // Kill is under way
+	grows         bool // somebody was found after a Kill
 	hidden        int
 	reading       time.Duration // that may still be spent on environments
 	readers       *atomic.Int32 // of environments, under way; nil until there is one

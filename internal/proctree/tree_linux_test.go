@@ -118,10 +118,14 @@ func TestSignalNeverHitsAnother(t *testing.T) {
 	s := start(t, testproc.Command("fork", "1"))
 	testproc.Ready(t, s.stdout)
 	m := s.members()[0]
-	// As if the number had been reused: known by another start time, and without a pidfd.
-	former := &Member{Process: Process{PID: m.PID, Start: m.Start - 1}, FD: -1}
+	// As if the number had been reused: it is that of a process outside of the tree now.
+	stranger := exec.Command("sleep", "600")
+	require.NoError(t, stranger.Start())
+	defer stranger.Wait()
+	defer stranger.Process.Kill()
+	former := &Member{Process: Process{PID: stranger.Process.Pid, Start: m.Start - 1}, FD: -1}
 	assert.ErrorIs(t, s.tree.Signal(former, syscall.SIGKILL), syscall.ESRCH)
-	assert.False(t, testproc.Dead(m.PID))
+	assert.False(t, testproc.Dead(stranger.Process.Pid))
 
 	same := &Member{Process: m.Process, FD: -1}
 	assert.NoError(t, s.tree.Signal(same, syscall.SIGKILL))
