@@ -129,6 +129,16 @@ func start(t *testing.T, cmd *exec.Cmd) *subject {
 	return s
 }
 
+// startGated starts a shell script that begins once its shell is marked: what is under way in clone(2) at
+// that moment is the hole of the limit mark.
+func startGated(t *testing.T, script string, args ...string) *subject {
+	t.Helper()
+	s := start(t, exec.Command("sh", append([]string{"-c", "read go; " + script}, args...)...))
+	_, err := s.stdin.WriteString("\n")
+	require.NoError(t, err)
+	return s
+}
+
 // killAll kills the group and each member. The leader, which is not reaped, pins the group's number.
 func (s *subject) killAll() {
 	for _, m := range s.members() {

@@ -34,7 +34,7 @@ func below(t *testing.T, pid int) *Tree {
 func TestRootLeadsARun(t *testing.T) {
 	skipDisabled(t, "limitmark")
 	testproc.HasProgram(t, "setsid")
-	s := start(t, exec.Command("sh", "-c", `a=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &); echo ready $$ $a; exec sleep 600`))
+	s := startGated(t, `a=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &); echo ready $$ $a; exec sleep 600`)
 	pids := testproc.Ready(t, s.stdout)
 	tree := below(t, pids[0])
 	require.NoError(t, tree.Gather())
@@ -57,9 +57,9 @@ func TestRootLeadsARun(t *testing.T) {
 // All of a run bear its mark. What a run has left, or what is within it, is not the run.
 func TestRootBearsTheMarkOfARun(t *testing.T) {
 	testproc.HasProgram(t, "setsid")
-	s := start(t, exec.Command("sh", "-c", `a=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &)
+	s := startGated(t, `a=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &)
 		b=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &)
-		setsid sleep 600 & echo ready $$ $a $b $!; read x`))
+		setsid sleep 600 & echo ready $$ $a $b $!; read x`)
 	pids := testproc.Ready(t, s.stdout)
 	waitComm(t, pids[3], "sleep")
 	for _, pid := range pids[1:] {

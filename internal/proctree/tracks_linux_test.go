@@ -63,7 +63,7 @@ func TestTracks(t *testing.T) {
 				// The daemon says when it is one: no process of its chain is on its way any more.
 				dir := t.TempDir()
 				said := filepath.Join(dir, "said")
-				s := start(t, exec.Command("sh", "-c", script, "sh", "sh", "-c", `echo $$ >"$0.new"; mv "$0.new" "$0"; exec sleep 600`, said))
+				s := startGated(t, script, "sh", "sh", "-c", `echo $$ >"$0.new"; mv "$0.new" "$0"; exec sleep 600`, said)
 				if s.tree.Tracks()&c.in == 0 {
 					t.Skipf("the track is not in force: %v", s.tree.Tracks())
 				}
