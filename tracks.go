@@ -21,7 +21,8 @@ const (
 	// limit is lowered, and on kernels of 32 bits.
 	TrackLimit = Tracks(proctree.TrackLimit)
 	// TrackSlice is a mark in the time slice, sched_setattr(2), of at most a millisecond, that the
-	// leader is born with. It needs Linux 6.12 and a fair scheduling policy; programs that choose their own slice or real-time scheduling lose it.
+	// leader is born with. It needs Linux 6.12 and a fair scheduling policy; programs that choose
+	// their own slice or real-time scheduling lose it.
 	TrackSlice = Tracks(proctree.TrackSlice)
 	// TrackParent is the parent of each process, as long as it lives.
 	TrackParent = Tracks(proctree.TrackParent)

@@ -42,7 +42,7 @@ func (t *Tree) reapAdopted(pid int) bool {
 	if err == nil {
 		defer sys.Close(fd)
 	}
-	if t.judge(pid, false) != ours {
+	if t.judge(pid, anywhere) != ours {
 		return false
 	}
 	if err == nil {
@@ -58,7 +58,7 @@ func ourChildren() []int {
 		return pids
 	}
 	pids = nil // the kernel keeps no lists: CONFIG_PROC_CHILDREN
-	everyPID(func(pid int, _ bool) {
+	everyPID(func(pid int, _ origin) {
 		if st, err := procfs.ReadStatNoComm(pid); err == nil && st.PPID == os.Getpid() {
 			pids = append(pids, pid)
 		}

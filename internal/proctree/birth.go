@@ -38,8 +38,16 @@ const fastestClone = 2 * time.Microsecond
 // manyCPUs stands in for an unknown number: the machine may have more than we may use.
 const manyCPUs = 1024
 
-// A visit is called with a PID, and told whether it lies in the birth window.
-type visit func(pid int, born bool)
+// An origin says where a PID was come across.
+type origin int
+
+const (
+	anywhere    origin = iota
+	birthWindow        // whoever has the number got it since the leader did, or had it all the time
+)
+
+// A visit is called with a PID.
+type visit func(pid int, from origin)
 
 // candidates calls f with each PID that a descendant may have, and with others. It reports false where
 // it could not find out who there is.
@@ -123,19 +131,19 @@ func sound(elapsed time.Duration, pidMax, cpus int) bool {
 func (b *birth) window(f visit, last, pidMax int) bool {
 	switch {
 	case last >= b.leader && last-b.leader <= maxProbes:
-		probe(f, b.leader+1, last, true)
+		probe(f, b.leader+1, last, birthWindow)
 	case last < b.leader && pidMax > 0 && pidMax-b.leader+last <= maxProbes: // the sequence has wrapped around
-		probe(f, b.leader+1, pidMax, true)
-		probe(f, 1, last, true)
+		probe(f, b.leader+1, pidMax, birthWindow)
+		probe(f, 1, last, birthWindow)
 	default:
 		return everyPID(f, pidMax)
 	}
 	return true
 }
 
-func probe(f visit, from, to int, born bool) {
-	for pid := from; pid <= to; pid++ {
-		f(pid, born)
+func probe(f visit, first, last int, from origin) {
+	for pid := first; pid <= last; pid++ {
+		f(pid, from)
 	}
 }
 
@@ -145,15 +153,15 @@ func probe(f visit, from, to int, born bool) {
 func everyPID(f visit, pidMax int) bool {
 	pids, err := procfs.PIDs()
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 { // not mounted, or something else is
-		probe(f, 1, maxProbes, false)
+		probe(f, 1, maxProbes, anywhere)
 		return true
 	}
 	if (err != nil || len(pids) == 0 || pids[0] != 1) && pidMax > 0 && pidMax <= maxProbes {
-		probe(f, 1, pidMax, false)
+		probe(f, 1, pidMax, anywhere)
 		return true
 	}
 	for _, pid := range pids {
-		f(pid, false)
+		f(pid, anywhere)
 	}
 	return err == nil && len(pids) > 0
 }

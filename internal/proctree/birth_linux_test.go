@@ -18,14 +18,14 @@ import (
 
 func (b *birth) list() []int {
 	var pids []int
-	b.candidates(func(pid int, _ bool) { pids = append(pids, pid) }, func() bool { return true })
+	b.candidates(func(pid int, _ origin) { pids = append(pids, pid) }, func() bool { return true })
 	return pids
 }
 
 // window lists what is probed for a leader, whatever the time says.
 func (b *birth) windowList(last, pidMax int) []int {
 	var pids []int
-	b.window(func(pid int, _ bool) { pids = append(pids, pid) }, last, pidMax)
+	b.window(func(pid int, _ origin) { pids = append(pids, pid) }, last, pidMax)
 	return pids
 }
 
@@ -94,7 +94,7 @@ func TestWindowAfterWrapAround(t *testing.T) {
 func TestEveryPID(t *testing.T) {
 	for _, pidMax := range []int{0, maxProbes, maxProbes + 1, 1 << 22} {
 		var pids []int
-		everyPID(func(pid int, _ bool) { pids = append(pids, pid) }, pidMax)
+		everyPID(func(pid int, _ origin) { pids = append(pids, pid) }, pidMax)
 		if pidMax != maxProbes || os.Getpid() <= pidMax {
 			assert.Contains(t, pids, os.Getpid(), pidMax)
 		}

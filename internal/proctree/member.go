@@ -23,7 +23,7 @@ type Member struct {
 
 // add admits pid. The verdict is repeated once the pidfd is open: until then the number may have
 // changed hands, from then on the pidfd means one process.
-func (t *Tree) add(pid int, born bool) {
+func (t *Tree) add(pid int, from origin) {
 	m := &Member{Process: Process{PID: pid}, FD: -1}
 	fd, err := sys.PidfdOpen(pid)
 	switch {
@@ -37,7 +37,7 @@ func (t *Tree) add(pid int, born bool) {
 		closeFD(m)
 		return
 	}
-	if t.judge(pid, born) != ours || pid == os.Getpid() {
+	if t.judge(pid, from) != ours || pid == os.Getpid() {
 		closeFD(m)
 		return
 	}

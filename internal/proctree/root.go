@@ -197,7 +197,7 @@ func (t *Tree) Gather() error {
 func (t *Tree) notOurs() error {
 	t.leaderReaped = !t.Pinned()
 	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
-	if t.judge(os.Getpid(), false) == ours {
+	if t.judge(os.Getpid(), anywhere) == ours {
 		return ProtectedError("this process is in its tree")
 	}
 	return nil
@@ -227,7 +227,7 @@ func (t *Tree) ownRun() uint32 {
 	if above, ok := innermost(st.PPID); ok && above == inner {
 		return 0
 	}
-	sure := everyPID(func(pid int, _ bool) {
+	sure := everyPID(func(pid int, _ origin) {
 		if run, ok := innermost(pid); ok && run == inner && pid != t.leader {
 			if other, err := procfs.ReadStatNoComm(pid); err != nil || other.StartTime < t.start {
 				inner = 0 // which nobody bears

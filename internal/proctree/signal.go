@@ -28,7 +28,7 @@ func (t *Tree) signal(m *Member, sig syscall.Signal) error {
 	switch {
 	case sys.Gone(err):
 		return err
-	case t.judge(m.PID, true) != ours && t.dead(m): // the marks are cheaper to read than the start time
+	case t.judge(m.PID, birthWindow) != ours && t.dead(m): // the marks are cheaper to read than the start time
 		return syscall.ESRCH
 	case err != nil:
 		return sys.Kill(m.PID, sig)
@@ -144,8 +144,8 @@ func (t *Tree) follow(last int, until time.Time, stop func(*Member) bool) {
 		}
 		fresh := false
 		since := birth{leader: last}
-		since.window(func(pid int, born bool) {
-			t.consider(pid, born)
+		since.window(func(pid int, from origin) {
+			t.consider(pid, from)
 			if m := t.members[pid]; m != nil {
 				fresh = stop(m) || fresh
 			}

@@ -56,7 +56,7 @@ func (t Tracks) String() string {
 // A candidate is a number that may be that of a process of the tree, and what was read of it so far.
 type candidate struct {
 	pid  int
-	born bool // it lies in the birth window: whoever has the number got it since the leader did
+	from origin
 	tree *Tree
 	// linked says that it was named as the child of a member.
 	linked bool
@@ -81,7 +81,7 @@ func (c *candidate) readStat() (*procfs.Stat, error) {
 // older reports whether the process is known to be older than the leader, so that it can not descend
 // from it. Start times are exact to a tick of 10 ms; in the birth window nobody is older.
 func (c *candidate) older() bool {
-	if c.born {
+	if c.from == birthWindow {
 		return false
 	}
 	st, err := c.readStat()

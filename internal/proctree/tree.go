@@ -202,13 +202,13 @@ func (t *Tree) pinsNumber() bool {
 }
 
 // consider admits pid if it belongs to the tree.
-func (t *Tree) consider(pid int, born bool) {
+func (t *Tree) consider(pid int, from origin) {
 	if pid == t.leader && t.root == nil || t.members[pid] != nil {
 		return
 	}
-	switch t.judge(pid, born) {
+	switch t.judge(pid, from) {
 	case ours:
-		t.add(pid, born)
+		t.add(pid, from)
 	case unknown:
 		if t.asked.hidden() {
 			t.hidden++
@@ -218,8 +218,8 @@ func (t *Tree) consider(pid int, born bool) {
 }
 
 // judge asks the tracks about pid.
-func (t *Tree) judge(pid int, born bool) verdict {
-	t.asked = candidate{pid: pid, born: born, tree: t, linked: t.descending}
+func (t *Tree) judge(pid int, from origin) verdict {
+	t.asked = candidate{pid: pid, from: from, tree: t, linked: t.descending}
 	for _, track := range t.tracks {
 		if v := track.judge(&t.asked); v != unknown {
 			return v
@@ -247,7 +247,7 @@ func (t *Tree) descend() {
 func (t *Tree) descendFrom(pid int) {
 	children, _ := procfs.Children(pid)
 	for _, child := range children {
-		t.consider(child, true)
+		t.consider(child, birthWindow)
 	}
 }
 

@@ -1,7 +1,7 @@
 package sys
 
 import (
-	"syscall"
+	"errors"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -90,4 +90,4 @@ func (s *Schedule) SetSlice(ns uint64) error {
 }
 
 // Denied reports whether err says that we may not, about a process that is there.
-func Denied(err error) bool { return err == syscall.EPERM || err == syscall.EACCES }
+func Denied(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }
