@@ -83,6 +83,9 @@ func (e *ending) signalAll(sig syscall.Signal) {
 	for _, sig := range []syscall.Signal{sig, proctree.SIGCONT} {
 		// ESRCH: all gone, or nothing pins the number; EPERM: set-user-ID, which shows as a survivor.
 		grouped := e.tree.SignalGroup(sig) == nil
+		if !e.exited && e.tree.LeaderStrays() {
+			_ = e.tree.SignalLeader(sig)
+		}
 		for _, m := range members {
 			if !grouped || !e.tree.InLeaderGroup(m) {
 				_ = e.tree.Signal(m, sig)
@@ -119,6 +122,9 @@ func (e *ending) awaitEmpty(until time.Time, rung syscall.Signal) {
 		if len(members) == 0 && sure && e.exited {
 			e.empty = true
 			return
+		}
+		if rung == syscall.SIGKILL && !e.exited {
+			_ = e.tree.SignalLeader(rung)
 		}
 		if rung == syscall.SIGKILL && e.tree.Fresh() {
 			members = e.tree.Kill(until, e.noteSignaled)
@@ -291,6 +297,7 @@ func (r *run) reap() {
 		r.state, r.waitErr = r.own.Process.Wait()
 		if r.waitErr != nil {
 			_ = r.own.Process.Release() // Wait keeps the pidfd where somebody else reaped
+			r.tree.ReapLeader()
 		}
 	}
 	if r.inquiry != nil && !r.inquiry.Done() {

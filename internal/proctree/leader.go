@@ -72,6 +72,14 @@ func (t *Tree) Reapable() bool {
 	return unreaped || err != nil
 }
 
+// ReapLeader reaps the leader, which has exited, where the os.Process does not: somebody has released it.
+// Its status is lost.
+func (t *Tree) ReapLeader() {
+	if exited, err := sys.ExitedUnreaped(t.leader); err == nil && exited {
+		_ = sys.Reap(t.leader)
+	}
+}
+
 // DupPidfd returns a descriptor of our own for the leader's pidfd; -1 where there is none. Whoever else
 // has the os.Process may close that one.
 func (t *Tree) DupPidfd() int {

@@ -58,8 +58,12 @@ func (t *Tree) admit(m *Member) {
 	if st.PPID == os.Getpid() {
 		t.siblings = true // see noteAdopted
 	}
+	if m.FD < 0 && m.Start == 0 {
+		t.blurred = true // there is no telling it from whoever gets its number
+		return
+	}
 	t.adopt(m)
-	if len(t.members) >= t.pidfds() {
+	if m.Start != 0 && len(t.members) >= t.pidfds() {
 		closeFD(m)
 	}
 	if t.members == nil {
@@ -117,7 +121,7 @@ func (t *Tree) dead(m *Member) bool {
 		_, err := sys.Session(m.PID)
 		return sys.Gone(err)
 	}
-	return !st.Alive() || m.Start != 0 && st.StartTime != m.Start
+	return !st.Alive() || st.StartTime != m.Start
 }
 
 // Gone says that a member was seen to die.

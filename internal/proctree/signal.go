@@ -58,6 +58,28 @@ func (t *Tree) SignalGroup(sig syscall.Signal) error {
 	return sys.Kill(-t.leader, sig)
 }
 
+// SignalLeader sends sig to the leader alone, which has left its group: only where the group is in our
+// session can it do that, or where it was killed with a cgroup that it has left.
+func (t *Tree) SignalLeader(sig syscall.Signal) error {
+	if t.root != nil {
+		return syscall.ESRCH // it is a member like others
+	}
+	var err error
+	if t.LendPidfd(func(fd int) { err = sys.PidfdSignal(fd, sig) }) {
+		return err
+	}
+	if !t.Pinned() {
+		return syscall.ESRCH
+	}
+	return sys.Kill(t.leader, sig)
+}
+
+// LeaderStrays reports whether a signal to the leader's group does not reach the leader.
+func (t *Tree) LeaderStrays() bool {
+	pgid, err := sys.Group(t.leader)
+	return t.root == nil && err == nil && pgid != t.leader
+}
+
 // Kill sends SIGKILL to the leader's group and to every member, newest first, and calls each with the
 // members. It returns them, those last who were signaled last.
 //

@@ -61,6 +61,7 @@ type Tree struct {
 	descending    bool
 	killing       bool // Kill is under way
 	grows         bool // somebody was found after a Kill
+	blurred       bool // somebody is there who can not be told from others later
 	hidden        int
 	reading       time.Duration // that may still be spent on environments
 	readers       *atomic.Int32 // of environments, under way; nil until there is one
@@ -143,7 +144,7 @@ func (t *Tree) Live() ([]*Member, bool) {
 
 // All is Live that also looks for those who have left the cgroup while others are in it.
 func (t *Tree) All() ([]*Member, bool) {
-	t.spare, t.hidden, t.reading = t.spare[:0], 0, environBudget
+	t.spare, t.hidden, t.reading, t.blurred = t.spare[:0], 0, environBudget, false
 	if !Enumerates || !sys.Enabled(sys.Sweep) {
 		return nil, true
 	}
@@ -158,7 +159,7 @@ func (t *Tree) All() ([]*Member, bool) {
 	if !t.young {
 		t.descend()
 	}
-	return t.list(), sure
+	return t.list(), sure && !t.blurred
 }
 
 func (t *Tree) forgetDead() {

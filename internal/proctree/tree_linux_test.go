@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -218,4 +219,37 @@ func waitComm(t *testing.T, pid int, name string) {
 
 func TestInspectNobody(t *testing.T) {
 	assert.Equal(t, Process{PID: 1 << 22}, Inspect(1<<22))
+}
+
+// Of whom neither a pidfd nor a start time can be had, who gets its number later can not be told.
+func TestNamelessIsNoMember(t *testing.T) {
+	s := start(t, testproc.Command("hang"))
+	testproc.Ready(t, s.stdout)
+	s.tree.admit(&Member{Process: Process{PID: 1 << 22}, FD: -1})
+	assert.Empty(t, s.tree.members)
+	assert.True(t, s.tree.blurred)
+}
+
+// A leader in our session can leave its group for ours, where no group signal may follow it.
+func TestLeaderLeavesItsGroup(t *testing.T) {
+	python := testproc.HasProgram(t, "python3")
+	s := start(t, exec.Command(python, "-c", "import os, time; print('ready', os.getpid(), flush=True); time.sleep(600)"))
+	testproc.Ready(t, s.stdout)
+	assert.False(t, s.tree.LeaderStrays())
+
+	cmd := exec.Command(python, "-c", `import os, time
+os.setpgid(0, os.getpgid(os.getppid()))
+print("ready", os.getpid(), flush=True)
+time.sleep(600)`)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	testproc.Ready(t, out)
+	var tree Tree
+	tree.Init(Origin{Process: cmd.Process, Started: time.Now(), InSession: true})
+	defer tree.Close()
+	assert.True(t, tree.LeaderStrays())
+	assert.NoError(t, tree.SignalLeader(syscall.SIGKILL))
+	assert.Error(t, cmd.Wait())
 }
