@@ -59,7 +59,8 @@
 // somebody else starts on request, as systemd-run, docker and at do. If it holds an output pipe, it is
 // named as a [Holder] and Run returns all the same. A file system that dies between the look at the
 // program and its execution can freeze the start, as it does with os/exec, and so can a listener of
-// fanotify(7) that is asked for permission and never answers. Processes that cannot be killed, in
+// fanotify(7) that is asked for permission and never answers. A file on a dead file system that this
+// process itself has open can hold up the start as well: the child's copy of it is closed by its exec. Processes that cannot be killed, in
 // uninterruptible sleep, are reported, and so is a command whose zombie a tracer holds, ptrace(2).
 //
 // # Platforms
@@ -96,7 +97,7 @@ import (
 // [WithTimeout] it is [ErrNoTimeout], before anything starts.
 //
 // Run accepts any command that was not started, also one of [exec.CommandContext], whose context
-// then ends the run like ctx does: its Cancel and WaitDelay are not used. The fields mean what they
+// then ends the run like ctx does, unless its Cancel was set to nil: Cancel and WaitDelay are not used. The fields mean what they
 // mean to os/exec, except that a nil Stdout or Stderr is captured into the Result, at most
 // [DefaultOutputLimit] bytes each (see [WithOutputLimit]), and that the command leads a session of
 // its own, so that a program that asks the terminal for a password fails instead of waiting.
@@ -257,6 +258,7 @@ type run struct {
 	inquiry  *diagnose.Inquiry // by diagnose, or by drain if a pipe is held
 	state    *os.ProcessState  // by reap
 	waitErr  error             // by reap
+	over     bool              // live has come to its end
 	released bool              // by release
 	result   Result
 }
@@ -280,6 +282,7 @@ type run struct {
 //   - A descendant is born while its parent is being killed: Live finds it at the next look, and
 //     a look that finds nobody is the only end of stop before its bound.
 func (r *run) live() {
+	defer r.rescue()
 	r.observe()
 	if r.result.Cause == CauseExited {
 		r.background()
@@ -293,6 +296,26 @@ func (r *run) live() {
 	}
 	r.returnTerminal()
 	r.drain()
+	r.reap()
+	r.over = true
+}
+
+// rescue ends the command where live did not come to its end: the caller's code that the run calls, a Writer
+// or what WithRedact was given, has panicked or ended the goroutine. Nobody would supervise it any more.
+func (r *run) rescue() {
+	if r.over {
+		return
+	}
+	for i := range r.streams {
+		if s := &r.streams[i]; s.kind.isOutput() {
+			s.out.Abandon() // the Writer is not called again
+		}
+	}
+	r.closeStreams()
+	until := time.Now().Add(r.cfg.kill)
+	r.signalTree(syscall.SIGKILL, until)
+	r.awaitEmpty(until, syscall.SIGKILL)
+	r.returnTerminal()
 	r.reap()
 }
 

@@ -221,9 +221,14 @@ func (e *ending) lookAtLeaf() {
 	e.vacated = err == nil && !populated
 }
 
-// cutShort reports whether a linger has to end, which is the wait without a rung: the run is to end.
+// cutShort reports whether a linger has to end, which is the wait without a rung. Silence is no reason: who
+// lingers may have nothing to say.
 func (r *run) cutShort(rung syscall.Signal) bool {
-	return rung == 0 && r.reason(time.Now()) != CauseNone
+	if rung != 0 {
+		return false
+	}
+	reason := r.reason(time.Now())
+	return reason != CauseNone && reason != CauseIdle
 }
 
 // signalBit is a signal's place in a set of signals, as in sigset_t.

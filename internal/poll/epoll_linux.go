@@ -126,7 +126,7 @@ func (p *epoll) fetch(fd uintptr) bool {
 // and to move a timer costs every run. Runs with the same timeout follow each other on one instance.
 func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 	for {
-		if p.moved.Swap(false) || p.stale || later(p.set, deadline) {
+		if p.moved.Swap(false) || p.stale || later(p.set, deadline) || onWall(p.set) || onWall(deadline) {
 			if err := p.file.SetReadDeadline(deadline); err != nil {
 				p.failed = true
 				return nil, err
@@ -168,6 +168,10 @@ func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 
 // later reports whether deadline a is after b, or none while b is one.
 func later(a, b time.Time) bool { return !b.IsZero() && (a.IsZero() || a.After(b)) }
+
+// onWall reports whether t has no monotonic reading, so that the clock may have been set since: of two such
+// times the one that looks earlier may come later.
+func onWall(t time.Time) bool { return !t.IsZero() && t == t.Round(0) } //nolint:staticcheck // the reading, not the time
 
 func (p *epoll) Wake() {
 	p.woken.Store(true)

@@ -223,11 +223,17 @@ func TestInspectNobody(t *testing.T) {
 
 // Of whom neither a pidfd nor a start time can be had, who gets its number later can not be told.
 func TestNamelessIsNoMember(t *testing.T) {
-	s := start(t, testproc.Command("hang"))
-	testproc.Ready(t, s.stdout)
-	s.tree.admit(&Member{Process: Process{PID: 1 << 22}, FD: -1})
-	assert.Empty(t, s.tree.members)
-	assert.True(t, s.tree.blurred)
+	s := start(t, testproc.Command("fork", "1"))
+	child := testproc.Ready(t, s.stdout)[1]
+	var before syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before))
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 3, Max: before.Max}))
+	_, sure := s.tree.Live()
+	members := len(s.tree.members)
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before))
+	assert.Zero(t, members)
+	assert.False(t, sure)
+	assert.Equal(t, []int{child}, s.live(), "as soon as there are descriptors again")
 }
 
 // A leader in our session can leave its group for ours, where no group signal may follow it.

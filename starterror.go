@@ -1,0 +1,99 @@
+package safeexec
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// startError names what the kernel or os/exec said about a start.
+func (r *run) startError(err error) error {
+	switch {
+	case err.Error() == "exec: already started": // os/exec has no name for it
+		return ErrStarted
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		// The context of exec.CommandContext was done before the start.
+		r.result.Cause = CauseCanceled
+		if errors.Is(err, context.DeadlineExceeded) {
+			r.result.Cause = CauseTimeout
+		}
+		return join(r.causeError(), err)
+	case errors.Is(err, syscall.E2BIG):
+		return r.longestArgument()
+	case r.cmd.Path == "", errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		r.result.notFound = true
+		return join(ErrNotFound, err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.ENOTDIR),
+		errors.Is(err, exec.ErrDot), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
+		return join(ErrNotExecutable, err)
+	}
+	// os/exec refuses a NUL with EINVAL, or with an error that has no name.
+	if arg := r.argumentWithNUL(); arg != nil {
+		return arg
+	}
+	return err
+}
+
+// longestArgument names the longest of the strings that are too long, alone or together.
+func (r *run) longestArgument() *ArgumentError {
+	longest := &ArgumentError{Err: syscall.E2BIG}
+	r.eachArgument(func(a ArgumentError, _ string) {
+		longest.Total = a.Total
+		if a.Size > longest.Size {
+			longest.Env, longest.Index, longest.Size = a.Env, a.Index, a.Size
+		}
+	})
+	return longest
+}
+
+// argumentWithNUL names the first string with a NUL, nil if there is none.
+func (r *run) argumentWithNUL() *ArgumentError {
+	var found *ArgumentError
+	r.eachArgument(func(a ArgumentError, s string) {
+		if found == nil && strings.IndexByte(s, 0) >= 0 {
+			found = &ArgumentError{Env: a.Env, Index: a.Index, Size: a.Size, Err: syscall.EINVAL}
+		}
+		if found != nil {
+			found.Total = a.Total
+		}
+	})
+	return found
+}
+
+// eachArgument calls f with each string that the command is to get, and with the sum of the sizes so far.
+func (r *run) eachArgument(f func(a ArgumentError, s string)) {
+	env := r.cmd.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	total := 0
+	for _, list := range []struct {
+		strings []string
+		env     bool
+	}{{r.cmd.Args, false}, {env, true}} {
+		for i, s := range list.strings {
+			total += len(s) + 1
+			f(ArgumentError{Env: list.env, Index: i, Size: len(s) + 1, Total: total}, s)
+		}
+	}
+}
+
+// program is how errors name the command: by the last element of its path.
+func (r *run) program() string {
+	if r.cmd == nil {
+		return ""
+	}
+	path := r.cmd.Path
+	if path == "" && len(r.cmd.Args) > 0 {
+		path = r.cmd.Args[0]
+	}
+	if path == "" {
+		return ""
+	}
+	return filepath.Base(path)
+}
