@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,7 +81,8 @@ func TestTracks(t *testing.T) {
 						s.tree.mark.tracks &^= TrackSlice // which spares the trouble
 					}
 					if seen {
-						assert.Contains(t, s.live(), pid, mode)
+						// Between the name and the environment of an exec lies a moment.
+						await(t, func() bool { return slices.Contains(s.live(), pid) })
 					} else {
 						assert.NotContains(t, s.live(), pid, mode)
 					}
