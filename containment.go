@@ -174,9 +174,11 @@ func containmentError(err error) error {
 
 // RemoveStaleCgroups ends what is left of runs whose process has died: it kills what is in their cgroups
 // below parent, the cgroup of this process if it is empty, and removes them. It returns how many it
-// removed and the first error; the rest are tried all the same, each for at most two seconds. Those of
-// runs that are under way, in whatever process, are told by a lock and left alone. A cgroup that a run
-// could not remove, because of processes that survived, is removed once they are gone. Linux only.
+// removed and the first error; the rest are tried all the same, each for at most two seconds. They are
+// told by their names, safeexec-PID-RANDOM with a decimal and a hexadecimal number of up to 16 digits:
+// such names are reserved, and no other cgroup is touched. Those of runs that are under way, in whatever
+// process, are told by a lock and left alone. A cgroup that a run could not remove, because of processes
+// that survived, is removed once they are gone. Linux only.
 func RemoveStaleCgroups(parent string) (int, error) {
 	n, err := cgroup.RemoveStale(parent)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -51,7 +50,7 @@ func Make(parent string) (*Leaf, error) {
 
 // newLeaf makes one leaf and locks it. It is nil without an error where a remover came between.
 func newLeaf(parent string) (*Leaf, error) {
-	name := namePrefix + strconv.Itoa(os.Getpid()) + "-" + strconv.FormatUint(rand.Uint64(), 16)
+	name := newName(os.Getpid(), rand.Uint64())
 	l := &Leaf{dir: filepath.Join(parent, name), name: name, fd: -1, events: -1}
 	if err := os.Mkdir(l.dir, 0o755); err != nil {
 		return nil, &Error{Op: "make a leaf", Dir: parent, Err: cause(err)}

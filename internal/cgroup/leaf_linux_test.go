@@ -172,6 +172,23 @@ func TestRemoveStale(t *testing.T) {
 	require.NoError(t, mine.Remove(end(t)))
 }
 
+// A cgroup whose name merely begins like that of a leaf is somebody else's.
+func TestRemoveStaleLeavesOthers(t *testing.T) {
+	testproc.NoLeaks(t)
+	base := realLeaf(t)
+	theirs := &Leaf{dir: base.dir + "/safeexec-worker.service", name: "safeexec-worker.service", fd: -1, events: -1}
+	require.NoError(t, os.Mkdir(theirs.dir, 0o755))
+	var err error
+	theirs.fd, err = sys.OpenDir(theirs.dir) // without the lock, of which they know nothing
+	require.NoError(t, err)
+	defer theirs.Close()
+	pids := startReady(t, theirs, testproc.Command("hang"))
+	n, err := RemoveStale(base.dir)
+	require.NoError(t, err)
+	assert.Zero(t, n)
+	assert.Equal(t, pids, list(t, theirs))
+}
+
 // A leaf that was made is its owner's, whatever a remover does at the same time.
 func TestMakeAgainstRemoveStale(t *testing.T) {
 	testproc.NoLeaks(t)

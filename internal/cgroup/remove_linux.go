@@ -3,7 +3,6 @@ package cgroup
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -81,7 +80,7 @@ func RemoveStale(parent string) (removed int, first error) {
 		return 0, &Error{Op: "list", Dir: parent, Err: cause(err)}
 	}
 	for _, e := range entries {
-		if !e.IsDir() || !strings.HasPrefix(e.Name(), namePrefix) {
+		if !e.IsDir() || !isName(e.Name()) {
 			continue
 		}
 		ok, err := removeStale(filepath.Join(parent, e.Name()))
