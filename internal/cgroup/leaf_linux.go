@@ -143,7 +143,7 @@ func (l *Leaf) Populated() (bool, error) {
 // is left out.
 func (l *Leaf) PIDs(f func(pid int) bool) error {
 	more := true
-	_, err := walk(l.dir, func(dir string) error {
+	return walk(l.dir, func(dir string) error {
 		text, err := os.ReadFile(dir + "/cgroup.procs")
 		if sys.NotSupported(err) { // threaded: its processes are listed by the root of the threads
 			return nil
@@ -154,7 +154,6 @@ func (l *Leaf) PIDs(f func(pid int) bool) error {
 		})
 		return err
 	})
-	return err
 }
 
 // Contains reports whether pid is in the leaf or below it. It may be asked about any number.
@@ -189,7 +188,8 @@ func (l *Leaf) OOMKilled() bool {
 }
 
 // Remove removes the leaf and what the command made below it, and closes it. Processes on their last
-// instructions are waited for until the given time. An error says that the leaf is left, unlocked.
+// instructions are waited for until the given time, and what was not come to by then is left; once it
+// tries in any case. An error says that the leaf is left, unlocked.
 func (l *Leaf) Remove(until time.Time) error {
 	err := remove(l.dir, until)
 	l.Close()

@@ -139,6 +139,25 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// However many cgroups the command has made below, to remove them takes no longer than is given.
+func TestRemoveIsBounded(t *testing.T) {
+	for name, until := range map[string]time.Duration{"past": 0, "soon": time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			l := realLeaf(t)
+			const below = 1500 // some 10 µs each
+			for i := range below {
+				require.NoError(t, os.MkdirAll(l.dir+"/a/"+strconv.Itoa(i), 0o755))
+			}
+			require.Error(t, remove(l.dir, time.Now().Add(until)))
+			left, err := os.ReadDir(l.dir + "/a")
+			require.NoError(t, err)
+			assert.NotEmpty(t, left)
+			require.NoError(t, remove(l.dir, end(t)))
+			assert.NoDirExists(t, l.dir)
+		})
+	}
+}
+
 func TestRemoveStale(t *testing.T) {
 	testproc.NoLeaks(t)
 	base := realLeaf(t) // so that no other test's leaves are near
