@@ -19,14 +19,18 @@ type Containment int
 // The rungs of containment.
 const (
 	// ContainmentBest tells the processes of the tree by what they inherit, and can be had for every
-	// command. A program that is out to escape can shed all of it.
+	// command. What is started in the first microseconds may lack the surest mark, and a program that
+	// is out to escape can shed all of them.
 	ContainmentBest Containment = iota
-	// ContainmentExact leaves no moment and no way to escape to a command without privilege: it is
-	// held in a cgroup if that can be had. Otherwise it is stopped before its first instruction, at
-	// the price that [WithFDProof] names, to be marked by what it can not lose: the soft limit
-	// RLIMIT_RTTIME, which a process could change but does not.
+	// ContainmentExact leaves no moment before the command is held: it is held in a cgroup if that can
+	// be had, with all that ContainmentCgroup promises. Otherwise it is stopped before its first
+	// instruction, at the price that [WithFDProof] names, and marked by the soft limit RLIMIT_RTTIME,
+	// which whatever it starts inherits, however it daemonizes and whatever environment it has. That
+	// finds all that do not change this limit. It does not hold a program that is out to escape:
+	// setrlimit(2) needs no privilege for it. Result.Containment says which of the two was in force.
 	ContainmentExact
-	// ContainmentCgroup holds it in a cgroup of its own, see [WithContainment].
+	// ContainmentCgroup holds it in a cgroup of its own. There is no way out of it for a command that
+	// may not write to another cgroup, see [WithContainment].
 	ContainmentCgroup
 )
 
@@ -174,9 +178,11 @@ func containmentError(err error) error {
 
 // RemoveStaleCgroups ends what is left of runs whose process has died: it kills what is in their cgroups
 // below parent, the cgroup of this process if it is empty, and removes them. It returns how many it
-// removed and the first error; the rest are tried all the same, each for at most two seconds. Those of
-// runs that are under way, in whatever process, are told by a lock and left alone. A cgroup that a run
-// could not remove, because of processes that survived, is removed once they are gone. Linux only.
+// removed and the first error; the rest are tried all the same, each for at most two seconds. They are
+// told by their names, safeexec-PID-RANDOM with a decimal and a hexadecimal number of up to 16 digits:
+// such names are reserved, and no other cgroup is touched. Those of runs that are under way, in whatever
+// process, are told by a lock and left alone. A cgroup that a run could not remove, because of processes
+// that survived, is removed once they are gone. Linux only.
 func RemoveStaleCgroups(parent string) (int, error) {
 	n, err := cgroup.RemoveStale(parent)
 	if err != nil {

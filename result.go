@@ -91,7 +91,8 @@ type Result struct {
 	// command succeeded all the same. It is known in a cgroup that has the memory controller.
 	OOMKilled bool
 	// LeftCgroup is the directory of the run's cgroup, if it could not be removed because of
-	// processes in it; [RemoveStaleCgroups] does that.
+	// processes in it, or because the command has made more below it than can be removed in a tenth
+	// of a second; [RemoveStaleCgroups] does that.
 	LeftCgroup string
 
 	// Descriptors that the command would have inherited undeclared, see [WithFDPolicy]. FDMark names

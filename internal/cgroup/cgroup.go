@@ -12,9 +12,10 @@
 // The owner holds a lock on the directory, flock(2), for as long as it has it open. The kernel takes
 // the lock away with the owner, however that ends. A leaf without the lock is stale, and [RemoveStale]
 // ends what is in it. Other than a PID and a start time the lock means the same in every PID namespace,
-// and can not be reused by somebody else. The name is for people, and tells a leaf from other cgroups:
-// safeexec-PID-RANDOM. It is unique, so that a process belongs to the leaf if the name is an element of
-// the path in its /proc/PID/cgroup, in whatever way cgroups are mounted and namespaced here.
+// and can not be reused by somebody else. The name tells people whose leaf it is, and the remover a leaf
+// from other cgroups: safeexec-PID-RANDOM, in decimal and hexadecimal, is reserved for leaves, and
+// nothing else is. It is unique, so that a process belongs to the leaf if the name is an element of the
+// path in its /proc/PID/cgroup, in whatever way cgroups are mounted and namespaced here.
 //
 // What can happen between making and locking, and why a leaf in use is never taken for a stale one:
 // the remover locks before it kills or removes. If it comes between, the owner's own lock fails, or its
@@ -26,9 +27,6 @@ import (
 	"fmt"
 	"strings"
 )
-
-// namePrefix begins the name of every leaf.
-const namePrefix = "safeexec-"
 
 // The controllers that limits need, as cgroup.controllers names them.
 const (

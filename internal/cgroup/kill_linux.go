@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"syscall"
 
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -28,11 +29,22 @@ func (l *Leaf) Kill() error {
 }
 
 // Freeze stops all that is in the leaf, in a way that nobody there can undo or see. It takes effect
-// within moments, and is not waited for. It needs Linux 5.2.
-func (l *Leaf) Freeze() error { return write(l.dir, "cgroup.freeze", "1") }
-
-// Thaw undoes Freeze.
-func (l *Leaf) Thaw() { _ = write(l.dir, "cgroup.freeze", "0") }
+// within moments, and is not waited for. It needs Linux 5.2. The function undoes it, and must be called;
+// it needs no descriptor that there may be none of by then.
+func (l *Leaf) Freeze() (thaw func(), err error) {
+	f, err := os.OpenFile(l.dir+"/cgroup.freeze", os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.WriteString("1"); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() {
+		_, _ = f.WriteString("0")
+		f.Close()
+	}, nil
+}
 
 // killPasses bounds the passes of killEach. Forks end with the first one where the cgroup can be frozen.
 const killPasses = 64
@@ -41,7 +53,7 @@ const killPasses = 64
 // finds nobody new. Freezing takes effect a moment after the write, hence the passes; before 5.2 there
 // is none, and they are all there is. A frozen process dies of SIGKILL without being thawed.
 func (l *Leaf) killEach() error {
-	_ = l.Freeze()
+	_ = write(l.dir, "cgroup.freeze", "1") // for good
 	sent := make(map[int]bool)
 	var first error
 	for range killPasses {

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -51,7 +50,7 @@ func Make(parent string) (*Leaf, error) {
 
 // newLeaf makes one leaf and locks it. It is nil without an error where a remover came between.
 func newLeaf(parent string) (*Leaf, error) {
-	name := namePrefix + strconv.Itoa(os.Getpid()) + "-" + strconv.FormatUint(rand.Uint64(), 16)
+	name := newName(os.Getpid(), rand.Uint64())
 	l := &Leaf{dir: filepath.Join(parent, name), name: name, fd: -1, events: -1}
 	if err := os.Mkdir(l.dir, 0o755); err != nil {
 		return nil, &Error{Op: "make a leaf", Dir: parent, Err: cause(err)}
@@ -144,7 +143,7 @@ func (l *Leaf) Populated() (bool, error) {
 // is left out.
 func (l *Leaf) PIDs(f func(pid int) bool) error {
 	more := true
-	_, err := walk(l.dir, func(dir string) error {
+	return walk(l.dir, func(dir string) error {
 		text, err := os.ReadFile(dir + "/cgroup.procs")
 		if sys.NotSupported(err) { // threaded: its processes are listed by the root of the threads
 			return nil
@@ -155,7 +154,6 @@ func (l *Leaf) PIDs(f func(pid int) bool) error {
 		})
 		return err
 	})
-	return err
 }
 
 // Contains reports whether pid is in the leaf or below it. It may be asked about any number.
@@ -190,7 +188,8 @@ func (l *Leaf) OOMKilled() bool {
 }
 
 // Remove removes the leaf and what the command made below it, and closes it. Processes on their last
-// instructions are waited for until the given time. An error says that the leaf is left, unlocked.
+// instructions are waited for until the given time, and what was not come to by then is left; once it
+// tries in any case. An error says that the leaf is left, unlocked.
 func (l *Leaf) Remove(until time.Time) error {
 	err := remove(l.dir, until)
 	l.Close()

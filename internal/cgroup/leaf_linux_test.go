@@ -139,6 +139,25 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// However many cgroups the command has made below, to remove them takes no longer than is given.
+func TestRemoveIsBounded(t *testing.T) {
+	for name, until := range map[string]time.Duration{"past": 0, "soon": time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			l := realLeaf(t)
+			const below = 1500 // some 10 µs each
+			for i := range below {
+				require.NoError(t, os.MkdirAll(l.dir+"/a/"+strconv.Itoa(i), 0o755))
+			}
+			require.Error(t, remove(l.dir, time.Now().Add(until)))
+			left, err := os.ReadDir(l.dir + "/a")
+			require.NoError(t, err)
+			assert.NotEmpty(t, left)
+			require.NoError(t, remove(l.dir, end(t)))
+			assert.NoDirExists(t, l.dir)
+		})
+	}
+}
+
 func TestRemoveStale(t *testing.T) {
 	testproc.NoLeaks(t)
 	base := realLeaf(t) // so that no other test's leaves are near
@@ -170,6 +189,23 @@ func TestRemoveStale(t *testing.T) {
 	testproc.WaitState(t, cmd.Process.Pid, "Z")
 	require.NoError(t, mine.Kill())
 	require.NoError(t, mine.Remove(end(t)))
+}
+
+// A cgroup whose name merely begins like that of a leaf is somebody else's.
+func TestRemoveStaleLeavesOthers(t *testing.T) {
+	testproc.NoLeaks(t)
+	base := realLeaf(t)
+	theirs := &Leaf{dir: base.dir + "/safeexec-worker.service", name: "safeexec-worker.service", fd: -1, events: -1}
+	require.NoError(t, os.Mkdir(theirs.dir, 0o755))
+	var err error
+	theirs.fd, err = sys.OpenDir(theirs.dir) // without the lock, of which they know nothing
+	require.NoError(t, err)
+	defer theirs.Close()
+	pids := startReady(t, theirs, testproc.Command("hang"))
+	n, err := RemoveStale(base.dir)
+	require.NoError(t, err)
+	assert.Zero(t, n)
+	assert.Equal(t, pids, list(t, theirs))
 }
 
 // A leaf that was made is its owner's, whatever a remover does at the same time.

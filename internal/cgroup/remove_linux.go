@@ -3,25 +3,22 @@ package cgroup
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// walk calls f with dir and each directory below it, parents first, and returns them in that order.
-// What is gone meanwhile is no error; the first other one is returned, and the walk goes on.
-func walk(dir string, f func(dir string) error) (dirs []string, first error) {
-	dirs = []string{dir}
+// walk calls f with dir and each directory below it, parents first. What is gone meanwhile is no error;
+// the first other one is returned, and the walk goes on.
+func walk(dir string, f func(dir string) error) (first error) {
+	dirs := []string{dir}
 	note := func(err error) {
 		if first == nil && err != nil && !gone(err) {
 			first = &Error{Op: "list", Dir: dir, Err: err}
 		}
 	}
 	for i := 0; i < len(dirs); i++ {
-		if f != nil {
-			note(f(dirs[i]))
-		}
+		note(f(dirs[i]))
 		if some, err := sys.Subdirs(dirs[i]); !some {
 			note(err)
 			continue
@@ -34,7 +31,7 @@ func walk(dir string, f func(dir string) error) (dirs []string, first error) {
 			}
 		}
 	}
-	return dirs, first
+	return first
 }
 
 // The pauses between two tries to remove what is still in use.
@@ -43,22 +40,71 @@ const (
 	lastPause  = 10 * time.Millisecond
 )
 
-// remove removes dir and what is below it, children first. EBUSY means that a process has not quite
-// left, or that a child was made since the walk; both pass, and are waited for until the given time.
+// remove removes dir and what is below it. EBUSY means that a process has not quite left, or that a
+// child was made meanwhile; both pass, and are waited for until the given time. Then the rest is left,
+// however much it is: a command may make as many as it likes.
 func remove(dir string, until time.Time) error {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		dirs, _ := walk(dir, nil)
-		var last error
-		for i := len(dirs) - 1; i >= 0; i-- {
-			if err := sys.Rmdir(dirs[i]); err != nil && !gone(err) {
-				last = &Error{Op: "remove", Dir: dirs[i], Err: err}
-			}
-		}
-		if last == nil || !sys.Busy(last) || !time.Now().Before(until) {
-			return last
+		err := removeBelow(dir, until)
+		if err == nil || !sys.Busy(err) || !time.Now().Before(until) {
+			return err
 		}
 		time.Sleep(min(pause, time.Until(until)))
 	}
+}
+
+// removeBelow tries each once, children first, and dir at least, which is the common case: a leaf has
+// none below. It returns the last error.
+func removeBelow(dir string, until time.Time) error {
+	err := sys.Rmdir(dir)
+	if err == nil || gone(err) {
+		return nil
+	}
+	last := error(&Error{Op: "remove", Dir: dir, Err: err})
+	dirs := subdirs(dir, until)
+	if len(dirs) == 0 {
+		return last
+	}
+	for _, d := range dirs {
+		if !time.Now().Before(until) {
+			return last
+		}
+		if err := removeBelow(d, until); err != nil {
+			last = err
+		}
+	}
+	if err := sys.Rmdir(dir); err != nil && !gone(err) {
+		return last
+	}
+	return nil
+}
+
+// listChunk is how many entries of a directory are read between two looks at the time.
+const listChunk = 512
+
+// subdirs lists the directories in dir, as many as it comes to until the given time. It holds no
+// descriptor while they are removed: they may be nested deeper than there are descriptors.
+func subdirs(dir string, until time.Time) (dirs []string) {
+	if some, _ := sys.Subdirs(dir); !some || !time.Now().Before(until) {
+		return nil
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	for time.Now().Before(until) {
+		entries, err := f.ReadDir(listChunk)
+		for _, e := range entries {
+			if e.IsDir() {
+				dirs = append(dirs, filepath.Join(dir, e.Name()))
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	return dirs
 }
 
 // staleBound is how long the processes of one stale leaf have to die.
@@ -81,7 +127,7 @@ func RemoveStale(parent string) (removed int, first error) {
 		return 0, &Error{Op: "list", Dir: parent, Err: cause(err)}
 	}
 	for _, e := range entries {
-		if !e.IsDir() || !strings.HasPrefix(e.Name(), namePrefix) {
+		if !e.IsDir() || !isName(e.Name()) {
 			continue
 		}
 		ok, err := removeStale(filepath.Join(parent, e.Name()))

@@ -31,8 +31,7 @@ func (*Leaf) Populated() (bool, error)      { return false, unsupported() }
 func (*Leaf) PIDs(func(pid int) bool) error { return unsupported() }
 func (*Leaf) Contains(int) bool             { return false }
 func (*Leaf) OOMKilled() bool               { return false }
-func (*Leaf) Freeze() error                 { return unsupported() }
-func (*Leaf) Thaw()                         {}
+func (*Leaf) Freeze() (func(), error)       { return nil, unsupported() }
 func (*Leaf) Kill() error                   { return unsupported() }
 func (*Leaf) Remove(time.Time) error        { return unsupported() }
 func (*Leaf) Close()                        {}

@@ -88,9 +88,10 @@ func (b *birth) candidates(f visit, enough func() bool) bool {
 }
 
 // chaseForks is the chase where the last PID can not be had: everybody is looked at until the machine
-// has forked nothing meanwhile. A machine that always forks is looked at so often and then believed.
+// has forked nothing meanwhile. Threads and other PID namespaces are counted as well, so that on a busy
+// machine this may not come about; then it is not known who there is.
 func chaseForks(f visit, enough func() bool) bool {
-	for range maxForkChases {
+	for began := time.Now(); ; {
 		before, err := procfs.ReadKernelStat()
 		if !everyPID(f, pidMax.get()) {
 			return false
@@ -99,12 +100,16 @@ func chaseForks(f visit, enough func() bool) bool {
 		if enough() || err != nil || before.Forks == after.Forks {
 			return true
 		}
+		if time.Since(began) >= maxForkChase {
+			return false
+		}
 	}
-	return true
 }
 
-// maxForkChases bounds the looks of chaseForks, at some 100 µs each.
-const maxForkChases = 256
+// maxForkChase bounds the looks of chaseForks by time and not by number: one takes some 100 µs, or many
+// milliseconds where thousands of processes live, and whoever asked has a bound to keep. It is looked
+// again by whoever still has the time.
+const maxForkChase = 100 * time.Millisecond
 
 // maxChases is how often PIDs that were given out meanwhile are looked at. Between two times there is
 // hardly room for a fork.

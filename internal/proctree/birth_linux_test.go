@@ -91,6 +91,27 @@ func TestWindowAfterWrapAround(t *testing.T) {
 	assert.Empty(t, b.windowList(os.Getpid(), 1<<22), "nobody was born since")
 }
 
+// Where the last PID can not be had, a machine that never stops forking is not believed to have told of
+// everybody, nor looked at for long.
+func TestChaseOfForksThatNeverEnd(t *testing.T) {
+	forks := 0
+	fork := func(pid int, _ origin) {
+		if pid == os.Getpid() { // that is once a look
+			_, err := os.StartProcess("", []string{""}, &os.ProcAttr{})
+			require.ErrorIs(t, err, os.ErrNotExist, "in the child")
+			forks++
+		}
+	}
+	began := time.Now()
+	assert.False(t, chaseForks(fork, func() bool { return false }))
+	assert.GreaterOrEqual(t, time.Since(began), maxForkChase)
+	t.Log(forks, "looks")
+
+	forks = 0
+	assert.True(t, chaseForks(fork, func() bool { return forks == 1 }))
+	assert.Equal(t, 1, forks)
+}
+
 func TestEveryPID(t *testing.T) {
 	for _, pidMax := range []int{0, maxProbes, maxProbes + 1, 1 << 22} {
 		var pids []int

@@ -61,8 +61,10 @@ func (t *Tree) inhabited() bool {
 // reaches them, however fast they fork, and however many they are on however few processors. Those who
 // have not quite stopped by then are looked at running, as without a cgroup.
 func (t *Tree) Quiet(f func()) {
-	if t.leaf != nil && t.leaf.Freeze() == nil {
-		defer t.leaf.Thaw()
+	if t.leaf != nil {
+		if thaw, err := t.leaf.Freeze(); err == nil {
+			defer thaw()
+		}
 	}
 	f()
 }

@@ -102,3 +102,28 @@ func TestUnnamedInACgroupIsNotTakenForGone(t *testing.T) {
 	assert.True(t, sure)
 	assert.Equal(t, TrackCgroup, tree.Tracks()&TrackCgroup)
 }
+
+// That nobody in the cgroup runs is undone also where what was done meanwhile has used up the descriptors.
+func TestQuietEndsWithoutADescriptor(t *testing.T) {
+	testproc.NoLeaks(t)
+	tree, leaf := containedTree(t, testproc.Command("hang"))
+	frozen := func() string {
+		text, err := os.ReadFile(leaf.Dir() + "/cgroup.freeze")
+		require.NoError(t, err)
+		return string(text)
+	}
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	defer func() { assert.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)) }()
+	tree.Quiet(func() {
+		assert.Equal(t, "1\n", frozen())
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	})
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	assert.Equal(t, "0\n", frozen())
+
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	ran := false
+	tree.Quiet(func() { ran = true })
+	assert.True(t, ran, "without")
+}
