@@ -55,6 +55,7 @@ var daemons = []struct {
 
 // TestZooPrograms runs daemons, and others that put themselves at a distance from their starter.
 func TestZooPrograms(t *testing.T) {
+	skipShort(t)
 	onEachRung(t, func(t *testing.T, r rung) {
 		for _, d := range daemons {
 			for _, w := range bothWays {

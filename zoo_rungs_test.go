@@ -101,6 +101,7 @@ func (r rung) gated(t *testing.T, cmd *exec.Cmd) (open func()) {
 // TestZooWithoutSliceMark runs the default rung once more in a process of its own that does without the
 // slice mark, as older kernels have to.
 func TestZooWithoutSliceMark(t *testing.T) {
+	skipShort(t)
 	t.Parallel()
 	if testproc.IsDisabled("slice") || testproc.IsDisabled("sweep") {
 		t.Skip("is what all tests run without")

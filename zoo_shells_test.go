@@ -76,6 +76,7 @@ var ends = map[string]map[way]string{
 // TestZooShells runs the scripts. Their shells look for the processes after themselves as little as
 // anybody does.
 func TestZooShells(t *testing.T) {
+	skipShort(t)
 	onEachRung(t, func(t *testing.T, r rung) {
 		for _, s := range scripts {
 			for _, w := range bothWays {

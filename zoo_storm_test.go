@@ -42,6 +42,7 @@ const atOnce = 16
 // TestZooInstant runs a static program that overwrites its environment, leaves the session and forks
 // twice, all within the first of its microseconds.
 func TestZooInstant(t *testing.T) {
+	skipShort(t)
 	onEachRung(t, func(t *testing.T, r rung) {
 		program := testproc.EscapeeProgram(t)
 		before := testproc.NewBystander(t, program)

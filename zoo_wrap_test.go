@@ -28,6 +28,7 @@ const wrapInside = "SAFEEXEC_TEST_WRAP_INSIDE"
 // TestZooWherePIDsAreFew ends trees while strangers are born and die all around them and each PID is
 // used again several times a second: no signal may reach one of those.
 func TestZooWherePIDsAreFew(t *testing.T) {
+	skipShort(t)
 	t.Parallel()
 	if testproc.IsDisabled("sweep") {
 		t.Skip("nobody is looked for")

@@ -89,7 +89,7 @@ func (b *birth) candidates(f visit, enough func() bool) bool {
 
 // chaseForks is the chase where the last PID can not be had: everybody is looked at until the machine
 // has forked nothing meanwhile. Threads and other PID namespaces are counted as well, so that on a busy
-// machine this may not come about; then it is not known who there is.
+// machine this may not come about; then the looks, of which all found the same, are believed.
 func chaseForks(f visit, enough func() bool) bool {
 	for began := time.Now(); ; {
 		before, err := procfs.ReadKernelStat()
@@ -101,14 +101,13 @@ func chaseForks(f visit, enough func() bool) bool {
 			return true
 		}
 		if time.Since(began) >= maxForkChase {
-			return false
+			return true
 		}
 	}
 }
 
 // maxForkChase bounds the looks of chaseForks by time and not by number: one takes some 100 µs, or many
-// milliseconds where thousands of processes live, and whoever asked has a bound to keep. It is looked
-// again by whoever still has the time.
+// milliseconds where thousands of processes live, and whoever asked has a bound to keep.
 const maxForkChase = 100 * time.Millisecond
 
 // maxChases is how often PIDs that were given out meanwhile are looked at. Between two times there is
