@@ -23,10 +23,11 @@ func (o diagnosticOption) apply(c *config) { c.diagnosticSet, c.diagnostic = tru
 // program without a handler for sig dies of it, and so does a Go program after it has printed its
 // stacks. All of d is waited, unless the tree is gone before: nobody can tell when a dump is complete.
 //
-// It is sent when a bound was hit, by the timeout, cancellation, silence or [Process.Stop], after the
-// [Report] and before [WithTermSignal]; not when output exceeded its limit, nor to what a command that
-// exited by itself has left behind, unless that was waited for, [BackgroundWait]. sig must be one that can be handled, so neither SIGKILL nor SIGSTOP;
-// d must be positive. Run can take longer by d.
+// It is sent when a bound was hit, by the timeout, cancellation, silence or [Process.Stop], after
+// the [Report] and before [WithTermSignal]; not when output exceeded its limit, nor to what a
+// command that exited by itself has left behind, unless that was waited for, [BackgroundWait]. sig
+// must be one that can be handled, so neither SIGKILL nor SIGSTOP; d must be positive. Run can take
+// longer by d.
 func WithDiagnosticSignal(sig syscall.Signal, d time.Duration) Option {
 	return diagnosticOption{sig, d}
 }

@@ -54,14 +54,15 @@
 //
 // # What it does not promise
 //
-// A process that on purpose sheds every mark of its tree at once is no longer of it, unless the run has
-// a cgroup and the process may not write to another; and so is one that
-// somebody else starts on request, as systemd-run, docker and at do. If it holds an output pipe, it is
-// named as a [Holder] and Run returns all the same. A file system that dies between the look at the
-// program and its execution can freeze the start, as it does with os/exec, and so can a listener of
-// fanotify(7) that is asked for permission and never answers. A file on a dead file system that this
-// process itself has open can hold up the start as well: the child's copy of it is closed by its exec. Processes that cannot be killed, in
-// uninterruptible sleep, are reported, and so is a command whose zombie a tracer holds, ptrace(2).
+// A process that on purpose sheds every mark of its tree at once is no longer of it, unless the run
+// has a cgroup and the process may not write to another; and so is one that somebody else starts on
+// request, as systemd-run, docker and at do. If it holds an output pipe, it is named as a [Holder]
+// and Run returns all the same. A file system that dies between the look at the program and its
+// execution can freeze the start, as it does with os/exec, and so can a listener of fanotify(7)
+// that is asked for permission and never answers. A file on a dead file system that this process
+// itself has open can hold up the start as well: the child's copy of it is closed by its exec.
+// Processes that cannot be killed, in uninterruptible sleep, are reported, and so is a command
+// whose zombie a tracer holds, ptrace(2).
 //
 // # Platforms
 //
@@ -97,14 +98,13 @@ import (
 // [WithTimeout] it is [ErrNoTimeout], before anything starts.
 //
 // Run accepts any command that was not started, also one of [exec.CommandContext], whose context
-// then ends the run like ctx does, unless its Cancel was set to nil: Cancel and WaitDelay are not used. The fields mean what they
-// mean to os/exec, except that a nil Stdout or Stderr is captured into the Result, at most
-// [DefaultOutputLimit] bytes each (see [WithOutputLimit]), and that the command leads a session of
-// its own, so that a program that asks the terminal for a password fails instead of waiting.
-// SysProcAttr.Setpgid is therefore dropped; Pgid, Foreground and Ptrace are refused. [WithTerminal] is
-// for programs that are to ask.
-// cmd.Process and cmd.ProcessState are set as by os/exec; the other fields are not changed and must
-// not be until Run returns.
+// then ends the run like ctx does, unless its Cancel was set to nil: Cancel and WaitDelay are not
+// used. The fields mean what they mean to os/exec, except that a nil Stdout or Stderr is captured
+// into the Result, at most [DefaultOutputLimit] bytes each (see [WithOutputLimit]), and that the
+// command leads a session of its own, so that a program that asks the terminal for a password fails
+// instead of waiting. SysProcAttr.Setpgid is therefore dropped; Pgid, Foreground and Ptrace are
+// refused. [WithTerminal] is for programs that are to ask. cmd.Process and cmd.ProcessState are set
+// as by os/exec; the other fields are not changed and must not be until Run returns.
 //
 // Run may be called from any number of goroutines, with a Cmd each.
 func Run(ctx context.Context, cmd *exec.Cmd, opts ...Option) (Result, error) {

@@ -135,7 +135,8 @@ func (e *ending) awaitEmpty(until time.Time, rung syscall.Signal) {
 		if !all || rung == syscall.SIGKILL {
 			again = earlier(until, time.Now().Add(look))
 		}
-		for time.Now().Before(again) && !(e.exited && ((all || watching) && len(e.watched) == 0 || e.vacated)) && !e.waiter.cutShort(rung) {
+		news := func() bool { return e.exited && ((all || watching) && len(e.watched) == 0 || e.vacated) }
+		for time.Now().Before(again) && !news() && !e.waiter.cutShort(rung) {
 			e.waiter.step(again)
 		}
 		if !time.Now().Before(until) || e.waiter.cutShort(rung) {

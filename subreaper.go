@@ -16,11 +16,11 @@ import (
 // then, survivors excepted. [TrackAdoption] in Result.Tracks says so. While a run goes on its dead
 // orphans wait for its end.
 //
-// Everything else that is orphaned is for the caller to reap: the descendants of commands that were not
-// started by this package, and those that a run left, as [BackgroundLeave] does. As long as nobody does, they are zombies,
-// each with its PID. Beside code that reaps whatever dies, by wait4(2) of -1 or by ignoring SIGCHLD, all
-// of this works as well, but a command's status may then be [ErrStatusUnknown]: whoever reaps it first has
-// it.
+// Everything else that is orphaned is for the caller to reap: the descendants of commands that were
+// not started by this package, and those that a run left, as [BackgroundLeave] does. As long as
+// nobody does, they are zombies, each with its PID. Beside code that reaps whatever dies, by
+// wait4(2) of -1 or by ignoring SIGCHLD, all of this works as well, but a command's status may then
+// be [ErrStatusUnknown]: whoever reaps it first has it.
 //
 // It may be called at any time, any number of times. The error is [ErrUnsupported] except on Linux.
 func SetSubreaper() error {

@@ -188,7 +188,7 @@ func TestKillTreeNotPermitted(t *testing.T) {
 // publicCopy returns the path of a program that every user may run.
 func publicCopy(t *testing.T, path string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "safeexec")
+	dir, err := os.MkdirTemp("", "safeexec") //nolint:usetesting // TempDir lies in a directory of the user's own
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))
@@ -202,7 +202,7 @@ func publicCopy(t *testing.T, path string) string {
 func TestKillTreeConfig(t *testing.T) {
 	target := safeexec.ProcessInfo{PID: 1 << 30}
 	for name, call := range map[string]func() error{
-		"ctx":       func() error { _, err := safeexec.KillTree(nil, target); return err }, //nolint:staticcheck // the point
+		"ctx":       func() error { _, err := safeexec.KillTree(context.Context(nil), target); return err },
 		"target":    func() error { _, err := safeexec.KillTree(context.Background(), nil); return err },
 		"OSProcess": func() error { _, err := safeexec.KillTree(context.Background(), safeexec.OSProcess(nil)); return err },
 		"WithGracePeriod": func() error {

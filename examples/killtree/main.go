@@ -30,9 +30,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(kill(ctx, target))
+	os.Exit(kill(target))
 }
 
 func parse(arg string) (safeexec.ProcessInfo, error) {
@@ -46,7 +44,9 @@ func parse(arg string) (safeexec.ProcessInfo, error) {
 }
 
 // kill ends the tree and returns the exit code.
-func kill(ctx context.Context, target safeexec.ProcessInfo) int {
+func kill(target safeexec.ProcessInfo) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	res, err := safeexec.KillTree(ctx, target, safeexec.WithGracePeriod(*grace))
 	for _, p := range res.Killed {
 		fmt.Printf("ended    %d %q\n", p.PID, p.Name)

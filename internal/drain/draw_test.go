@@ -158,7 +158,6 @@ func TestTakeBackWhileWriting(t *testing.T) {
 // lentAndStuck returns an output whose goroutine is in the Write of the third chunk, which it drew.
 func lentAndStuck(t *testing.T, w *countingWriter, got *bytes.Buffer) (*Output, *bell, *scriptedSource) {
 	t.Helper()
-	o, b, s := (*Output)(nil), (*bell)(nil), (*scriptedSource)(nil)
 	released := make(chan struct{})
 	go func() {
 		defer close(released)
@@ -167,7 +166,7 @@ func lentAndStuck(t *testing.T, w *countingWriter, got *bytes.Buffer) (*Output, 
 			w.leave <- struct{}{}
 		}
 	}()
-	o, b, s = lent(t, reads("a", "b", "c", "d", "e", "f"), writerFunc(func(p []byte) (int, error) {
+	o, b, s := lent(t, reads("a", "b", "c", "d", "e", "f"), writerFunc(func(p []byte) (int, error) {
 		n, err := w.Write(p)
 		got.Write(p)
 		return n, err

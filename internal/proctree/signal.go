@@ -9,9 +9,10 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// Signal sends sig to one member. It goes through a pidfd, which never means another process: the one
-// that the member has, or one that is opened for it, of which is asked after that whether it is of the tree
-// or has the member's start time. Without pidfds there is a gap of microseconds in which the number would have to be freed and reused.
+// Signal sends sig to one member. It goes through a pidfd, which never means another process: the
+// one that the member has, or one that is opened for it, of which is asked after that whether it is
+// of the tree or has the member's start time. Without pidfds there is a gap of microseconds in
+// which the number would have to be freed and reused.
 func (t *Tree) Signal(m *Member, sig syscall.Signal) error {
 	m.Err = t.signal(m, sig)
 	return m.Err
