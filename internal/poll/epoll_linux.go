@@ -171,7 +171,10 @@ func later(a, b time.Time) bool { return !b.IsZero() && (a.IsZero() || a.After(b
 
 // onWall reports whether t has no monotonic reading, so that the clock may have been set since: of two such
 // times the one that looks earlier may come later.
-func onWall(t time.Time) bool { return !t.IsZero() && t == t.Round(0) }
+func onWall(t time.Time) bool {
+	type reading struct{ time.Time } // compared with its monotonic part, which Equal leaves out
+	return !t.IsZero() && reading{t} == reading{t.Round(0)}
+}
 
 func (p *epoll) Wake() {
 	p.woken.Store(true)

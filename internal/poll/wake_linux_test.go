@@ -274,3 +274,10 @@ func TestWaitingCostsNoThread(t *testing.T) {
 		p.Close()
 	}
 }
+
+func TestOnWall(t *testing.T) {
+	assert.False(t, onWall(time.Now()))
+	assert.False(t, onWall(time.Time{}))
+	assert.True(t, onWall(time.Now().Round(0)))
+	assert.True(t, onWall(time.Unix(1, 0)))
+}
