@@ -157,9 +157,12 @@ func (p *Pump) end(n int, err error) {
 		}
 	}
 	call := p.wanted && !p.abandoned
-	if err == errWriterGone && p.drawing { //nolint:errorlint // the very value
-		p.drawing = false // the goroutine ends: the run has to read
-		call = true
+	if err == errWriterGone { //nolint:errorlint // the very value
+		// The goroutine ends: what is queued, or is about to be by a Put or lend that came before the
+		// error, is nobody's any more and counts as dropped. Later ones see the error.
+		p.waiting = 0
+		call = call || p.drawing
+		p.drawing = false // the run has to read
 	}
 	p.mu.Unlock()
 	if call {
