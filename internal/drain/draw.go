@@ -68,8 +68,8 @@ func (o *Output) LastDrawn() time.Time {
 	return o.pump.lastDrawn()
 }
 
-// draw reads and writes until the end of the pipe or TakeBack. The Writer's goroutine runs it. The run
-// is told of the end, and when the limit is exceeded.
+// draw reads and writes until the end of the pipe, TakeBack, or a Source that gives up. The Writer's
+// goroutine runs it. The run is told when the pipe is its own again, and when the limit is exceeded.
 func (o *Output) draw() {
 	exceeded := o.Exceeded()
 	var f filled
@@ -89,7 +89,7 @@ func (o *Output) draw() {
 		}
 		o.pump.one(f)
 	}
-	if _, ended, _ := o.pump.drawn(); ended {
+	if o.pump.stopDrawing() {
 		o.pump.notify()
 	}
 }

@@ -112,6 +112,16 @@ func (p *Pump) drawn() (drawing, ended bool, err error) {
 	return p.drawing, p.ended, p.pipeErr
 }
 
+// stopDrawing says that the goroutine reads the pipe no more, and reports whether the run does not know
+// that yet: only TakeBack is its own doing.
+func (p *Pump) stopDrawing() (news bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	news = p.drawing || p.ended
+	p.drawing = false
+	return news
+}
+
 func (p *Pump) lastDrawn() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
