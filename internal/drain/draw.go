@@ -42,9 +42,10 @@ func (o *Output) lend() bool {
 	return o.pump.lend(o.draw)
 }
 
-// TakeBack returns the pipe to the run, at once. A chunk that the Writer is busy with is delivered or
-// dropped like any other.
+// TakeBack returns the pipe to the run, at once and for good. A chunk that the Writer is busy with is
+// delivered or dropped like any other.
 func (o *Output) TakeBack() {
+	o.open = nil
 	if o.source != nil {
 		o.pump.setDrawing(false)
 		o.source.Interrupt()

@@ -122,6 +122,18 @@ func TestTakeBackWhileParked(t *testing.T) {
 	assert.Zero(t, o.Dropped())
 }
 
+// Taken back before it was lent: it is the run's for good.
+func TestTakeBackBeforeLending(t *testing.T) {
+	testproc.NoLeaks(t)
+	w := testproc.NewSlowWriter(func() {})
+	o, b := stream(t, reads("a", "b", "c", "d"), w)
+	o.Lend(func() Source { t.Error("asked for"); return nil })
+	assert.Equal(t, Moved, o.Pull(0))
+	o.TakeBack()
+	pullAll(t, o, b)
+	assert.Equal(t, "abcd", string(w.Bytes()))
+}
+
 // Taken back at the very moment when something comes: the goroutine is on its way to read it.
 func TestTakeBackBeforeARead(t *testing.T) {
 	testproc.NoLeaks(t)
