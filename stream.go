@@ -244,12 +244,8 @@ func (r *run) resume() {
 func (r *run) pull(fd int) {
 	s := &r.streams[fd]
 	before := s.out.Total()
-	limit := 0
-	if s.final {
-		limit = s.owed
-	}
-	state := s.out.Pull(limit)
-	s.owed -= int(s.out.Total() - before)
+	state := s.out.Pull(s.limit())
+	s.owed = max(s.owed-int(s.out.Total()-before), 0)
 	switch state {
 	case drain.Moved:
 		if r.cfg.idle > 0 {
@@ -267,6 +263,15 @@ func (r *run) pull(fd int) {
 		r.closeStream(s)
 	}
 	s.blocked = state == drain.Blocked
+}
+
+// limit returns how much the next pull may read, zero for no limit. Once it is known what is owed, that
+// is all; where it is nothing, one byte, so that the end is still met.
+func (s *stream) limit() int {
+	if s.final {
+		return max(s.owed, 1)
+	}
+	return 0
 }
 
 // push moves what can be moved of the input.

@@ -42,9 +42,10 @@ func (o *Output) lend() bool {
 	return o.pump.lend(o.draw)
 }
 
-// TakeBack returns the pipe to the run, at once. A chunk that the Writer is busy with is delivered or
-// dropped like any other.
+// TakeBack returns the pipe to the run, at once and for good. A chunk that the Writer is busy with is
+// delivered or dropped like any other.
 func (o *Output) TakeBack() {
+	o.open = nil
 	if o.source != nil {
 		o.pump.setDrawing(false)
 		o.source.Interrupt()
@@ -68,8 +69,8 @@ func (o *Output) LastDrawn() time.Time {
 	return o.pump.lastDrawn()
 }
 
-// draw reads and writes until the end of the pipe or TakeBack. The Writer's goroutine runs it. The run
-// is told of the end, and when the limit is exceeded.
+// draw reads and writes until the end of the pipe, TakeBack, or a Source that gives up. The Writer's
+// goroutine runs it. The run is told when the pipe is its own again, and when the limit is exceeded.
 func (o *Output) draw() {
 	exceeded := o.Exceeded()
 	var f filled
@@ -89,7 +90,7 @@ func (o *Output) draw() {
 		}
 		o.pump.one(f)
 	}
-	if _, ended, _ := o.pump.drawn(); ended {
+	if o.pump.stopDrawing() {
 		o.pump.notify()
 	}
 }

@@ -122,6 +122,18 @@ func TestTakeBackWhileParked(t *testing.T) {
 	assert.Zero(t, o.Dropped())
 }
 
+// Taken back before it was lent: it is the run's for good.
+func TestTakeBackBeforeLending(t *testing.T) {
+	testproc.NoLeaks(t)
+	w := testproc.NewSlowWriter(func() {})
+	o, b := stream(t, reads("a", "b", "c", "d"), w)
+	o.Lend(func() Source { t.Error("asked for"); return nil })
+	assert.Equal(t, Moved, o.Pull(0))
+	o.TakeBack()
+	pullAll(t, o, b)
+	assert.Equal(t, "abcd", string(w.Bytes()))
+}
+
 // Taken back at the very moment when something comes: the goroutine is on its way to read it.
 func TestTakeBackBeforeARead(t *testing.T) {
 	testproc.NoLeaks(t)
@@ -268,6 +280,34 @@ func TestWriterEndsItsGoroutineWhileDrawing(t *testing.T) {
 	assert.Equal(t, int64(5), o.Total())
 	assert.Equal(t, int64(3), o.Dropped())
 }
+
+// A Source that can not wait any more, and was not interrupted, leaves the pipe to the run.
+func TestSourceGivesUpWhileDrawing(t *testing.T) {
+	testproc.NoLeaks(t)
+	p := reads("a", "b", "c", "d")
+	w := testproc.NewSlowWriter(func() {})
+	o, b := stream(t, p, w)
+	o.Lend(func() Source { return brokenSource{} })
+	for range lendAfter {
+		for o.Pull(0) == Blocked {
+			b.wait(t)
+		}
+	}
+	for o.Pull(0) == Blocked {
+		b.wait(t)
+	}
+	for o.Drawing() {
+		b.wait(t)
+	}
+	pullAll(t, o, b)
+	assert.Equal(t, "abcd", string(w.Bytes()))
+	assert.Zero(t, o.Dropped())
+}
+
+type brokenSource struct{}
+
+func (brokenSource) Await(func(io.Reader) bool) {}
+func (brokenSource) Interrupt()                 {}
 
 // A pipe that nobody else can wait for is read by the run to its end.
 func TestNotLent(t *testing.T) {

@@ -112,6 +112,16 @@ func (p *Pump) drawn() (drawing, ended bool, err error) {
 	return p.drawing, p.ended, p.pipeErr
 }
 
+// stopDrawing says that the goroutine reads the pipe no more, and reports whether the run does not know
+// that yet: only TakeBack is its own doing.
+func (p *Pump) stopDrawing() (news bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	news = p.drawing || p.ended
+	p.drawing = false
+	return news
+}
+
 func (p *Pump) lastDrawn() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,9 +167,12 @@ func (p *Pump) end(n int, err error) {
 		}
 	}
 	call := p.wanted && !p.abandoned
-	if err == errWriterGone && p.drawing { //nolint:errorlint // the very value
-		p.drawing = false // the goroutine ends: the run has to read
-		call = true
+	if err == errWriterGone { //nolint:errorlint // the very value
+		// The goroutine ends: what is queued, or is about to be by a Put or lend that came before the
+		// error, is nobody's any more and counts as dropped. Later ones see the error.
+		p.waiting = 0
+		call = call || p.drawing
+		p.drawing = false // the run has to read
 	}
 	p.mu.Unlock()
 	if call {

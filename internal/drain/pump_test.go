@@ -201,3 +201,32 @@ func TestEveryBlockedIsFollowedByAWakeUp(t *testing.T) {
 	assert.Zero(t, o.Dropped())
 	assert.Equal(t, len(steps)-pumpDepth-1, blocked)
 }
+
+// A Writer that ends its goroutine while a chunk waits behind the one it has: nobody takes that any more,
+// and the run must not wait for it.
+func TestWriterEndsItsGoroutineBeforeAQueuedChunk(t *testing.T) {
+	testproc.NoLeaks(t)
+	for _, wait := range []bool{false, true} {
+		entered, leave := make(chan struct{}), make(chan struct{})
+		o, b := stream(t, reads("a", "b", "c"), writerFunc(func([]byte) (int, error) {
+			close(entered)
+			<-leave
+			runtime.Goexit()
+			return 0, nil
+		}))
+		fill(t, o)
+		<-entered
+		if wait {
+			assert.False(t, o.Finish())
+		}
+		close(leave)
+		b.wait(t)
+		if !wait {
+			pullAll(t, o, b)
+			assert.Equal(t, int64(3), o.Total(), "the command is read to its end all the same")
+		}
+		assert.True(t, o.Finish())
+		assert.ErrorIs(t, o.Err(), errWriterGone)
+		assert.Equal(t, o.Total(), o.Dropped())
+	}
+}

@@ -3,6 +3,7 @@ package fdtable
 import (
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -24,50 +25,80 @@ var sealing struct {
 // What another thread opens without close-on-exec between this call and the clone is inherited.
 // Nothing in this process can prevent that; the caller narrows it by calling right before the
 // start.
+//
+// What was marked is described afterwards and outside the lock: a driver that does not answer then
+// holds up this start, and no other. A number that has become another file's meanwhile is described
+// as that.
 func Seal() Found {
-	sealing.Lock()
-	defer sealing.Unlock()
-	var found Found
 	declared := atBirth.declaredNow()
-	now := time.Now()
-	if sealing.survey.due(now) {
-		found = survey(declared)
-		sealing.survey.spent(now, time.Since(now))
-		// That there is no /proc is no harm yet: what is not named is marked all the same.
-		found.Marked, found.Leaked, found.Err = found.Leaked, nil, nil
-		for i := range found.Marked {
-			found.Marked[i].CloseOnExec = true
-		}
-	}
-	if markRanges(declared) != nil {
-		markListed(declared, &found)
+	begin := time.Now()
+	fds, looked, err := seal(declared, begin)
+	found := name(fds, declared)
+	found.Marked, found.Leaked, found.Err = found.Leaked, nil, err
+	if looked && len(fds) > 0 {
+		sealing.Lock()
+		sealing.survey.spent(begin, time.Since(begin))
+		sealing.Unlock()
 	}
 	return found
+}
+
+// seal marks, and returns what was unmarked as far as it looked. While it holds the lock it asks the
+// kernel for nothing that a file system or a driver has to answer.
+func seal(declared []declared, now time.Time) (fds []int, looked bool, err error) {
+	sealing.Lock()
+	defer sealing.Unlock()
+	if looked = sealing.survey.due(now); looked {
+		fds, _ = unmarked() // without /proc there is no harm yet: what is not named is marked all the same
+		sealing.survey.spent(now, time.Since(now))
+	}
+	if markRanges(declared) != nil {
+		// What is still unmarked is listed here in full.
+		fds = slices.DeleteFunc(fds, func(fd int) bool { return declares(declared, fd) == "" })
+		var marked []int
+		marked, err = markListed(declared)
+		fds = append(fds, marked...)
+	}
+	return fds, looked, err
 }
 
 // Survey says what a child would inherit, and changes nothing.
 func Survey() Found { return survey(atBirth.declaredNow()) }
 
 func survey(declared []declared) Found {
-	var found Found
-	found.Err = procfs.WalkFDNumbers(procfs.Self, func(fd int) bool {
+	fds, err := unmarked()
+	found := name(fds, declared)
+	found.Err = err
+	return found
+}
+
+// unmarked lists what a child would inherit beside the standard streams.
+func unmarked() (fds []int, err error) {
+	err = procfs.WalkFDNumbers(procfs.Self, func(fd int) bool {
 		if fd < FirstFD {
 			return true
 		}
-		if marked, err := sys.CloseOnExec(fd); err != nil || marked {
-			return true // it was closed since, or is ours to keep
+		if marked, err := sys.CloseOnExec(fd); err == nil && !marked { // else closed since, or ours to keep
+			fds = append(fds, fd)
 		}
+		return true
+	})
+	return fds, err
+}
+
+// name describes the descriptors that are still open.
+func name(fds []int, declared []declared) (found Found) {
+	for _, fd := range fds {
 		d, err := describe(fd)
 		if err != nil {
-			return true
+			continue
 		}
 		if d.Declared = declares(declared, fd); d.Declared != "" {
 			found.Declared = append(found.Declared, d)
 		} else {
 			found.Leaked = append(found.Leaked, d)
 		}
-		return true
-	})
+	}
 	return found
 }
 
@@ -88,10 +119,9 @@ func markRanges(declared []declared) error {
 // markListed stands in for markRanges where the kernel is too old or a filter refuses it. It marks
 // what /proc/self/fd lists: a loop over all numbers takes a second where the limit is a million,
 // and misses those above a limit that was lowered.
-func markListed(declared []declared, found *Found) {
-	found.Marked = nil // what is still unmarked is listed here in full
+func markListed(declared []declared) (fds []int, err error) {
 	var failed error
-	err := procfs.WalkFDNumbers(procfs.Self, func(fd int) bool {
+	err = procfs.WalkFDNumbers(procfs.Self, func(fd int) bool {
 		if fd < FirstFD || declares(declared, fd) != "" {
 			return true
 		}
@@ -99,10 +129,7 @@ func markListed(declared []declared, found *Found) {
 		if err != nil || marked {
 			return true
 		}
-		d, err := describe(fd)
-		if err == nil {
-			err = sys.SetCloseOnExec(fd)
-		}
+		err = sys.SetCloseOnExec(fd)
 		if errors.Is(err, syscall.EBADF) {
 			return true // it was closed since
 		}
@@ -110,13 +137,13 @@ func markListed(declared []declared, found *Found) {
 			failed = os.NewSyscallError("fcntl", err)
 			return false
 		}
-		d.CloseOnExec = true
-		found.Marked = append(found.Marked, d)
+		fds = append(fds, fd)
 		return true
 	})
-	if found.Err = failed; failed == nil {
-		found.Err = err
+	if failed != nil {
+		err = failed
 	}
+	return fds, err
 }
 
 // A budget says when the next look at all descriptors is due. Marking costs the same for ten and

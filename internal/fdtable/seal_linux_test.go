@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
+	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
 // leak opens a descriptor that a child would inherit, under a number that is free.
@@ -91,13 +92,19 @@ func TestSealAround(t *testing.T) {
 	found := survey(d)
 	assert.Equal(t, left, nums(found.Declared))
 	assert.Subset(t, nums(found.Leaked), []int{fds[1], fds[4]})
+	var listed []int
 	for _, mark := range []func(){
 		func() { _ = markRanges(d) },
-		func() { markListed(d, &found); assert.Subset(t, nums(found.Marked), []int{fds[1], fds[4]}) },
+		func() {
+			var err error
+			listed, err = markListed(d)
+			assert.NoError(t, err)
+			assert.Subset(t, listed, []int{fds[1], fds[4]})
+		},
 	} {
 		mark()
 		for _, fd := range fds {
-			if sys.Enabled(sys.CloseRange) || found.Marked != nil {
+			if sys.Enabled(sys.CloseRange) || listed != nil {
 				assert.Equal(t, !slices.Contains(left, fd), marked(t, fd), fd)
 			}
 			_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
@@ -131,6 +138,21 @@ func TestSealAtOnce(t *testing.T) {
 		wg.Wait()
 		assert.Equal(t, 1, times)
 	}
+}
+
+// TestSealOnHungMount has a descriptor on a file system that does not answer: it is marked and named
+// without asking it.
+func TestSealOnHungMount(t *testing.T) {
+	mount := testproc.HungMount(t)
+	fd, err := unix.Open(mount, unix.O_PATH, 0)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	lookNow()
+	found := Seal()
+	assert.True(t, marked(t, fd))
+	require.Contains(t, nums(found.Marked), fd, "not only when the file system is aborted")
+	i := slices.Index(nums(found.Marked), fd)
+	assert.Equal(t, KindDirectory, found.Marked[i].Kind)
 }
 
 // TestDeclarationsHold takes declarations back in each way there is.

@@ -3,8 +3,13 @@
 //
 // A child that was vforked and is stuck in chdir or execve, on a FUSE or NFS mount whose server is
 // dead, holds one of the Go runtime's processors: the next garbage collection, or GOMAXPROCS=1,
-// then freezes the whole program, and no timer fires. So the directory and the first page of the
-// program are touched beforehand.
+// then freezes the whole program, and no timer fires. So the directory is touched beforehand, and what
+// execve reads: the beginning of the program, of the interpreters of its #! lines, and of the dynamic
+// linker that an ELF program names (PT_INTERP).
+//
+// Not looked at is what else the kernel or the program opens: the interpreters that are registered with
+// binfmt_misc, and the shared libraries, which the child opens by itself when it no longer holds a
+// processor of ours.
 //
 // What can be touched without waiting, which is most, is touched without a goroutine: to start one
 // wakes a thread, and that costs more than all else that is done before a start.
@@ -12,6 +17,7 @@ package preflight
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,8 +34,11 @@ type Look struct {
 	done      atomic.Bool
 	wanted    atomic.Bool // notify is to be called
 	dirErr    error
-	page      [256]byte // as much as the kernel reads of a #! line (BINPRM_BUF_SIZE)
+	page      [1024]byte // of the file at hand; most ELF programs name their interpreter in it
 }
+
+// scriptLine is as much as the kernel reads of a #! line (BINPRM_BUF_SIZE).
+const scriptLine = 256
 
 // Begin looks at dir, unless it is empty, and at the program at path, a name relative to dir as it
 // is to the child. That takes microseconds or for ever. Await asks for a call of notify at the end.
@@ -99,23 +108,27 @@ func chdirError(dir string, err error) error {
 }
 
 // maxFiles is how many files one execve touches at most: a program and five interpreters, each a
-// script of the one before (execve(2)), and what stands in the last line.
+// script of the one before (execve(2)), and what stands in the last line. A dynamic linker comes on top.
 const maxFiles = 7
+
+// A peekFunc reads a file from offset on; see [sys.Peek].
+type peekFunc func(path string, p []byte, offset int64) (int, error)
 
 // program touches the program and the interpreters of its #! lines, up to the first that peek can
 // not read. Whether they can be executed is left to execve, the only one who knows: an unreadable
 // program may well be executable.
-func (l *Look) program(peek func(path string, p []byte) (int, error)) error {
+func (l *Look) program(peek peekFunc) error {
 	path := l.path
 	for range maxFiles {
-		if l.dir != "" && !filepath.IsAbs(path) {
-			path = filepath.Join(l.dir, path)
-		}
-		n, err := peek(path, l.page[:])
+		path = l.fromDir(path)
+		n, err := peek(path, l.page[:], 0)
 		if err != nil {
 			return err
 		}
-		interpreter, ok := bytes.CutPrefix(l.page[:n], []byte("#!"))
+		if bytes.HasPrefix(l.page[:n], []byte(elfMagic)) {
+			return l.linker(peek, path, l.page[:n])
+		}
+		interpreter, ok := bytes.CutPrefix(l.page[:min(n, scriptLine)], []byte("#!"))
 		if !ok {
 			return nil
 		}
@@ -127,4 +140,33 @@ func (l *Look) program(peek func(path string, p []byte) (int, error)) error {
 		path = string(fields[0])
 	}
 	return nil
+}
+
+// linker touches the dynamic linker of the ELF program at path, which begins with page. What lies
+// beyond page is read in the same way.
+func (l *Look) linker(peek peekFunc, path string, page []byte) error {
+	interpreter, err := elfInterpreter(func(offset, size uint64) ([]byte, error) {
+		if have := uint64(len(page)); offset <= have && size <= have-offset {
+			return page[offset : offset+size], nil
+		}
+		p := make([]byte, size)
+		n, err := peek(path, p, int64(offset))
+		if err == nil && n < len(p) {
+			err = io.ErrUnexpectedEOF
+		}
+		return p, err
+	})
+	if err != nil || len(interpreter) == 0 {
+		return err
+	}
+	_, err = peek(l.fromDir(interpreterPath(interpreter)), l.page[:1], 0)
+	return err
+}
+
+// fromDir returns path as this process has to say it.
+func (l *Look) fromDir(path string) string {
+	if l.dir != "" && !filepath.IsAbs(path) {
+		return filepath.Join(l.dir, path)
+	}
+	return path
 }

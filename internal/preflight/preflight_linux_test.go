@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -146,16 +147,23 @@ func TestDirErrors(t *testing.T) {
 func TestLookWithoutWaiting(t *testing.T) {
 	dir := t.TempDir()
 	file := script(t, dir+"/sh", "#! "+script(t, dir+"/program", "text")+"\n")
-	if _, err := sys.PeekCached(file, make([]byte, 1)); err != nil {
+	if _, err := sys.PeekCached(file, make([]byte, 1), 0); err != nil {
 		t.Skip("nothing can be looked at without waiting here: ", err)
 	}
 	for _, in := range []string{"", dir} {
 		l := Look{dir: in, path: file}
 		assert.True(t, l.cached())
 	}
+	for _, at := range []int{100, 5000} { // in the page, and beyond it
+		l := Look{path: script(t, dir+"/elf", elfProgram(elf64, binary.LittleEndian, at, dir+"/program"))}
+		assert.True(t, l.cached(), at)
+	}
 	for _, c := range []struct{ dir, path string }{
 		{"", dir + "/missing"},
 		{"", "sh"},
+		{"", script(t, dir+"/elsewhere", elfProgram(elf64, binary.LittleEndian, 100, "/proc/self/exe"))},
+		{"", script(t, dir+"/nowhere", elfProgram(elf64, binary.LittleEndian, 100, dir+"/missing"))},
+		{"", script(t, dir+"/short", elfProgram(elf64, binary.LittleEndian, 100, "/x")[:70])},
 		{"", script(t, dir+"/away", "#!/proc/self/exe\n")},
 		{dir + "/missing", file},
 		{"/proc", file},
@@ -164,6 +172,29 @@ func TestLookWithoutWaiting(t *testing.T) {
 	} {
 		l := Look{dir: c.dir, path: c.path}
 		assert.False(t, l.cached(), "%v", c)
+	}
+}
+
+// The ordinary program is looked at without a goroutine, its dynamic linker as well.
+func TestOrdinaryProgramWithoutWaiting(t *testing.T) {
+	path, err := filepath.EvalSymlinks(testproc.HasProgram(t, "true"))
+	require.NoError(t, err)
+	if _, err := sys.PeekCached(path, make([]byte, 1), 0); err != nil {
+		t.Skip("nothing can be looked at without waiting here: ", err)
+	}
+	l := Look{path: path}
+	l.look() // the first to follow a link has its access time written
+	assert.True(t, l.cached())
+	assert.Zero(t, testing.AllocsPerRun(100, func() { l.cached() }))
+}
+
+func BenchmarkCached(b *testing.B) {
+	l := Look{path: "/bin/true"}
+	if !l.cached() {
+		b.Skip("nothing can be looked at without waiting here")
+	}
+	for b.Loop() {
+		l.cached() // now and then a rename somewhere has it give up
 	}
 }
 
@@ -181,6 +212,20 @@ func TestHungMount(t *testing.T) {
 		"interpreter's interpreter": func(m string) (string, string) {
 			script(t, at+"/inner", "#!"+m+"/sh\n")
 			return "", script(t, at+"/outer", "#!"+at+"/inner\n")
+		},
+		"dynamic linker": func(m string) (string, string) {
+			return "", script(t, at+"/elf", elfProgram(elf64, binary.LittleEndian, 100, m+"/ld.so"))
+		},
+		"dynamic linker beyond the page": func(m string) (string, string) {
+			return "", script(t, at+"/elf", elfProgram(elf64, binary.LittleEndian, 100_000, m+"/ld.so"))
+		},
+		"dynamic linker below dir": func(m string) (string, string) {
+			return filepath.Dir(m), script(t, at+"/elf",
+				elfProgram(elf32, binary.LittleEndian, 100, filepath.Base(m)+"/ld.so"))
+		},
+		"interpreter's dynamic linker": func(m string) (string, string) {
+			script(t, at+"/elf", elfProgram(elf64, binary.LittleEndian, 100, m+"/ld.so"))
+			return "", script(t, at+"/script", "#!"+at+"/elf\n")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"strings"
 	"sync/atomic"
 	"unsafe"
 
@@ -49,7 +50,7 @@ func LearnRoot() {
 // RWF_NOWAIT). An error says nothing but that this is not so. It assumes that the root directory
 // stays what it was at the first LearnRoot, and that whoever is asked for permission by
 // fanotify(7) answers.
-func PeekCached(path string, p []byte) (int, error) {
+func PeekCached(path string, p []byte, offset int64) (int, error) {
 	fd, err := openCached(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
 		return 0, err
@@ -57,7 +58,9 @@ func PeekCached(path string, p []byte) (int, error) {
 	defer Close(fd)
 	v := unix.Iovec{Base: &p[0]}
 	v.SetLen(len(p))
-	n, _, errno := unix.Syscall6(unix.SYS_PREADV2, uintptr(fd), uintptr(unsafe.Pointer(&v)), 1, 0, 0, unix.RWF_NOWAIT)
+	// The offset is two words, the lower one first. Where that one holds all, the other is ignored.
+	n, _, errno := unix.Syscall6(unix.SYS_PREADV2, uintptr(fd), uintptr(unsafe.Pointer(&v)), 1,
+		uintptr(offset), uintptr(offset>>32), unix.RWF_NOWAIT)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -79,10 +82,23 @@ func openCached(path string, flags int) (int, error) {
 	if !Enabled(Cached) || rootIs.Load() != rootLocal || path == "" || path[0] != '/' {
 		return -1, unix.EAGAIN
 	}
-	return unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{
+	// By hand, as unix.Openat2 copies each path to the heap, and every start opens two.
+	var name [512]byte
+	if len(path) >= len(name) || strings.IndexByte(path, 0) >= 0 {
+		return -1, unix.EAGAIN
+	}
+	copy(name[:], path)
+	how := unix.OpenHow{
 		Flags:   uint64(flags | unix.O_CLOEXEC),
 		Resolve: resolveCached | unix.RESOLVE_NO_XDEV,
-	})
+	}
+	cwd := unix.AT_FDCWD
+	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT2, uintptr(cwd),
+		uintptr(unsafe.Pointer(&name)), uintptr(unsafe.Pointer(&how)), unix.SizeofOpenHow, 0, 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(fd), nil
 }
 
 // resolveCached is RESOLVE_CACHED of openat2(2).

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -33,17 +34,20 @@ func TestPeekCached(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(dir+"/fifo", 0o600))
 	p := make([]byte, 256)
 	for _, path := range []string{file, dir + "/link"} {
-		_, err := Peek(path, p) // the first to follow a new link has its access time written
+		_, err := Peek(path, p, 0) // the first to follow a new link has its access time written
 		require.NoError(t, err, path)
-		n, err := PeekCached(path, p)
+		n, err := PeekCached(path, p, 0)
 		require.NoError(t, err, path)
 		assert.Equal(t, "content", string(p[:n]))
+		n, err = PeekCached(path, p, 3)
+		require.NoError(t, err, path)
+		assert.Equal(t, "tent", string(p[:n]))
 	}
 	for _, path := range []string{
 		"", ".", "file", "/", dir, dir + "/missing", "/proc/self/stat", "/dev/null", dir + "/away", dir + "/fifo",
-		"/proc/self/root" + file, "\x00",
+		"/proc/self/root" + file, "\x00", file + "\x00", "/" + strings.Repeat("./", 300) + file,
 	} {
-		_, err := PeekCached(path, p)
+		_, err := PeekCached(path, p, 0)
 		assert.Error(t, err, path)
 	}
 	assert.NoError(t, SearchableCached(dir))
@@ -52,7 +56,7 @@ func TestPeekCached(t *testing.T) {
 	}
 	restore(t)
 	Disable("cached")
-	_, err := PeekCached(file, p)
+	_, err := PeekCached(file, p, 0)
 	assert.Error(t, err)
 }
 
@@ -65,7 +69,7 @@ func TestNothingIsOpenedBeforeTheRootIsKnown(t *testing.T) {
 	t.Cleanup(func() { rootIs.Store(before) })
 	for _, kind := range []int32{rootUnknown, rootOther} {
 		rootIs.Store(kind)
-		_, err := PeekCached(file, make([]byte, 256))
+		_, err := PeekCached(file, make([]byte, 256), 0)
 		assert.ErrorIs(t, err, syscall.EAGAIN)
 		assert.ErrorIs(t, SearchableCached("/"), syscall.EAGAIN)
 	}

@@ -8,7 +8,7 @@ import "errors"
 func LearnRoot() {}
 
 // PeekCached is not to be had.
-func PeekCached(string, []byte) (int, error) { return 0, errors.ErrUnsupported }
+func PeekCached(string, []byte, int64) (int, error) { return 0, errors.ErrUnsupported }
 
 // SearchableCached is not to be had.
 func SearchableCached(string) error { return errors.ErrUnsupported }

@@ -56,6 +56,16 @@ func TestFileOf(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, TypeFile, a.Type)
 	assert.False(t, a.Unlinked)
+	for _, path := range []string{path, "/dev/null", "/proc/self/stat"} { // as fstat says it
+		f, err := os.Open(path)
+		require.NoError(t, err)
+		defer f.Close()
+		got, err := FileOf(int(f.Fd()))
+		require.NoError(t, err)
+		want, err := fileOf(int(f.Fd()))
+		require.NoError(t, err)
+		assert.Equal(t, want, got, path)
+	}
 	require.NoError(t, os.Remove(path))
 	b, err := FileOf(int(f.Fd()))
 	require.NoError(t, err)

@@ -33,8 +33,9 @@ func Write(fd int, p []byte) (int, error) {
 // (close(2)), and a second close could hit somebody else's.
 func Close(fd int) { _ = unix.Close(fd) }
 
-// Peek reads the beginning of the file at path into p. It waits for no writer of a FIFO.
-func Peek(path string, p []byte) (int, error) {
+// Peek reads the file at path into p, from offset on. It waits for no writer of a FIFO, and reads none:
+// a FIFO has no offsets (ESPIPE).
+func Peek(path string, p []byte, offset int64) (int, error) {
 	var fd int
 	for {
 		var err error
@@ -47,7 +48,12 @@ func Peek(path string, p []byte) (int, error) {
 		}
 	}
 	defer Close(fd)
-	return Read(fd, p)
+	for {
+		n, err := unix.Pread(fd, p, offset)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
 }
 
 // Searchable returns why this process can not make dir its working directory, as far as permissions go.

@@ -10,6 +10,7 @@
 //	F_SETPIPE_SZ              2.6.35  pipes keep their 64 KiB
 //	close_range(CLOEXEC)      5.11    one fcntl for each descriptor that is open
 //	sched_setattr, fair slice 6.12    the limit mark alone, see package proctree
+//	statx(DONT_SYNC)          4.11    fstat, which waits for the server of a file system
 //	prlimit                   2.6.36  the slice and the environment mark alone
 //	cgroup.kill               5.14    cgroup.freeze (5.2), and SIGKILL one by one
 //	openat2(RESOLVE_CACHED)   5.12    a goroutine that looks before each start

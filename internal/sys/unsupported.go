@@ -28,7 +28,7 @@ type Readiness struct{ Readable, Writable, Hangup bool }
 func Read(int, []byte) (int, error)              { return 0, errors.ErrUnsupported }
 func Write(int, []byte) (int, error)             { return 0, errors.ErrUnsupported }
 func Close(int)                                  {}
-func Peek(string, []byte) (int, error)           { return 0, errors.ErrUnsupported }
+func Peek(string, []byte, int64) (int, error)    { return 0, errors.ErrUnsupported }
 func Searchable(string) error                    { return errors.ErrUnsupported }
 func SetNonblock(int) error                      { return errors.ErrUnsupported }
 func Unread(int) (int, error)                    { return 0, errors.ErrUnsupported }
