@@ -190,8 +190,9 @@ func (t *Tree) Gather() error {
 	t.strays = !t.mark.LimitRoot(t.root)
 	t.seeking = true
 	t.gather()
+	err := t.notOurs() // a parent may be known by now, and is asked for as long as we seek
 	t.seeking = false
-	return t.notOurs() // a parent may be known by now
+	return err
 }
 
 func (t *Tree) notOurs() error {
