@@ -159,7 +159,7 @@ func (k *kill) open(root *proctree.Root) {
 	if k.poller, err = poll.New(); err != nil {
 		k.blind = true
 	}
-	k.marks.Begin()
+	k.marks.BeginBelow()
 	k.tree.InitBelow(root, &k.marks, k.unwatchMember)
 }
 

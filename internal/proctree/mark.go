@@ -48,14 +48,25 @@ func runsOf(limit uint64) (outer, inner uint32, ok bool) {
 	return uint32(limit >> idBits & idMask), uint32(limit & idMask), limit&limitFlags == limitFlag
 }
 
-// liveRuns are the numbers of this process's runs, by the part of them that is in the slice.
+// liveRuns are the numbers of this process's runs, by the part of them that is in the slice, and those
+// of the trees below a root, which are other numbers than any run's.
 var liveRuns struct {
 	sync.RWMutex
 	ids map[uint32]uint32
 }
 
+// belowRoot is set in what liveRuns has of a number that is no run's.
+const belowRoot = 1 << idBits
+
 // Begin takes a number for a run. Without anything that could bear it that costs nothing.
-func (m *Mark) Begin() {
+func (m *Mark) Begin() { m.begin(0) }
+
+// BeginBelow takes a number for the tree below a root. Whoever bears it still belongs to the run that has
+// marked him at birth, which ends him some day: to bear it beside the number of that run does not make it
+// a run, so that the next who marks him anew leaves the run its number.
+func (m *Mark) BeginBelow() { m.begin(belowRoot) }
+
+func (m *Mark) begin(kind uint32) {
 	liveRuns.Lock()
 	defer liveRuns.Unlock()
 	if liveRuns.ids == nil {
@@ -68,7 +79,7 @@ func (m *Mark) Begin() {
 			m.id = id
 		}
 	}
-	liveRuns.ids[m.id&sliceMask] = m.id
+	liveRuns.ids[m.id&sliceMask] = m.id | kind
 }
 
 // End gives the number back. Nobody may be looked for by it any more.

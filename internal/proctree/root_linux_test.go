@@ -20,7 +20,7 @@ func below(t *testing.T, pid int) *Tree {
 	root, err := Hold(pid, 0)
 	require.NoError(t, err)
 	mark, tree := new(Mark), new(Tree)
-	mark.Begin()
+	mark.BeginBelow()
 	tree.InitBelow(root, mark, nil)
 	t.Cleanup(func() {
 		tree.Close()
@@ -52,6 +52,26 @@ func TestRootLeadsARun(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, tree.Gather())
 	assert.ElementsMatch(t, pids, pidsOf(membersOf(tree)))
+}
+
+// Whoever ends a part of a run that lives leaves it to the run as well, however many do so at once: the
+// run goes on finding it, by its number.
+func TestRootsWithinARun(t *testing.T) {
+	skipDisabled(t, "limitmark")
+	testproc.HasProgram(t, "setsid")
+	s := startGated(t, `a=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &); echo ready $$ $a; exec sleep 600`)
+	daemon := testproc.Ready(t, s.stdout)[1]
+	for range 3 {
+		require.NoError(t, below(t, daemon).Gather())
+		soft, _, err := sys.RTTimeLimit(daemon)
+		require.NoError(t, err)
+		outer, _, _ := runsOf(soft)
+		assert.Equal(t, s.mark.id, outer)
+		s.only(limitTrack{})
+		s.tree.Close()
+		s.tree.born.started = time.Time{} // everybody is asked
+		assert.Equal(t, []int{daemon}, s.live())
+	}
 }
 
 // All of a run bear its mark. What a run has left, or what is within it, is not the run.
