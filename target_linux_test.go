@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -282,6 +283,35 @@ func TestKillTreeCanceled(t *testing.T) {
 
 	_, err = safeexec.KillTree(ctx, safeexec.ProcessInfo{PID: os.Getppid()})
 	require.ErrorIs(t, err, safeexec.ErrCanceled, "before anything else")
+}
+
+// endedBetween is a context that is canceled between the first two times that it is asked.
+type endedBetween struct {
+	context.Context
+	asked atomic.Bool
+}
+
+func (c *endedBetween) Err() error {
+	if c.asked.Swap(true) {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Nothing is sent when the call is canceled while the tree is looked for.
+func TestKillTreeCanceledBefore(t *testing.T) {
+	testproc.NoLeaks(t)
+	p := grow(t, testproc.Command("fork", "1"))
+	res, err := safeexec.KillTree(&endedBetween{Context: context.Background()}, p.root(), safeexec.WithGracePeriod(unbounded))
+	require.ErrorIs(t, err, safeexec.ErrCanceled)
+	require.ErrorIs(t, err, safeexec.ErrSurvivors)
+	assert.Empty(t, res.Killed)
+	assert.Len(t, res.Survivors, len(p.pids))
+	_, err = safeexec.KillTree(testproc.Deadline(t), p.root(), safeexec.WithTermSignal(syscall.SIGKILL))
+	require.NoError(t, err)
+	p.WaitGone(t)
+	require.Error(t, p.cmd.Wait())
+	assert.Equal(t, syscall.SIGKILL, p.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(), "SIGTERM was not sent")
 }
 
 // SIGKILL is sent in time for the deadline, however long the grace period.
