@@ -3,6 +3,7 @@ package proctree
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 
@@ -40,7 +41,11 @@ func Hold(pid int, start uint64) (*Root, error) {
 	switch {
 	case err == nil:
 		r.fd = fd
-	case sys.Gone(err), sys.IsThread(err), isThread(pid):
+	case sys.Gone(err), sys.IsThread(err):
+		return nil, ErrNoProcess
+	case !sys.NoPidfds(err): // for want of descriptors or memory: the next question might be answered
+		return nil, err
+	case isThread(pid):
 		return nil, ErrNoProcess
 	}
 	if err := r.identify(start); err != nil {
@@ -56,17 +61,15 @@ func HoldProcess(p *os.Process) (*Root, error) {
 		return Hold(p.Pid, 0)
 	}
 	r := &Root{Process: Process{PID: p.Pid}, fd: -1}
-	err := error(nil)
+	var err, full error
 	if sys.Enabled(sys.Pidfd) {
-		err = p.WithHandle(func(h uintptr) {
-			if dup, err := sys.Dup(int(h)); err == nil {
-				r.fd = dup
-			}
-		})
+		err = p.WithHandle(func(h uintptr) { r.fd, full = sys.Dup(int(h)) })
 	}
 	switch {
 	case errors.Is(err, os.ErrProcessDone):
 		return nil, ErrNoProcess
+	case full != nil:
+		return nil, full
 	case r.fd < 0: // it knows whether somebody waited for it, and nobody else may have: it is a child
 		if errors.Is(p.Signal(noSignal), os.ErrProcessDone) {
 			return nil, ErrNoProcess
@@ -85,7 +88,10 @@ func (r *Root) identify(start uint64) error {
 	st, err := procfs.ReadStat(r.PID)
 	if err == nil {
 		r.Start, r.Name, r.parent = st.StartTime, st.Comm, st.PPID
+	} else if failed(err) {
+		return err
 	}
+	above, failure := ancestor(func(pid int) bool { return pid == r.PID })
 	switch {
 	case start != 0 && r.Start != start, !r.exists():
 		return ErrNoProcess // or it can not be told which one it is
@@ -93,28 +99,48 @@ func (r *Root) identify(start uint64) error {
 		return ProtectedError("it is a thread of the kernel")
 	case r.PID == os.Getpid():
 		return ProtectedError("it is this process")
-	case above(r.PID):
+	case failure != nil:
+		return failure
+	case above:
 		return ProtectedError("this process descends from it")
 	}
 	return nil
 }
 
+// failed reports whether err, of reading what /proc has of a process, says nothing of the process, which
+// is neither gone nor hidden: it could not be read, for want of descriptors perhaps.
+func failed(err error) bool {
+	return err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission)
+}
+
 // kernelThread is PF_KTHREAD of the flags in proc_pid_stat(5).
 const kernelThread = 0x00200000
 
-// above reports whether pid is that of an ancestor of ours, as far up as can be seen.
-func above(pid int) bool {
-	for parent, steps := os.Getppid(), 0; parent > 1 && steps < maxAncestors; steps++ {
-		if parent == pid {
-			return true
+// ancestor reports whether some ancestor of ours is one that is asked for, as far up as can be seen.
+func ancestor(is func(pid int) bool) (bool, error) {
+	parent := os.Getppid()
+	for steps := 0; parent > 1 && steps < maxAncestors; steps++ {
+		if is(parent) {
+			return true, nil
 		}
 		st, err := procfs.ReadStatNoComm(parent)
-		if err != nil {
-			return false
+		switch {
+		case err == nil:
+			parent = st.PPID
+		case failed(err):
+			return false, err
+		case gone(parent):
+			parent = os.Getppid() // somebody else stands above us now
+		default:
+			return false, nil // hidden
 		}
-		parent = st.PPID
 	}
-	return false
+	return parent > 1, nil // it can not be told
+}
+
+func gone(pid int) bool {
+	_, err := sys.Session(pid)
+	return sys.Gone(err)
 }
 
 // maxAncestors is more than anybody has: the numbers change while they are followed, and could do so
@@ -130,8 +156,7 @@ func (r *Root) exists() bool {
 		return !sys.Gone(sys.PidfdSignal(r.fd, noSignal))
 	}
 	if r.Start == 0 { // there is no /proc, or it hides the process
-		_, err := sys.Session(r.PID)
-		return !sys.Gone(err)
+		return !gone(r.PID)
 	}
 	st, err := procfs.ReadStatNoComm(r.PID)
 	return err == nil && st.StartTime == r.Start
@@ -198,10 +223,15 @@ func (t *Tree) Gather() error {
 func (t *Tree) notOurs() error {
 	t.leaderReaped = !t.Pinned()
 	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
-	if t.judge(os.Getpid(), anywhere) == ours {
+	within := t.judge(os.Getpid(), anywhere) == ours
+	above, err := ancestor(func(pid int) bool { return t.members[pid] != nil })
+	switch {
+	case within || above:
 		return ProtectedError("this process is in its tree")
+	case failed(t.asked.statErr):
+		return t.asked.statErr
 	}
-	return nil
+	return err
 }
 
 // gather looks until nobody is found who was not known before.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
@@ -183,4 +184,52 @@ func TestRootGroup(t *testing.T) {
 		}
 		require.Error(t, cmd.Wait())
 	}
+}
+
+// Without descriptors nobody can tell who the target is, and whether we descend from it.
+func TestRootForWantOfDescriptors(t *testing.T) {
+	st, err := procfs.ReadStat(os.Getppid())
+	require.NoError(t, err)
+	target := st.PPID
+	if target <= 1 {
+		t.Skip("there is no ancestor but the first process and the parent")
+	}
+	pidfds := 1 // one is taken, and the next is wanting
+	if testproc.IsDisabled("pidfd") {
+		pidfds = 0
+	}
+	for free := range 1 + pidfds {
+		var held, above error
+		withFree(t, free, func() {
+			var root *Root
+			if root, held = Hold(target, 0); held == nil {
+				root.Close()
+			}
+			if free == 0 {
+				_, above = ancestor(func(pid int) bool { return pid == target })
+			}
+		})
+		require.ErrorIs(t, held, syscall.EMFILE, free)
+		if free == 0 {
+			require.ErrorIs(t, above, syscall.EMFILE)
+		}
+	}
+
+	cmd := exec.Command("sleep", "600")
+	require.NoError(t, cmd.Start())
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	for free := range 1 + pidfds {
+		withFree(t, free, func() {
+			var root *Root
+			if root, err = HoldProcess(cmd.Process); err == nil {
+				root.Close()
+			}
+		})
+		require.ErrorIs(t, err, syscall.EMFILE, free)
+	}
+	tree := below(t, cmd.Process.Pid)
+	withFree(t, 0, func() { err = tree.Gather() })
+	require.ErrorIs(t, err, syscall.EMFILE)
+	require.NoError(t, tree.Gather())
 }
