@@ -67,10 +67,11 @@ type Survivor struct {
 //
 // What is found is what a process of the tree has started, downwards from the target, as long as each
 // parent lives; the session, if the target leads one; those in its process group that have lost their
-// parent, if it leads one; and the run, if it leads one that was started with this package by a process
-// that is still there. Whoever is found is marked as with [TrackLimit], so that nobody who is born from
-// then on is lost. A daemon that had left the session before, and whose parent had exited before, is not
-// found: a [Run] would have marked it at birth.
+// parent, if it leads one; and the run, if it leads one that this process has started with this package
+// and not ended. Whoever is found is marked as with [TrackLimit], so that nobody who is born from then on is
+// lost. A daemon that had left the session before, and whose parent had exited before, is not found,
+// also where another program has started it with this package: who leads the runs of others can not be
+// told. A [Run] would have marked it at birth.
 //
 // No process outside the tree is signaled. The error is
 //

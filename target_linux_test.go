@@ -214,6 +214,51 @@ func TestKillTreeForkStorm(t *testing.T) {
 	}
 }
 
+func init() {
+	roles["leave"] = leaveDaemons
+}
+
+// leaveDaemons adopts orphans, leaves two daemons of one run, prints their PIDs, and waits for the end of its
+// input.
+func leaveDaemons([]string) int {
+	if err := safeexec.SetSubreaper(); err != nil {
+		return fail(err)
+	}
+	const daemon = "$(setsid sh -c 'echo $$; exec sleep 600 <&- >&- 2>&-' &)"
+	out, err := safeexec.Output(context.Background(), exec.Command("sh", "-c", "echo ready "+daemon+" "+daemon),
+		safeexec.WithTimeout(unbounded), safeexec.WithBackground(safeexec.BackgroundLeave))
+	if err != nil {
+		return fail(err)
+	}
+	_, _ = os.Stdout.Write(out)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return 0
+}
+
+// What a run has left is several trees, also where their parent is not the first process.
+func TestKillTreeOfOneThatWasLeft(t *testing.T) {
+	testproc.HasProgram(t, "setsid")
+	testproc.NoLeaks(t)
+	in, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer in.Close()
+	defer w.Close()
+	cmd := roleCommand(t, "leave")
+	cmd.Stdin = in
+	p := grow(t, cmd)
+	for i, pid := range p.pids {
+		res, err := safeexec.KillTree(testproc.Deadline(t), safeexec.ProcessInfo{PID: pid})
+		require.NoError(t, err)
+		assert.Equal(t, []int{pid}, pidsOf(res.Killed))
+		for _, other := range p.pids[i+1:] {
+			require.False(t, testproc.Dead(other))
+		}
+	}
+	require.NoError(t, w.Close())
+	require.NoError(t, cmd.Wait())
+	p.WaitGone(t)
+}
+
 // Two at once, and a third while the run that has started the tree ends it as well.
 func TestKillTreeTwice(t *testing.T) {
 	testproc.NoLeaks(t)

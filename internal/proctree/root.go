@@ -172,8 +172,8 @@ func (r *Root) Close() {
 
 // InitBelow makes t the tree of a root and its descendants. The root is a member like others, until it
 // exits. What it is found by: the session that the root leads, or what has lost its parent in the group
-// that it leads; the parents; the mark of the run that the root leads; and a limit mark of its own that
-// whoever is found is given, so that nobody who is born from then on is lost.
+// that it leads; the parents; the mark of the run of this process that the root leads; and a limit mark of
+// its own that whoever is found is given, so that nobody who is born from then on is lost.
 func (t *Tree) InitBelow(root *Root, mark *Mark, leaving func(*Member)) {
 	*t = Tree{
 		leader:  root.PID,
@@ -243,42 +243,21 @@ func (t *Tree) gather() {
 }
 
 // ownRun returns the number of the run that the root leads, 0 if it leads none that is known of. All of
-// a run inherit its mark, so that to bear it is not to lead it: the leader leads a session, its
-// parent is there and does not bear the mark, and nobody who does is older. What has lost its parent
-// is not believed to lead: one of several daemons that a run has left looks the same.
+// a run inherit its mark, so that to bear it is not to lead it. Who leads the runs of this process is
+// known. Of others it can not be: a daemon that lost its parent looks the same as a leader, in a session of
+// its own, without anybody above it who bears the mark, as soon as a subreaper and not the first
+// process has adopted it, which nothing tells of. So their numbers are not gone by.
 func (t *Tree) ownRun() uint32 {
-	inner, ok := innermost(t.leader)
-	if !ok || t.number != TrackSession {
+	id := runLedBy(t.leader)
+	if id == 0 {
 		return 0
 	}
-	st, err := procfs.ReadStatNoComm(t.leader)
-	if err != nil || st.PPID <= 1 || t.adopts && st.PPID == os.Getpid() && !isLive(inner) {
+	soft, _, err := sys.RTTimeLimit(t.leader) // a leader that was reaped has left its number to somebody
+	outer, inner, marked := runsOf(soft)
+	if err != nil || !marked || outer != id && inner != id || !t.root.exists() {
 		return 0
 	}
-	if above, ok := innermost(st.PPID); ok && above == inner {
-		return 0
-	}
-	sure := everyPID(func(pid int, _ origin) {
-		if run, ok := innermost(pid); ok && run == inner && pid != t.leader {
-			if other, err := procfs.ReadStatNoComm(pid); err != nil || other.StartTime < t.start {
-				inner = 0 // which nobody bears
-			}
-		}
-	}, pidMax.get())
-	if !sure || !t.root.exists() {
-		return 0
-	}
-	return inner
-}
-
-// innermost returns the number of the innermost run whose mark pid bears.
-func innermost(pid int) (uint32, bool) {
-	soft, _, err := sys.RTTimeLimit(pid)
-	if sys.Denied(err) {
-		soft, _, err = procfs.ReadLimit(pid, procfs.LimitRTTime)
-	}
-	_, inner, marked := runsOf(soft)
-	return inner, err == nil && marked
+	return id
 }
 
 // nothing is no track.
