@@ -73,7 +73,9 @@ type Survivor struct {
 // also where another program has started it with this package: who leads the runs of others can not be
 // told. A [Run] would have marked it at birth.
 //
-// No process outside the tree is signaled. The error is
+// No process outside the tree is signaled, but for one that can not be told from it: where the target leads
+// a process group, and no session, an orphan in there may be one that another command of the same shell's job
+// has left, as x of a | sh -c '(x &); exec b', if a is the target. The error is
 //
 //   - [ErrNoProcess] if the target is dead, never was, or began at another time, and nobody of its
 //     tree is found;

@@ -136,6 +136,24 @@ func TestKillTreeLeavesTheRestOfAJob(t *testing.T) {
 	shell.WaitGone(t)
 }
 
+// The same when the shell is gone, and somebody has adopted them both.
+func TestKillTreeLeavesTheRestOfAJobWithoutItsShell(t *testing.T) {
+	testproc.NoLeaks(t)
+	cmd := exec.Command(testproc.HasProgram(t, "bash"), "-c", `set -m
+		sh -c 'echo $$; exec sleep 600' | sh -c 'read first; echo ready $first $$; exec sleep 601' & disown; exit`)
+	shell := grow(t, cmd)
+	require.NoError(t, cmd.Wait())
+	for i, pid := range shell.pids {
+		res, err := safeexec.KillTree(testproc.Deadline(t), safeexec.ProcessInfo{PID: pid})
+		require.NoError(t, err)
+		assert.Equal(t, []int{pid}, pidsOf(res.Killed))
+		for _, other := range shell.pids[i+1:] {
+			require.False(t, testproc.Dead(other))
+		}
+	}
+	shell.WaitGone(t)
+}
+
 // A root that goes at once must not cost its children their time, nor them be lost.
 func TestKillTreeRootDiesFirst(t *testing.T) {
 	testproc.NoLeaks(t)

@@ -267,9 +267,12 @@ func (nothing) judge(*candidate) verdict { return unknown }
 
 // orphans is the track of the process group's number for a root that leads a group and no session. The
 // other members of a job that a shell has made, a | b, are in the group and not in the tree: they are
-// children of the shell, which is in the same session. So only who has no parent in the session counts,
-// or has the first process as its parent, which is not the root's: in a container all are in one session.
-// Its holes: setpgid(2), and orphans that the root's own parent adopts.
+// children of the shell, which is in the same session, or of whoever has adopted them when the shell
+// exited, and so the root with them. So only who has no parent in the session counts, or has the first
+// process as its parent (in a container all are in one session), and none that is the root's as well.
+// Its holes: setpgid(2), orphans that the root's own parent adopts, and those who are not found before the
+// root is reaped. And it takes an orphan that another
+// command of the job has left for one of the root's.
 type orphans struct{}
 
 func (orphans) judge(c *candidate) verdict {
@@ -280,8 +283,13 @@ func (orphans) judge(c *candidate) verdict {
 	if err != nil || c.older() {
 		return unknown
 	}
+	root := c.tree.root
+	now, err := procfs.ReadStatNoComm(root.PID) // after the candidate's: they are adopted together
+	if err != nil || !root.exists() || st.PPID == now.PPID || st.PPID == root.parent {
+		return unknown
+	}
 	sid, err := sys.Session(st.PPID)
-	if st.PPID == 0 || st.PPID == 1 && c.tree.root.parent > 1 || err == nil && sid != st.Session {
+	if st.PPID == 0 || st.PPID == 1 && root.parent > 1 || err == nil && sid != st.Session {
 		return ours
 	}
 	return unknown
