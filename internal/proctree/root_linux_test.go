@@ -155,7 +155,7 @@ func TestHoldProcess(t *testing.T) {
 // The group is signaled where all of it is known to be of the tree, and else nobody but one by one.
 func TestRootGroup(t *testing.T) {
 	for _, attr := range []*syscall.SysProcAttr{{Setsid: true}, {Setpgid: true}, nil} {
-		cmd := exec.Command("sh", "-c", "sleep 600 & echo ready $$ $!; wait")
+		cmd := exec.Command("sh", "-c", "sleep 600 & echo ready $$ $!; wait; exec sleep 600")
 		cmd.SysProcAttr = attr
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
