@@ -38,7 +38,8 @@ type ending struct {
 type waiter interface {
 	// step waits until something happens, until the given time at the latest.
 	step(until time.Time)
-	// cutShort reports whether the wait after the signal of a rung has to end before its time.
+	// cutShort reports whether the wait after the signal of a rung has to end before its time, and the
+	// signal not to be sent if it was not yet.
 	cutShort(rung syscall.Signal) bool
 }
 
@@ -47,14 +48,11 @@ type waiter interface {
 func (e *ending) climb(ladder *escalate.Ladder) {
 	for !e.empty {
 		rung, ok := ladder.Next(time.Now())
-		if !ok {
+		if !ok || e.waiter.cutShort(rung.Signal) {
 			return
 		}
 		e.signalTree(rung.Signal, ladder.Until())
 		e.awaitEmpty(ladder.Until(), rung.Signal)
-		if e.waiter.cutShort(rung.Signal) {
-			return
-		}
 	}
 }
 

@@ -57,9 +57,11 @@ type Survivor struct {
 // KillTree ends a process that somebody else has started, and all its descendants, as a run is ended:
 // [WithTermSignal] and SIGCONT, [WithGracePeriod], then it stops whoever is found, so that nobody gets
 // away, and sends SIGKILL, whose effect it awaits for [WithKillTimeout]. Other options do not count, so
-// that house rules can be passed on. It takes no longer than the two times together. A deadline of ctx
-// comes out of the grace period first, so that SIGKILL is sent in any case; when ctx is canceled nothing
-// more is sent, and the error says who is left.
+// that house rules can be passed on. It takes no longer than the two times together and what it takes to
+// look for the tree: some microseconds for each process of the machine, several times before the first
+// signal and once after each, and up to 50 ms until a deadline of ctx is believed. That deadline comes
+// out of the grace period first, so that SIGKILL is sent in any case; when ctx is canceled nothing more
+// is sent, and the error says who is left.
 //
 // The target is a process and not a number: with the StartTicks of a [ProcessInfo] it is the one that
 // began then, with zero the one that has the number now; [OSProcess] means its process. It is reaped by
@@ -67,19 +69,24 @@ type Survivor struct {
 //
 // What is found is what a process of the tree has started, downwards from the target, as long as each
 // parent lives; the session, if the target leads one; those in its process group that have lost their
-// parent, if it leads one; and the run, if it leads one that was started with this package by a process
-// that is still there. Whoever is found is marked as with [TrackLimit], so that nobody who is born from
-// then on is lost. A daemon that had left the session before, and whose parent had exited before, is not
-// found: a [Run] would have marked it at birth.
+// parent, if it leads one; and the run, if it leads one that this process has started with this package
+// and not ended. Whoever is found is marked as with [TrackLimit], so that nobody who is born from then on is
+// lost. A daemon that had left the session before, and whose parent had exited before, is not found,
+// also where another program has started it with this package: who leads the runs of others can not be
+// told. A [Run] would have marked it at birth.
 //
-// No process outside the tree is signaled. The error is
+// No process outside the tree is signaled, but for one that can not be told from it: where the target leads
+// a process group, and no session, an orphan in there may be one that another command of the same shell's job
+// has left, as x of a | sh -c '(x &); exec b', if a is the target. The error is
 //
-//   - [ErrNoProcess] if the target is dead, never was, or began at another time, and nobody of its
-//     tree is found;
+//   - [ErrNoProcess] if the target never was, was reaped already or began at another time, which is
+//     known without a look for its tree, or if it is dead and nobody of its tree is found;
 //   - [ErrProtected] for the first process, this one, those that it descends from, any other tree
 //     that it is in, and threads of the kernel;
 //   - [ErrSurvivors] with an errno of [Survivor.Err], if there are any, or [ErrTreeUnseen];
 //   - [ErrTimeout] or [ErrCanceled] if ctx ended it before its time, or before anything was sent;
+//   - the kernel's, for want of descriptors perhaps, if it could not be told who the target is or whether we
+//     are in its tree: nothing was signaled;
 //   - a [*ConfigError] for options that can not be used, [ErrUnsupported] except on Linux.
 //
 // It may be called by several at once, for one target as well: each reports whom it signaled.
@@ -97,11 +104,12 @@ func KillTree(ctx context.Context, target Target, opts ...Option) (TreeResult, e
 type kill struct {
 	ending
 
-	ctx    context.Context
-	cfg    config
-	began  time.Time
-	marks  proctree.Mark
-	result TreeResult
+	ctx     context.Context
+	unwatch func() bool // of ctx, if there is a poller to wake
+	cfg     config
+	began   time.Time
+	marks   proctree.Mark
+	result  TreeResult
 }
 
 func (k *kill) run(target Target, opts []Option) []error {
@@ -158,14 +166,17 @@ func (k *kill) open(root *proctree.Root) {
 	var err error
 	if k.poller, err = poll.New(); err != nil {
 		k.blind = true
+	} else { // once: one that is over would wake each wait, and need not be a reason to end it
+		k.unwatch = context.AfterFunc(k.ctx, k.poller.Wake)
 	}
-	k.marks.Begin()
+	k.marks.BeginBelow()
 	k.tree.InitBelow(root, &k.marks, k.unwatchMember)
 }
 
 func (k *kill) close() {
 	k.tree.Close()
 	if k.poller != nil {
+		k.unwatch()
 		k.poller.Close()
 	}
 	k.marks.End()
@@ -191,9 +202,7 @@ func (k *kill) step(until time.Time) {
 		time.Sleep(min(max(time.Until(until), 0), blindStep))
 		return
 	}
-	unwatch := context.AfterFunc(k.ctx, k.poller.Wake)
 	events, err := k.poller.Wait(until)
-	unwatch()
 	k.blind = err != nil
 	for _, e := range events {
 		k.memberDied(e.Token)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -79,60 +80,6 @@ func TestKillTree(t *testing.T) {
 	assert.True(t, res.Tracks.Has(safeexec.TrackParent), res.Tracks)
 	require.Error(t, p.cmd.Wait(), "it was left for its owner to reap")
 	assert.Equal(t, syscall.SIGTERM, p.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
-}
-
-// What left the session, or the parent, while something still tells where it belongs.
-func TestKillTreeFinds(t *testing.T) {
-	testproc.HasProgram(t, "setsid")
-	testproc.NoLeaks(t)
-	watched(t)
-	sessionLeader := &syscall.SysProcAttr{Setsid: true}
-	groupLeader := &syscall.SysProcAttr{Setpgid: true}
-	for _, c := range []struct {
-		name, script string
-		attr         *syscall.SysProcAttr
-		track        safeexec.Tracks
-	}{
-		{"a child in a session of its own", `setsid sleep 600 & echo ready $$ $!; wait`, nil, safeexec.TrackParent},
-		{"an orphan in the root's session", `a=$(sleep 600 >/dev/null & echo $!); echo ready $$ $a; exec sleep 600`,
-			sessionLeader, safeexec.TrackSession},
-		{"an orphan in the root's group", `a=$(sleep 600 >/dev/null & echo $!); echo ready $$ $a; exec sleep 600`,
-			groupLeader, safeexec.TrackGroup},
-		{"an orphan in a group of its own", `a=$(set -m; sleep 600 >/dev/null & echo $!); echo ready $$ $a; exec sleep 600`,
-			sessionLeader, safeexec.TrackSession},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			cmd := exec.Command(testproc.HasProgram(t, "bash"), "-c", c.script)
-			cmd.SysProcAttr = c.attr
-			p := grow(t, cmd)
-			res, err := safeexec.KillTree(testproc.Deadline(t), p.root(), safeexec.WithGracePeriod(unbounded))
-			require.NoError(t, err)
-			p.WaitGone(t)
-			assert.ElementsMatch(t, p.pids, pidsOf(res.Killed))
-			assert.True(t, res.Tracks.Has(c.track), res.Tracks)
-		})
-	}
-}
-
-// The other members of a shell's job are in the group that the first one leads, and not in its tree.
-func TestKillTreeLeavesTheRestOfAJob(t *testing.T) {
-	testproc.NoLeaks(t)
-	cmd := exec.Command(testproc.HasProgram(t, "bash"), "-c",
-		`set -m; sleep 600 | sh -c 'echo ready $PPID $$; exec sleep 601' & wait`)
-	shell := grow(t, cmd)
-	second := shell.pids[1]
-	first, err := syscall.Getpgid(second)
-	require.NoError(t, err)
-	require.NotEqual(t, second, first)
-	testproc.WaitState(t, first, "S")
-	res, err := safeexec.KillTree(testproc.Deadline(t), safeexec.ProcessInfo{PID: first})
-	require.NoError(t, err)
-	assert.Equal(t, []int{first}, pidsOf(res.Killed))
-	assert.False(t, testproc.Dead(second))
-	assert.False(t, testproc.Dead(shell.cmd.Process.Pid))
-	_, err = safeexec.KillTree(testproc.Deadline(t), shell.root())
-	require.NoError(t, err)
-	shell.WaitGone(t)
 }
 
 // A root that goes at once must not cost its children their time, nor them be lost.
@@ -282,6 +229,73 @@ func TestKillTreeCanceled(t *testing.T) {
 
 	_, err = safeexec.KillTree(ctx, safeexec.ProcessInfo{PID: os.Getppid()})
 	require.ErrorIs(t, err, safeexec.ErrCanceled, "before anything else")
+}
+
+// endedBetween is a context that is canceled between the first two times that it is asked.
+type endedBetween struct {
+	context.Context
+	asked atomic.Bool
+}
+
+func (c *endedBetween) Err() error {
+	if c.asked.Swap(true) {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Nothing is sent when the call is canceled while the tree is looked for.
+func TestKillTreeCanceledBefore(t *testing.T) {
+	testproc.NoLeaks(t)
+	p := grow(t, testproc.Command("fork", "1"))
+	res, err := safeexec.KillTree(&endedBetween{Context: context.Background()}, p.root(), safeexec.WithGracePeriod(unbounded))
+	require.ErrorIs(t, err, safeexec.ErrCanceled)
+	require.ErrorIs(t, err, safeexec.ErrSurvivors)
+	assert.Empty(t, res.Killed)
+	assert.Len(t, res.Survivors, len(p.pids))
+	_, err = safeexec.KillTree(testproc.Deadline(t), p.root(), safeexec.WithTermSignal(syscall.SIGKILL))
+	require.NoError(t, err)
+	p.WaitGone(t)
+	require.Error(t, p.cmd.Wait())
+	assert.Equal(t, syscall.SIGKILL, p.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(), "SIGTERM was not sent")
+}
+
+// late is a context that says of itself that it came late, and has no deadline. It counts how often it is
+// listened to.
+type late struct {
+	context.Context
+	listened atomic.Int32
+}
+
+func (c *late) Err() error {
+	if c.Context.Err() != nil {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func (c *late) Done() <-chan struct{} {
+	c.listened.Add(1)
+	return c.Context.Done()
+}
+
+// A context that is over, and no reason to send nothing more, does not keep the call from waiting.
+func TestKillTreeOwnContext(t *testing.T) {
+	testproc.NoLeaks(t)
+	p := grow(t, exec.Command("sh", "-c", `trap "echo asked" TERM; echo ready $$; while :; do sleep 0.01; done`))
+	base, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ctx := &late{Context: base}
+	done := make(chan error)
+	go func() {
+		_, err := safeexec.KillTree(ctx, p.root(), safeexec.WithGracePeriod(300*time.Millisecond))
+		done <- err
+	}()
+	require.Equal(t, "asked", testproc.ReadLine(t, p.out))
+	cancel()
+	require.NoError(t, <-done)
+	p.WaitGone(t)
+	assert.LessOrEqual(t, ctx.listened.Load(), int32(10))
 }
 
 // SIGKILL is sent in time for the deadline, however long the grace period.

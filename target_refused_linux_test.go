@@ -143,23 +143,32 @@ func TestKillTreeProtected(t *testing.T) {
 	}
 }
 
-// No chain of parents leads from this process to the root, and it is in the tree all the same: in
-// its session.
+// No chain of parents leads from this process to the root, and it is in the tree all the same: in its
+// session, or below somebody who is in there.
 func TestKillTreeContainsUs(t *testing.T) {
+	testproc.HasProgram(t, "setsid")
 	testproc.NoLeaks(t)
-	role := roleCommand(t, "killtree")
-	cmd := exec.Command("sh", "-c", `echo ready $$; ("$0" $$ orphan &); exec sleep 600`, role.Path)
-	cmd.Env = role.Env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	p := grow(t, cmd)
-	var got killTreeOutcome
-	require.NoError(t, json.Unmarshal([]byte(testproc.ReadLine(t, p.out)), &got))
-	assert.Contains(t, got.Err, "this process is in its tree")
-	assert.Empty(t, got.Killed)
-	assert.False(t, testproc.Dead(p.pids[0]))
-	_, err := safeexec.KillTree(testproc.Deadline(t), p.root())
-	require.NoError(t, err)
-	p.WaitGone(t)
+	for name, script := range map[string]string{
+		"in its session": `echo ready $$; ("$0" $$ orphan &); exec sleep 600`,
+		"below an orphan": `echo ready $$
+			(sh -c 'setsid "$0" "$1" orphan; exec sleep 600' "$0" $$ &); exec sleep 600`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			role := roleCommand(t, "killtree")
+			cmd := exec.Command("sh", "-c", script, role.Path)
+			cmd.Env = role.Env
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+			p := grow(t, cmd)
+			var got killTreeOutcome
+			require.NoError(t, json.Unmarshal([]byte(testproc.ReadLine(t, p.out)), &got))
+			assert.Contains(t, got.Err, "this process is in its tree")
+			assert.Empty(t, got.Killed)
+			assert.False(t, testproc.Dead(p.pids[0]))
+			_, err := safeexec.KillTree(testproc.Deadline(t), p.root())
+			require.NoError(t, err)
+			p.WaitGone(t)
+		})
+	}
 }
 
 // Another user's processes are named, with the reason.

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec/internal/cgroup"
-	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -63,37 +62,19 @@ func TestUnnamedInACgroupIsNotTakenForGone(t *testing.T) {
 	tree.Close()
 
 	// One descriptor is enough for the list and for a pidfd, and not for the question that follows.
-	highest := 0
-	fds, err := procfs.FDs(procfs.Self)
-	require.NoError(t, err)
-	for _, fd := range fds {
-		highest = max(highest, fd.FD)
-	}
-	var fill []*os.File
-	for next := 0; next <= highest; {
-		f, err := os.Open(os.DevNull)
-		require.NoError(t, err)
-		fill = append(fill, f)
-		next = int(f.Fd())
-	}
-	last := fill[len(fill)-1]
-	limit := syscall.Rlimit{}
-	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: uint64(last.Fd()) + 1, Max: limit.Max}))
-	last.Close()
-	sure := tree.contained()
-	named := tree.namesContained()
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
-	for _, f := range fill {
-		f.Close()
-	}
+	named, proved := true, true
+	withFree(t, 1, func() {
+		proved = tree.contained()
+		named = tree.namesContained()
+	})
 	assert.False(t, named)
-	assert.False(t, sure)
+	assert.False(t, proved)
 	assert.True(t, tree.contained())
 	assert.True(t, tree.namesContained())
 
 	tree.Kill(time.Now().Add(time.Minute), func(*Member) {})
-	for populated := true; populated; tree.Kill(time.Now().Add(time.Minute), func(*Member) {}) {
+	populated, err := true, error(nil)
+	for ; populated; tree.Kill(time.Now().Add(time.Minute), func(*Member) {}) {
 		populated, err = leaf.Populated()
 		require.NoError(t, err)
 	}

@@ -195,3 +195,35 @@ func membersOf(t *Tree) []*Member {
 	}
 	return members
 }
+
+// withFree calls f while the table of descriptors has room for n more.
+func withFree(t *testing.T, n int, f func()) {
+	t.Helper()
+	highest := 0
+	fds, err := procfs.FDs(procfs.Self)
+	require.NoError(t, err)
+	for _, fd := range fds {
+		highest = max(highest, fd.FD)
+	}
+	var fill []*os.File
+	for next := 0; next <= highest+n; {
+		file, err := os.Open(os.DevNull)
+		require.NoError(t, err)
+		fill = append(fill, file)
+		next = int(file.Fd())
+	}
+	last := int(fill[len(fill)-1].Fd())
+	limit := syscall.Rlimit{}
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	full := limit
+	full.Cur = uint64(last) + 1
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &full))
+	for _, file := range fill[len(fill)-n:] {
+		file.Close()
+	}
+	f()
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	for _, file := range fill[:len(fill)-n] {
+		file.Close()
+	}
+}

@@ -21,7 +21,7 @@ type Mark struct {
 	// which they have until they are marked.
 	limit, ownSoft uint64
 
-	// run is the number of another run whose leader is the root of the tree; 0 if it leads none.
+	// run is the number of the run of this process whose leader is the root of the tree; 0 if it leads none.
 	run uint32
 
 	slice uint64 // in nanoseconds; 0 if there is none
@@ -48,18 +48,32 @@ func runsOf(limit uint64) (outer, inner uint32, ok bool) {
 	return uint32(limit >> idBits & idMask), uint32(limit & idMask), limit&limitFlags == limitFlag
 }
 
-// liveRuns are the numbers of this process's runs, by the part of them that is in the slice.
+// liveRuns are the runs of this process, by the part of their numbers that is in the slice, and the trees
+// below a root, whose numbers are no run's.
 var liveRuns struct {
 	sync.RWMutex
-	ids map[uint32]uint32
+	ids map[uint32]liveRun
+}
+
+type liveRun struct {
+	id     uint32
+	below  bool // of a tree below a root
+	leader int  // 0 until it has the limit mark
 }
 
 // Begin takes a number for a run. Without anything that could bear it that costs nothing.
-func (m *Mark) Begin() {
+func (m *Mark) Begin() { m.begin(liveRun{}) }
+
+// BeginBelow takes a number for the tree below a root. Whoever bears it still belongs to the run that has
+// marked him at birth, which ends him some day: to bear it beside the number of that run does not make it
+// a run, so that the next who marks him anew leaves the run its number.
+func (m *Mark) BeginBelow() { m.begin(liveRun{below: true}) }
+
+func (m *Mark) begin(run liveRun) {
 	liveRuns.Lock()
 	defer liveRuns.Unlock()
 	if liveRuns.ids == nil {
-		liveRuns.ids = make(map[uint32]uint32)
+		liveRuns.ids = make(map[uint32]liveRun)
 	}
 	m.half = 1 + rand.Uint32N(idMask)
 	for m.id == 0 {
@@ -68,7 +82,8 @@ func (m *Mark) Begin() {
 			m.id = id
 		}
 	}
-	liveRuns.ids[m.id&sliceMask] = m.id
+	run.id = m.id
+	liveRuns.ids[m.id&sliceMask] = run
 }
 
 // End gives the number back. Nobody may be looked for by it any more.
@@ -86,7 +101,20 @@ func (m *Mark) End() {
 func isLive(id uint32) bool {
 	liveRuns.RLock()
 	defer liveRuns.RUnlock()
-	return liveRuns.ids[id&sliceMask] == id
+	run, taken := liveRuns.ids[id&sliceMask]
+	return taken && run.id == id && !run.below
+}
+
+// runLedBy returns the number of the run of this process whose leader is pid, 0 if there is none.
+func runLedBy(pid int) uint32 {
+	liveRuns.RLock()
+	defer liveRuns.RUnlock()
+	for _, run := range liveRuns.ids {
+		if run.leader == pid {
+			return run.id
+		}
+	}
+	return 0
 }
 
 // noSlices is set once the kernel was seen to ignore or refuse slices.
@@ -128,7 +156,15 @@ func (m *Mark) Start(start func() error) error {
 // the kernel's numbers are too short.
 func (m *Mark) Limit(pid int) bool {
 	soft, hard, err := sys.RTTimeLimit(0) // which the child was born with
-	return err == nil && m.limitFrom(pid, soft, hard)
+	if err != nil || !m.limitFrom(pid, soft, hard) {
+		return false
+	}
+	liveRuns.Lock()
+	defer liveRuns.Unlock()
+	run := liveRuns.ids[m.id&sliceMask]
+	run.leader = pid
+	liveRuns.ids[m.id&sliceMask] = run
+	return true
 }
 
 // LimitRoot does the same to a process that is no child of ours and is seen to exist afterwards.

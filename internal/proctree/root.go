@@ -3,6 +3,7 @@ package proctree
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 
@@ -40,7 +41,11 @@ func Hold(pid int, start uint64) (*Root, error) {
 	switch {
 	case err == nil:
 		r.fd = fd
-	case sys.Gone(err), sys.IsThread(err), isThread(pid):
+	case sys.Gone(err), sys.IsThread(err):
+		return nil, ErrNoProcess
+	case !sys.NoPidfds(err): // for want of descriptors or memory: the next question might be answered
+		return nil, err
+	case isThread(pid):
 		return nil, ErrNoProcess
 	}
 	if err := r.identify(start); err != nil {
@@ -56,17 +61,15 @@ func HoldProcess(p *os.Process) (*Root, error) {
 		return Hold(p.Pid, 0)
 	}
 	r := &Root{Process: Process{PID: p.Pid}, fd: -1}
-	err := error(nil)
+	var err, full error
 	if sys.Enabled(sys.Pidfd) {
-		err = p.WithHandle(func(h uintptr) {
-			if dup, err := sys.Dup(int(h)); err == nil {
-				r.fd = dup
-			}
-		})
+		err = p.WithHandle(func(h uintptr) { r.fd, full = sys.Dup(int(h)) })
 	}
 	switch {
 	case errors.Is(err, os.ErrProcessDone):
 		return nil, ErrNoProcess
+	case full != nil:
+		return nil, full
 	case r.fd < 0: // it knows whether somebody waited for it, and nobody else may have: it is a child
 		if errors.Is(p.Signal(noSignal), os.ErrProcessDone) {
 			return nil, ErrNoProcess
@@ -85,7 +88,10 @@ func (r *Root) identify(start uint64) error {
 	st, err := procfs.ReadStat(r.PID)
 	if err == nil {
 		r.Start, r.Name, r.parent = st.StartTime, st.Comm, st.PPID
+	} else if failed(err) {
+		return err
 	}
+	above, failure := ancestor(func(pid int) bool { return pid == r.PID })
 	switch {
 	case start != 0 && r.Start != start, !r.exists():
 		return ErrNoProcess // or it can not be told which one it is
@@ -93,28 +99,48 @@ func (r *Root) identify(start uint64) error {
 		return ProtectedError("it is a thread of the kernel")
 	case r.PID == os.Getpid():
 		return ProtectedError("it is this process")
-	case above(r.PID):
+	case failure != nil:
+		return failure
+	case above:
 		return ProtectedError("this process descends from it")
 	}
 	return nil
 }
 
+// failed reports whether err, of reading what /proc has of a process, says nothing of the process, which
+// is neither gone nor hidden: it could not be read, for want of descriptors perhaps.
+func failed(err error) bool {
+	return err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission)
+}
+
 // kernelThread is PF_KTHREAD of the flags in proc_pid_stat(5).
 const kernelThread = 0x00200000
 
-// above reports whether pid is that of an ancestor of ours, as far up as can be seen.
-func above(pid int) bool {
-	for parent, steps := os.Getppid(), 0; parent > 1 && steps < maxAncestors; steps++ {
-		if parent == pid {
-			return true
+// ancestor reports whether some ancestor of ours is one that is asked for, as far up as can be seen.
+func ancestor(is func(pid int) bool) (bool, error) {
+	parent := os.Getppid()
+	for steps := 0; parent > 1 && steps < maxAncestors; steps++ {
+		if is(parent) {
+			return true, nil
 		}
 		st, err := procfs.ReadStatNoComm(parent)
-		if err != nil {
-			return false
+		switch {
+		case err == nil:
+			parent = st.PPID
+		case failed(err):
+			return false, err
+		case gone(parent):
+			parent = os.Getppid() // somebody else stands above us now
+		default:
+			return false, nil // hidden
 		}
-		parent = st.PPID
 	}
-	return false
+	return parent > 1, nil // it can not be told
+}
+
+func gone(pid int) bool {
+	_, err := sys.Session(pid)
+	return sys.Gone(err)
 }
 
 // maxAncestors is more than anybody has: the numbers change while they are followed, and could do so
@@ -130,8 +156,7 @@ func (r *Root) exists() bool {
 		return !sys.Gone(sys.PidfdSignal(r.fd, noSignal))
 	}
 	if r.Start == 0 { // there is no /proc, or it hides the process
-		_, err := sys.Session(r.PID)
-		return !sys.Gone(err)
+		return !gone(r.PID)
 	}
 	st, err := procfs.ReadStatNoComm(r.PID)
 	return err == nil && st.StartTime == r.Start
@@ -147,8 +172,8 @@ func (r *Root) Close() {
 
 // InitBelow makes t the tree of a root and its descendants. The root is a member like others, until it
 // exits. What it is found by: the session that the root leads, or what has lost its parent in the group
-// that it leads; the parents; the mark of the run that the root leads; and a limit mark of its own that
-// whoever is found is given, so that nobody who is born from then on is lost.
+// that it leads; the parents; the mark of the run of this process that the root leads; and a limit mark of
+// its own that whoever is found is given, so that nobody who is born from then on is lost.
 func (t *Tree) InitBelow(root *Root, mark *Mark, leaving func(*Member)) {
 	*t = Tree{
 		leader:  root.PID,
@@ -190,17 +215,23 @@ func (t *Tree) Gather() error {
 	t.strays = !t.mark.LimitRoot(t.root)
 	t.seeking = true
 	t.gather()
+	err := t.notOurs() // a parent may be known by now, and is asked for as long as we seek
 	t.seeking = false
-	return t.notOurs() // a parent may be known by now
+	return err
 }
 
 func (t *Tree) notOurs() error {
 	t.leaderReaped = !t.Pinned()
 	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
-	if t.judge(os.Getpid(), anywhere) == ours {
+	within := t.judge(os.Getpid(), anywhere) == ours
+	above, err := ancestor(func(pid int) bool { return t.members[pid] != nil })
+	switch {
+	case within || above:
 		return ProtectedError("this process is in its tree")
+	case failed(t.asked.statErr):
+		return t.asked.statErr
 	}
-	return nil
+	return err
 }
 
 // gather looks until nobody is found who was not known before.
@@ -212,42 +243,21 @@ func (t *Tree) gather() {
 }
 
 // ownRun returns the number of the run that the root leads, 0 if it leads none that is known of. All of
-// a run inherit its mark, so that to bear it is not to lead it: the leader leads a session, its
-// parent is there and does not bear the mark, and nobody who does is older. What has lost its parent
-// is not believed to lead: one of several daemons that a run has left looks the same.
+// a run inherit its mark, so that to bear it is not to lead it. Who leads the runs of this process is
+// known. Of others it can not be: a daemon that lost its parent looks the same as a leader, in a session of
+// its own, without anybody above it who bears the mark, as soon as a subreaper and not the first
+// process has adopted it, which nothing tells of. So their numbers are not gone by.
 func (t *Tree) ownRun() uint32 {
-	inner, ok := innermost(t.leader)
-	if !ok || t.number != TrackSession {
+	id := runLedBy(t.leader)
+	if id == 0 {
 		return 0
 	}
-	st, err := procfs.ReadStatNoComm(t.leader)
-	if err != nil || st.PPID <= 1 || t.adopts && st.PPID == os.Getpid() && !isLive(inner) {
+	soft, _, err := sys.RTTimeLimit(t.leader) // a leader that was reaped has left its number to somebody
+	outer, inner, marked := runsOf(soft)
+	if err != nil || !marked || outer != id && inner != id || !t.root.exists() {
 		return 0
 	}
-	if above, ok := innermost(st.PPID); ok && above == inner {
-		return 0
-	}
-	sure := everyPID(func(pid int, _ origin) {
-		if run, ok := innermost(pid); ok && run == inner && pid != t.leader {
-			if other, err := procfs.ReadStatNoComm(pid); err != nil || other.StartTime < t.start {
-				inner = 0 // which nobody bears
-			}
-		}
-	}, pidMax.get())
-	if !sure || !t.root.exists() {
-		return 0
-	}
-	return inner
-}
-
-// innermost returns the number of the innermost run whose mark pid bears.
-func innermost(pid int) (uint32, bool) {
-	soft, _, err := sys.RTTimeLimit(pid)
-	if sys.Denied(err) {
-		soft, _, err = procfs.ReadLimit(pid, procfs.LimitRTTime)
-	}
-	_, inner, marked := runsOf(soft)
-	return inner, err == nil && marked
+	return id
 }
 
 // nothing is no track.
@@ -257,9 +267,12 @@ func (nothing) judge(*candidate) verdict { return unknown }
 
 // orphans is the track of the process group's number for a root that leads a group and no session. The
 // other members of a job that a shell has made, a | b, are in the group and not in the tree: they are
-// children of the shell, which is in the same session. So only who has no parent in the session counts,
-// or has the first process as its parent, which is not the root's: in a container all are in one session.
-// Its holes: setpgid(2), and orphans that the root's own parent adopts.
+// children of the shell, which is in the same session, or of whoever has adopted them when the shell
+// exited, and so the root with them. So only who has no parent in the session counts, or has the first
+// process as its parent (in a container all are in one session), and none that is the root's as well.
+// Its holes: setpgid(2), orphans that the root's own parent adopts, and those who are not found before the
+// root is reaped. And it takes an orphan that another
+// command of the job has left for one of the root's.
 type orphans struct{}
 
 func (orphans) judge(c *candidate) verdict {
@@ -270,8 +283,13 @@ func (orphans) judge(c *candidate) verdict {
 	if err != nil || c.older() {
 		return unknown
 	}
+	root := c.tree.root
+	now, err := procfs.ReadStatNoComm(root.PID) // after the candidate's: they are adopted together
+	if err != nil || !root.exists() || st.PPID == now.PPID || st.PPID == root.parent {
+		return unknown
+	}
 	sid, err := sys.Session(st.PPID)
-	if st.PPID == 0 || st.PPID == 1 && c.tree.root.parent > 1 || err == nil && sid != st.Session {
+	if st.PPID == 0 || st.PPID == 1 && root.parent > 1 || err == nil && sid != st.Session {
 		return ours
 	}
 	return unknown

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
@@ -20,7 +21,7 @@ func below(t *testing.T, pid int) *Tree {
 	root, err := Hold(pid, 0)
 	require.NoError(t, err)
 	mark, tree := new(Mark), new(Tree)
-	mark.Begin()
+	mark.BeginBelow()
 	tree.InitBelow(root, mark, nil)
 	t.Cleanup(func() {
 		tree.Close()
@@ -30,7 +31,7 @@ func below(t *testing.T, pid int) *Tree {
 	return tree
 }
 
-// Orphans that left the session are found by the mark of the run that the root leads.
+// Orphans that left the session are found by the mark of the run of this process that the root leads.
 func TestRootLeadsARun(t *testing.T) {
 	skipDisabled(t, "limitmark")
 	testproc.HasProgram(t, "setsid")
@@ -40,18 +41,37 @@ func TestRootLeadsARun(t *testing.T) {
 	require.NoError(t, tree.Gather())
 	assert.ElementsMatch(t, pids, pidsOf(membersOf(tree)))
 
-	// It is the same where the run is another program's.
+	// It can not be told who leads the runs of other programs.
 	liveRuns.Lock()
 	clear(liveRuns.ids)
 	liveRuns.Unlock()
+	for _, pid := range pids {
+		_, err := sys.SetRTTimeLimit(pid, s.mark.limit, 1<<64-1) // as before it was marked anew
+		require.NoError(t, err)
+	}
 	tree = below(t, pids[0])
-	tree.mark.run = 0
-	_, err := sys.SetRTTimeLimit(pids[0], s.mark.limit, 1<<64-1) // as before it was marked anew
-	require.NoError(t, err)
-	_, err = sys.SetRTTimeLimit(pids[1], s.mark.limit, 1<<64-1)
-	require.NoError(t, err)
 	require.NoError(t, tree.Gather())
-	assert.ElementsMatch(t, pids, pidsOf(membersOf(tree)))
+	assert.Equal(t, pids[:1], pidsOf(membersOf(tree)))
+}
+
+// Whoever ends a part of a run that lives leaves it to the run as well, however many do so at once: the
+// run goes on finding it, by its number.
+func TestRootsWithinARun(t *testing.T) {
+	skipDisabled(t, "limitmark")
+	testproc.HasProgram(t, "setsid")
+	s := startGated(t, `a=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &); echo ready $$ $a; exec sleep 600`)
+	daemon := testproc.Ready(t, s.stdout)[1]
+	for range 3 {
+		require.NoError(t, below(t, daemon).Gather())
+		soft, _, err := sys.RTTimeLimit(daemon)
+		require.NoError(t, err)
+		outer, _, _ := runsOf(soft)
+		assert.Equal(t, s.mark.id, outer)
+		s.only(limitTrack{})
+		s.tree.Close()
+		s.tree.born.started = time.Time{} // everybody is asked
+		assert.Equal(t, []int{daemon}, s.live())
+	}
 }
 
 // All of a run bear its mark. What a run has left, or what is within it, is not the run.
@@ -135,7 +155,7 @@ func TestHoldProcess(t *testing.T) {
 // The group is signaled where all of it is known to be of the tree, and else nobody but one by one.
 func TestRootGroup(t *testing.T) {
 	for _, attr := range []*syscall.SysProcAttr{{Setsid: true}, {Setpgid: true}, nil} {
-		cmd := exec.Command("sh", "-c", "sleep 600 & echo ready $$ $!; wait")
+		cmd := exec.Command("sh", "-c", "sleep 600 & echo ready $$ $!; wait; exec sleep 600")
 		cmd.SysProcAttr = attr
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
@@ -163,4 +183,52 @@ func TestRootGroup(t *testing.T) {
 		}
 		require.Error(t, cmd.Wait())
 	}
+}
+
+// Without descriptors nobody can tell who the target is, and whether we descend from it.
+func TestRootForWantOfDescriptors(t *testing.T) {
+	st, err := procfs.ReadStat(os.Getppid())
+	require.NoError(t, err)
+	target := st.PPID
+	if target <= 1 {
+		t.Skip("there is no ancestor but the first process and the parent")
+	}
+	pidfds := 1 // one is taken, and the next is wanting
+	if testproc.IsDisabled("pidfd") {
+		pidfds = 0
+	}
+	for free := range 1 + pidfds {
+		var held, above error
+		withFree(t, free, func() {
+			var root *Root
+			if root, held = Hold(target, 0); held == nil {
+				root.Close()
+			}
+			if free == 0 {
+				_, above = ancestor(func(pid int) bool { return pid == target })
+			}
+		})
+		require.ErrorIs(t, held, syscall.EMFILE, free)
+		if free == 0 {
+			require.ErrorIs(t, above, syscall.EMFILE)
+		}
+	}
+
+	cmd := exec.Command("sleep", "600")
+	require.NoError(t, cmd.Start())
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	for free := range 1 + pidfds {
+		withFree(t, free, func() {
+			var root *Root
+			if root, err = HoldProcess(cmd.Process); err == nil {
+				root.Close()
+			}
+		})
+		require.ErrorIs(t, err, syscall.EMFILE, free)
+	}
+	tree := below(t, cmd.Process.Pid)
+	withFree(t, 0, func() { err = tree.Gather() })
+	require.ErrorIs(t, err, syscall.EMFILE)
+	require.NoError(t, tree.Gather())
 }

@@ -111,5 +111,8 @@ func ChangesRoot(attr *syscall.SysProcAttr) bool {
 // IsThread is always false: threads have no PIDs.
 func IsThread(error) bool { return false }
 
+// NoPidfds is always true.
+func NoPidfds(error) bool { return true }
+
 // Gone reports whether err says that there is no such process.
 func Gone(err error) bool { return errors.Is(err, unix.ESRCH) }

@@ -209,5 +209,11 @@ func IsThread(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)
 }
 
+// NoPidfds reports whether err, of PidfdOpen, says that there are none here, and not that there is no
+// room for another one.
+func NoPidfds(err error) bool {
+	return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENODEV) || Denied(err)
+}
+
 // Gone reports whether err says that there is no such process.
 func Gone(err error) bool { return errors.Is(err, unix.ESRCH) }

@@ -51,6 +51,7 @@ func DevNull() (*os.File, error)                 { return nil, errors.ErrUnsuppo
 func Traced(*syscall.SysProcAttr) bool           { return false }
 func ChangesRoot(*syscall.SysProcAttr) bool      { return false }
 func IsThread(error) bool                        { return false }
+func NoPidfds(error) bool                        { return true }
 func Gone(error) bool                            { return false }
 
 func NewSession(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, bool) { return attr, true }
