@@ -28,8 +28,8 @@
 // told from all other processes by several [Tracks], each of which has a hole: a session, a mark in a
 // resource limit, a mark in the time slice, the parent, and the variable SAFEEXEC_RUN, which every
 // command finds in its environment besides its own. Result.Tracks says which were in force. A process
-// is signaled through a pidfd, pidfd_open(2), after it was asked again; and before SIGKILL the tree is
-// frozen, so that what forks faster than it can be found does not get away.
+// is signaled through a pidfd, pidfd_open(2), after it was asked again; and a tree that grows while it is
+// killed is frozen first, so that what forks faster than it can be found does not get away.
 //
 // Who can not rely on a command's good will asks for [WithContainment]: a cgroup, which is exact, or a
 // mark that is set before the first instruction; or else nothing is started.
