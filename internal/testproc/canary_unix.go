@@ -123,13 +123,13 @@ func (c *Canary) Living() []string {
 
 // kill ends all holders. What pins a number is the handle that FindProcess opened (a pidfd where
 // there are any) before the second look at who holds the pipe.
+//
+// A chain that hops from PID to PID can be between two when the list is made, so that one look that finds
+// nobody is not believed.
 func (c *Canary) kill() {
-	for range 100 {
-		list := holders(c.target)
-		if len(list) == 0 {
-			return
-		}
-		for _, p := range list {
+	for unseen := 0; unseen < 20 && c.Alive(); unseen++ {
+		for _, p := range holders(c.target) {
+			unseen = -1
 			proc, err := os.FindProcess(p.pid)
 			if err != nil {
 				continue
