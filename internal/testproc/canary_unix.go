@@ -127,7 +127,7 @@ func (c *Canary) Living() []string {
 // A chain that hops from PID to PID can be between two when the list is made, so that one look that finds
 // nobody is not believed.
 func (c *Canary) kill() {
-	for unseen := 0; unseen < 20 && c.Alive(); unseen++ {
+	for tries, unseen := 0, 0; tries < 2000 && unseen < 20 && c.Alive(); tries, unseen = tries+1, unseen+1 {
 		for _, p := range holders(c.target) {
 			unseen = -1
 			proc, err := os.FindProcess(p.pid)
