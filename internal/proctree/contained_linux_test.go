@@ -73,8 +73,8 @@ func TestUnnamedInACgroupIsNotTakenForGone(t *testing.T) {
 	assert.True(t, tree.namesContained())
 
 	tree.Kill(time.Now().Add(time.Minute), func(*Member) {})
-	populated, err := true, error(nil)
-	for ; populated; tree.Kill(time.Now().Add(time.Minute), func(*Member) {}) {
+	for populated := true; populated; tree.Kill(time.Now().Add(time.Minute), func(*Member) {}) {
+		var err error
 		populated, err = leaf.Populated()
 		require.NoError(t, err)
 	}

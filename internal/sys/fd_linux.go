@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"math"
 
 	"golang.org/x/sys/unix"
@@ -61,12 +62,11 @@ type File struct {
 func FileOf(fd int) (File, error) {
 	var st unix.Statx_t
 	err := error(unix.EINTR)
-	for err == unix.EINTR {
+	for errors.Is(err, unix.EINTR) {
 		err = unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC,
 			unix.STATX_TYPE|unix.STATX_INO|unix.STATX_NLINK, &st)
 	}
-	switch err {
-	case unix.ENOSYS, unix.EPERM, unix.EACCES:
+	if errors.Is(err, unix.ENOSYS) || Denied(err) {
 		return fileOf(fd)
 	}
 	return File{
