@@ -26,7 +26,7 @@ func TestCallersCodeDoesNotReturn(t *testing.T) {
 			left := make(chan any, 1)
 			go func() {
 				defer func() { left <- recover() }()
-				_, _ = safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithTimeout(soon),
+				_, _ = safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithTimeout(soon), safeexec.WithReportBound(bound),
 					safeexec.WithRedact(func([]string) []string { leave(); return nil }))
 			}()
 			recovered := <-left
