@@ -2,6 +2,7 @@ package safeexec_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -60,7 +61,9 @@ func explained(t *testing.T, pid int, verdict string, opts ...safeexec.Option) s
 		if ctx.Err() != nil {
 			t.Fatalf("the verdict never was %s, but at last:\n%v", verdict, last)
 		}
-		require.NoError(t, err)
+		if !errors.Is(err, safeexec.ErrTimeout) { // on a machine that is busy with something else
+			require.NoError(t, err)
+		}
 		if pattern.MatchString(report.Verdict) {
 			assert.NotContains(t, report.Verdict, "\n")
 			assert.Equal(t, pid, report.PID)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/diagnose"
+	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
 // ReportBound is how long it takes at most to find out why a tree is stuck, whatever its size. A run
@@ -124,7 +125,8 @@ const explainBound = time.Second
 // one may look at, see ptrace(2), PTRACE_MODE_ATTACH; it is not touched. It takes milliseconds, on a
 // large machine up to a second, and ends with ctx. Of the options, [WithRedact] counts.
 //
-// The error is [os.ErrProcessDone] if there is no such process, [ErrUnsupported] except on Linux.
+// The error is [os.ErrProcessDone] if there is no such process, [ErrTimeout] if nothing of it could be
+// read in that time, [ErrUnsupported] except on Linux.
 func Explain(ctx context.Context, pid int, opts ...Option) (Report, error) {
 	if !diagnose.Supported {
 		return Report{}, ErrUnsupported
@@ -140,6 +142,9 @@ func Explain(ctx context.Context, pid int, opts ...Option) (Report, error) {
 	report, err := take(ctx, diagnose.Target{PID: pid, Commands: cfg.redact != nil}, &cfg)
 	if err == nil && (len(report.Processes) == 0 || report.Processes[0].State == "") {
 		err = os.ErrProcessDone
+		if proctree.Inspect(pid).Alive() {
+			err = ErrTimeout
+		}
 	}
 	return report, err
 }
