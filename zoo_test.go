@@ -142,6 +142,9 @@ func (e specimen) run(t *testing.T, r rung, w way) {
 	<-done
 
 	promised := r.finds(e, end.res.Tracks)
+	if e.kind == "hops" && testproc.IsDisabled("loadavg") {
+		promised = r.name == "cgroup" // without the last PID, looks that a busy machine outruns are believed
+	}
 	end.proves(t, canary, promised, w)
 	if e.kind == "clone-sibling" && promised {
 		_, _ = syscall.Wait4(pids[1], nil, 0, nil) // it is a child of this process
