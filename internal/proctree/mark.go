@@ -61,7 +61,7 @@ type liveRun struct {
 	leader int  // 0 until it has the limit mark
 }
 
-// Begin takes a number for a run. Without anything that could bear it that costs nothing.
+// Begin takes a number for a run.
 func (m *Mark) Begin() { m.begin(liveRun{}) }
 
 // BeginBelow takes a number for the tree below a root. Whoever bears it still belongs to the run that has

@@ -63,7 +63,7 @@ func (t *Tree) admit(m *Member) {
 		return
 	}
 	t.adopt(m)
-	if m.Start != 0 && len(t.members) >= t.pidfds() {
+	if m.Start != 0 && len(t.members) >= max(t.pidfds, maxPidfds) {
 		closeFD(m)
 	}
 	if t.members == nil {
@@ -76,19 +76,14 @@ func (t *Tree) admit(m *Member) {
 // use up this process's descriptors by forking.
 const maxPidfds = 64
 
-// pidfds is maxPidfds, and for the moments of killing more, as far as there is plenty: to signal and to
+// manyPidfds is how many are held for the moments of killing, as far as there is plenty: to signal and to
 // watch a process by its start time takes ten times as long.
-func (t *Tree) pidfds() int {
-	if !t.killing {
-		return maxPidfds
-	}
-	return max(maxPidfds, sys.OpenFilesMax()/8)
-}
+func manyPidfds() int { return max(maxPidfds, sys.OpenFilesMax()/8) }
 
 // keep keeps a pidfd that was opened for m, or closes it.
 func (t *Tree) keep(m *Member, fd int) {
 	m.FD = fd
-	if !t.killing || t.members[m.PID] != m || len(t.members) > t.pidfds() {
+	if t.members[m.PID] != m || len(t.members) > t.pidfds {
 		closeFD(m)
 	}
 }

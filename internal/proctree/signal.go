@@ -95,8 +95,8 @@ func (t *Tree) LeaderStrays() bool {
 func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
 	killed := t.KillLeaf(each)
 	grouped := t.SignalGroup(syscall.SIGKILL) == nil // ESRCH: all gone, or nothing pins the number
-	t.killing = true
-	defer func() { t.killing = false }()
+	t.pidfds = manyPidfds()
+	defer func() { t.pidfds = 0 }()
 	send := func(m *Member) {
 		m.killed = true
 		if killed && m.contained {

@@ -59,7 +59,7 @@ type Tree struct {
 	leaderReaped  bool
 	sessionPinned bool
 	descending    bool
-	killing       bool // Kill is under way
+	pidfds        int  // how many pidfds may be held while Kill is under way; 0 at other times
 	grows         bool // somebody was found after a Kill
 	blurred       bool // somebody is there who can not be told from others later
 	hidden        int
