@@ -223,7 +223,7 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	r.cmd.Process = r.own.Process
 	r.result.PID = r.own.Process.Pid
 	r.tree.Init(proctree.Origin{
-		Process: r.own.Process, Started: r.result.Times.Started, Mark: &r.marks, InSession: r.terminal != nil,
+		Process: r.own.Process, Started: r.marks.Started(), Mark: &r.marks, InSession: r.terminal != nil,
 		Leaf: r.leaf, Leaving: r.unwatchMember,
 	})
 	r.tree.MarkBorn()

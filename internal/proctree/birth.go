@@ -57,7 +57,7 @@ type visit func(pid int, from origin)
 // enough says that f has found somebody, who makes another look necessary anyway.
 func (b *birth) candidates(f visit, enough func() bool) bool {
 	last, known := lastPID()
-	if known && sound(time.Since(b.started), pidMax.get(), cpus.get()) {
+	if known && b.young() {
 		if !b.window(f, last, pidMax.get()) {
 			return false
 		}
@@ -118,8 +118,11 @@ const maxChases = 64
 // proves the tree empty: nobody is left who could fork.
 func (b *birth) childless() bool {
 	last, ok := lastPID()
-	return ok && last == b.leader && sound(time.Since(b.started), pidMax.get(), cpus.get())
+	return ok && last == b.leader && b.young()
 }
+
+// young reports whether the birth window is sound.
+func (b *birth) young() bool { return sound(time.Since(b.started), pidMax.get(), cpus.get()) }
 
 // sound reports whether less than a lap can have passed. A quarter of a lap is kept as a margin, for
 // numbers that are skipped because they are in use.

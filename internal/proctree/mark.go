@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
@@ -24,8 +25,9 @@ type Mark struct {
 	// run is the number of the run of this process whose leader is the root of the tree; 0 if it leads none.
 	run uint32
 
-	slice uint64 // in nanoseconds; 0 if there is none
-	env   string // the value of the variable
+	slice   uint64    // in nanoseconds; 0 if there is none
+	started time.Time // by Start
+	env     string    // the value of the variable
 }
 
 // A run's number is its 31 random bits. 2^62 and the numbers of the outermost and the innermost run
@@ -124,11 +126,15 @@ var noSlices atomic.Bool
 // birth on. The slice belongs to the thread and not to the process: no other start of this process
 // gets it, and it is put back afterwards. The Go runtime makes no threads from a locked one.
 func (m *Mark) Start(start func() error) error {
+	m.started = time.Now()
 	if m.id == 0 || noSlices.Load() {
 		return start()
 	}
+	taken := takeTurn()
+	defer func() { endTurn(taken) }()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	m.started = time.Now()
 	before, err := sys.ScheduleOf(0)
 	if err != nil || before.Slice() == 0 {
 		// A thread of another policy or a kernel that has no slices, and the next may be another.
@@ -221,6 +227,10 @@ func (m *Mark) outer() uint32 {
 	outer, _, _ := runsOf(m.limit)
 	return outer
 }
+
+// Started returns when Start came to start. That is later than it was called where many are at once, and what
+// was born since is all that a young tree has to be looked for in.
+func (m *Mark) Started() time.Time { return m.started }
 
 // Tracks returns which of the marks are in force.
 func (m *Mark) Tracks() Tracks { return m.tracks }

@@ -4,8 +4,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -218,6 +221,47 @@ func TestSliceIsPutBack(t *testing.T) {
 	if m.Tracks()&TrackSlice == 0 {
 		t.Skip("the kernel has no slices of one's own, which came with Linux 6.12")
 	}
+}
+
+// Many starts at once are few threads; one that is held up holds up nobody.
+func TestStartsTakeTurns(t *testing.T) {
+	skipDisabled(t, "slice")
+	var at, most atomic.Int32
+	var wg sync.WaitGroup
+	for range 20 * maxStarting {
+		wg.Go(func() {
+			var m Mark
+			m.Begin()
+			defer m.End()
+			_ = m.Start(func() error {
+				now := at.Add(1)
+				for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
+				}
+				runtime.Gosched()
+				at.Add(-1)
+				return nil
+			})
+		})
+	}
+	wg.Wait()
+	assert.LessOrEqual(t, most.Load(), int32(maxStarting))
+
+	release := make(chan struct{})
+	for range maxStarting {
+		wg.Go(func() {
+			var m Mark
+			m.Begin()
+			defer m.End()
+			_ = m.Start(func() error { <-release; return nil })
+		})
+	}
+	await(t, func() bool { return len(starting) == maxStarting })
+	var m Mark
+	m.Begin()
+	defer m.End()
+	assert.NoError(t, m.Start(func() error { return nil }), "it comes back all the same")
+	close(release)
+	wg.Wait()
 }
 
 // Numbers of live runs differ in what the slice shows of them.

@@ -118,6 +118,11 @@ func (t *Tree) MarkBorn() {
 	if t.mark.tracks&TrackLimit == 0 || t.born.childless() {
 		return
 	}
+	// To list /proc at every start would make many at once take the square of their number. The slice tells
+	// those who are not marked all the same.
+	if t.mark.tracks&TrackSlice != 0 && !t.born.young() {
+		return
+	}
 	t.young = true
 	for found, passes := -1, 0; len(t.members) > found && passes < maxPasses; passes++ {
 		found = len(t.members)
