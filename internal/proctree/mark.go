@@ -130,8 +130,7 @@ func (m *Mark) Start(start func() error) error {
 	if m.id == 0 || noSlices.Load() {
 		return start()
 	}
-	taken := takeTurn()
-	defer func() { endTurn(taken) }()
+	defer takeTurn().end()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	m.started = time.Now()

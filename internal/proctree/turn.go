@@ -11,7 +11,7 @@ import (
 const maxStarting = 8
 
 var (
-	starting = make(chan struct{}, maxStarting)
+	starting = make(turn, maxStarting)
 	turns    atomic.Uint64 // that have ended
 )
 
@@ -19,11 +19,14 @@ var (
 // holds up must not hold up every other.
 const stalledTurn = 20 * time.Millisecond
 
-// takeTurn waits for a turn. It reports false if it goes ahead without one, because no other ends.
-func takeTurn() bool {
+// A turn is where one that was taken is given back; nil for one that went ahead without.
+type turn chan struct{}
+
+// takeTurn waits for a turn. It goes ahead without one if no other ends.
+func takeTurn() turn {
 	select {
 	case starting <- struct{}{}:
-		return true
+		return starting
 	default:
 	}
 	stalled := time.NewTimer(stalledTurn)
@@ -31,10 +34,10 @@ func takeTurn() bool {
 	for ended := turns.Load(); ; {
 		select {
 		case starting <- struct{}{}:
-			return true
+			return starting
 		case <-stalled.C:
 			if turns.Load() == ended {
-				return false
+				return nil
 			}
 			ended = turns.Load()
 			stalled.Reset(stalledTurn)
@@ -42,10 +45,10 @@ func takeTurn() bool {
 	}
 }
 
-// endTurn ends what takeTurn has returned.
-func endTurn(taken bool) {
+func (t turn) end() {
 	turns.Add(1)
-	if taken {
-		<-starting
+	select {
+	case <-t:
+	default:
 	}
 }
