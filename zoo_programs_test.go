@@ -27,7 +27,8 @@ var daemons = []struct {
 	{program: "timeout", start: `timeout 600 sh -c 'sleep 600 & sleep 600' &`, up: `true`},
 	{program: "start-stop-daemon", up: `test -s DIR/pid`,
 		start: `start-stop-daemon -S -q -b -m -p DIR/pid -x "$(command -v sleep)" -- 600`},
-	{program: "tmux", start: `TERM=screen tmux -S DIR/tmux -f /dev/null new -d 'sleep 600 & sleep 600'`,
+	// Without SHELL it starts what passwd says, which for an ordinary user may be nologin.
+	{program: "tmux", start: `SHELL=/bin/sh TERM=screen tmux -S DIR/tmux -f /dev/null new -d 'sleep 600 & sleep 600'`,
 		up: `tmux -S DIR/tmux has-session`},
 	{program: "gpg-agent", start: `gpg-agent --homedir DIR --daemon >/dev/null 2>&1`,
 		up: `gpg-connect-agent --homedir DIR --no-autostart /bye >/dev/null 2>&1`},

@@ -109,6 +109,10 @@ func scriptEnd(shell string, w way) string {
 	return ends["sh"][w]
 }
 
+// standing is how long a real program may take until its tree stands. One that can not start here
+// fails its test by this, and not all of them by the deadline.
+const standing = time.Minute
+
 // A realProgram is a command that is not ours. It prints "ready" once its tree stands.
 type realProgram struct {
 	name  string
@@ -119,7 +123,7 @@ type realProgram struct {
 func (p realProgram) run(t *testing.T, r rung, w way) {
 	before := testproc.NewBystander(t, p.name)
 	witness := testproc.NewWitness(t, p.cmd)
-	run, out := startPiped(t, p.cmd, r, safeexec.WithGracePeriod(p.grace))
+	run, out := startPiped(t, p.cmd, r, safeexec.WithGracePeriod(p.grace), safeexec.WithTimeout(standing))
 	first := testproc.ReadLine(t, out)
 	require.Equal(t, "ready", first)
 	during := testproc.NewBystander(t, p.name)

@@ -165,8 +165,11 @@ func startPiped(t *testing.T, cmd *exec.Cmd, r rung, opts ...safeexec.Option) (*
 	t.Cleanup(func() { out.Close() })
 	cmd.Stdout = w
 	open := r.gated(t, cmd)
-	opts = append(opts, safeexec.WithTimeout(unbounded), safeexec.WithLinger(0), safeexec.WithKillTimeout(10*time.Second))
-	p, err := safeexec.Start(testproc.Deadline(t), cmd, append(opts, r.opts...)...)
+	all := []safeexec.Option{
+		safeexec.WithTimeout(unbounded), safeexec.WithLinger(0), safeexec.WithKillTimeout(10 * time.Second),
+	}
+	all = append(append(all, opts...), r.opts...)
+	p, err := safeexec.Start(testproc.Deadline(t), cmd, all...)
 	require.NoError(t, w.Close())
 	require.NoError(t, err)
 	t.Cleanup(func() { _, _ = p.Stop() })
