@@ -137,11 +137,16 @@ type host struct {
 
 func startHost(t *testing.T, todo hosting) *host {
 	t.Helper()
+	h := newHost(t)
+	h.startHosting(t, todo)
+	return h
+}
+
+func (h *host) startHosting(t *testing.T, todo hosting) {
+	t.Helper()
 	text, err := json.Marshal(todo)
 	require.NoError(t, err)
-	h := newHost(t)
 	h.start(t, roleCommand(t, "terminal-host", string(text)))
-	return h
 }
 
 func newHost(t *testing.T) *host {

@@ -153,8 +153,9 @@ func TestTerminalKilledPrompt(t *testing.T) {
 	for name, prompt := range prompts {
 		for by, kill := range killers {
 			t.Run(name+" "+by, func(t *testing.T) {
-				h := startHost(t, hosting{Command: prompt(t), Term: syscall.SIGKILL})
+				h := newHost(t)
 				before := h.Modes(t)
+				h.startHosting(t, hosting{Command: prompt(t), Term: syscall.SIGKILL})
 				pid := h.started(t)
 				h.WaitScreen(t, "Password: ")
 				h.WaitEcho(t, "off")
