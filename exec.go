@@ -225,7 +225,7 @@ type run struct {
 
 	// Set by begin.
 	deadline time.Time // of the whole run
-	exitFD   int       // the leader's pidfd, while the poller watches it; else -1
+	exitFD   int       // the leader's pidfd while the poller watches it, else -1
 	wake     func()    // poller.Wake, bound once
 	look     preflight.Look
 	streams  [3]stream // by descriptor of the child
@@ -282,7 +282,16 @@ type run struct {
 //   - A descendant is born while its parent is being killed: Live finds it at the next look, and
 //     a look that finds nobody is the only end of stop before its bound.
 func (r *run) live() {
+	// The pidfd is lent for the whole life: the caller has cmd.Process, and may Wait for it or Release it.
+	if !r.tree.LendPidfd(r.liveWith) {
+		r.liveWith(-1)
+	}
+}
+
+// liveWith is live with the leader's pidfd, -1 where there is none.
+func (r *run) liveWith(pidfd int) {
 	defer r.rescue()
+	r.watchExit(pidfd)
 	r.observe()
 	if r.result.Cause == CauseExited {
 		r.background()

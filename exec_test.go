@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -327,6 +328,31 @@ func TestForeignReaper(t *testing.T) {
 			assert.Equal(t, -1, res.ExitCode)
 		} else {
 			assert.Zero(t, res.ExitCode)
+		}
+	}
+}
+
+// The caller has cmd.Process, whose Release closes the descriptor that os.Process has. The end must be
+// seen all the same, whether that comes before the supervision has begun or while it waits.
+func TestCallerReleasesTheProcess(t *testing.T) {
+	testproc.NoLeaks(t)
+	for i := range 20 {
+		in, w, err := os.Pipe()
+		require.NoError(t, err)
+		cmd := testproc.Command("echo-stdin")
+		cmd.Stdin = in
+		p, err := safeexec.Start(testproc.Deadline(t), cmd)
+		require.NoError(t, err)
+		require.NoError(t, in.Close())
+		if i%2 == 0 {
+			runtime.Gosched()
+		}
+		require.NoError(t, cmd.Process.Release())
+		require.NoError(t, w.Close())
+		res, err := p.Wait()
+		assert.Equal(t, safeexec.CauseExited, res.Cause)
+		if err != nil {
+			require.ErrorIs(t, err, safeexec.ErrStatusUnknown)
 		}
 	}
 }

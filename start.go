@@ -18,7 +18,7 @@ import (
 // command that was refused for the configuration is as it was, and can be used again.
 func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	now := time.Now()
-	r := &run{ctx: ctx, cmd: cmd, mark: now, lastOutput: now}
+	r := &run{ctx: ctx, cmd: cmd, mark: now, lastOutput: now, exitFD: -1}
 	r.waiter = r
 	r.result = Result{ExitCode: -1, Times: Times{Started: now}}
 	if !proctree.Supported {
@@ -230,7 +230,7 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	r.result.Tracks = Tracks(r.tree.Tracks())
 	r.result.Containment = r.rung()
 	r.lastOutput = time.Now()
-	r.watchExit()
+	r.forget()
 	r.watchStops()
 	r.watchStreams()
 	return nil
@@ -308,19 +308,19 @@ func (r *run) filesOpen() bool {
 	return true
 }
 
-// watchExit makes step see the leader's exit: through the pidfd that os.Process has, or, without
-// pidfds, through a goroutine that blocks a thread in waitid until the exit.
-func (r *run) watchExit() {
-	if !r.poller.SetsNonblock() {
-		// A duplicate: the caller has cmd.Process, and may close its own by Wait or Release.
-		if r.exitFD = r.tree.DupPidfd(); r.exitFD >= 0 {
-			if r.poller.Add(r.exitFD, poll.Read, tokenExit) == nil {
-				return
-			}
-			proctree.ClosePidfd(r.exitFD)
-		}
+// forget lets go of what only the start needs: thousands of commands may be asleep at once.
+func (r *run) forget() {
+	r.own.Env, r.own.SysProcAttr, r.own.ExtraFiles = nil, nil, nil
+	r.own.Stdin, r.own.Stdout, r.own.Stderr = nil, nil, nil
+}
+
+// watchExit makes step see the leader's exit: through its pidfd, or, where that is -1, through a
+// goroutine that blocks a thread in waitid until the exit.
+func (r *run) watchExit(pidfd int) {
+	if pidfd >= 0 && !r.poller.SetsNonblock() && r.poller.Add(pidfd, poll.Read, tokenExit) == nil {
+		r.exitFD = pidfd
+		return
 	}
-	r.exitFD = -1
 	go func() {
 		r.tree.WaitLeader()
 		r.exitSeen.Store(true)

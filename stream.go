@@ -25,7 +25,7 @@ type stream struct {
 	kind    streamKind
 	end     pipe.End // our end
 	child   *os.File // the child's end; nil once closed
-	in      drain.Input
+	in      *drain.Input
 	out     drain.Output
 	keep    drain.HeadTail // what a captured output keeps
 	watched bool           // by the poller; if not, it waits for the caller's Reader or Writer
@@ -62,7 +62,7 @@ func (r *run) openStreams() error {
 		if s.child, err = s.end.Input(); err != nil {
 			return err
 		}
-		s.kind = streamInput
+		s.kind, s.in = streamInput, new(drain.Input)
 	}
 	if err := r.openOutput(1, r.cmd.Stdout); err != nil {
 		return err
@@ -327,7 +327,6 @@ func (r *run) overflowed() bool {
 func (r *run) unwatchExit() {
 	if r.exitFD >= 0 {
 		_ = r.poller.Remove(r.exitFD)
-		proctree.ClosePidfd(r.exitFD)
 		r.exitFD = -1
 	}
 }

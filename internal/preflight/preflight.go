@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -34,8 +35,10 @@ type Look struct {
 	done      atomic.Bool
 	wanted    atomic.Bool // notify is to be called
 	dirErr    error
-	page      [1024]byte // of the file at hand; most ELF programs name their interpreter in it
 }
+
+// pages lends the beginning of the file at hand; most ELF programs name their interpreter in it.
+var pages = sync.Pool{New: func() any { return new([1024]byte) }}
 
 // scriptLine is as much as the kernel reads of a #! line (BINPRM_BUF_SIZE).
 const scriptLine = 256
@@ -118,17 +121,19 @@ type peekFunc func(path string, p []byte, offset int64) (int, error)
 // not read. Whether they can be executed is left to execve, the only one who knows: an unreadable
 // program may well be executable.
 func (l *Look) program(peek peekFunc) error {
+	page := pages.Get().(*[1024]byte)
+	defer pages.Put(page)
 	path := l.path
 	for range maxFiles {
 		path = l.fromDir(path)
-		n, err := peek(path, l.page[:], 0)
+		n, err := peek(path, page[:], 0)
 		if err != nil {
 			return err
 		}
-		if bytes.HasPrefix(l.page[:n], []byte(elfMagic)) {
-			return l.linker(peek, path, l.page[:n])
+		if bytes.HasPrefix(page[:n], []byte(elfMagic)) {
+			return l.linker(peek, path, page[:n])
 		}
-		interpreter, ok := bytes.CutPrefix(l.page[:min(n, scriptLine)], []byte("#!"))
+		interpreter, ok := bytes.CutPrefix(page[:min(n, scriptLine)], []byte("#!"))
 		if !ok {
 			return nil
 		}
@@ -159,7 +164,7 @@ func (l *Look) linker(peek peekFunc, path string, page []byte) error {
 	if err != nil || len(interpreter) == 0 {
 		return err
 	}
-	_, err = peek(l.fromDir(interpreterPath(interpreter)), l.page[:1], 0)
+	_, err = peek(l.fromDir(interpreterPath(interpreter)), page[:1], 0)
 	return err
 }
 

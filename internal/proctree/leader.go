@@ -50,8 +50,8 @@ func ChangesRoot(attr *syscall.SysProcAttr) bool { return sys.ChangesRoot(attr) 
 // DevNull returns /dev/null for reading, shared by all runs: never close it.
 func DevNull() (*os.File, error) { return sys.DevNull() }
 
-// LendPidfd calls f with the leader's pidfd, which is valid until the leader is reaped. It reports
-// false where there is none.
+// LendPidfd calls f with the leader's pidfd, which is open until f returns, whoever reaps the leader or
+// releases the os.Process meanwhile. It reports false, and f was not called, where there is none.
 func (t *Tree) LendPidfd(f func(fd int)) bool {
 	return sys.Enabled(sys.Pidfd) && t.process.WithHandle(func(h uintptr) { f(int(h)) }) == nil
 }
@@ -79,21 +79,6 @@ func (t *Tree) ReapLeader() {
 		_ = sys.Reap(t.leader)
 	}
 }
-
-// DupPidfd returns a descriptor of our own for the leader's pidfd; -1 where there is none. Whoever else
-// has the os.Process may close that one.
-func (t *Tree) DupPidfd() int {
-	own := -1
-	t.LendPidfd(func(fd int) {
-		if dup, err := sys.Dup(fd); err == nil {
-			own = dup
-		}
-	})
-	return own
-}
-
-// ClosePidfd closes what DupPidfd returned.
-func ClosePidfd(fd int) { sys.Close(fd) }
 
 // InLeaderGroup reports whether m is in the leader's group, so that a signal to that one reaches it.
 func (t *Tree) InLeaderGroup(m *Member) bool { return Group(m) == t.leader }
