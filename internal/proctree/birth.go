@@ -10,24 +10,29 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
-	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
 // A birth is where a tree began in the sequence of PIDs. The kernel hands PIDs out in order, so
 // every descendant's lies behind the leader's and not behind the last one given out: the birth
 // window. That makes a look at a young tree cost what was born since, not what lives on the machine.
 //
-// The window is sound while less than a lap of PIDs was handed out since the start. Only time proves
-// that. Counting forks does not: a clone that fails late uses a PID up and is not counted in
-// /proc/stat. Later, or where the last PID can not be had, every process is a candidate.
+// The window is sound while less than a lap of PIDs was handed out since the start. That is proved by
+// time, or by serials, which are made of shorter times. Counting forks does not prove it: a clone that
+// fails late uses a PID up and is not counted in /proc/stat. Otherwise, or where the last PID can not be
+// had, every process is a candidate.
 type birth struct {
 	leader  int
 	started time.Time
+	serial  serial // the leader's; 0 if unknown
 }
 
 // maxProbes is the largest window that is probed number by number, at 0.2 µs each; beyond it
 // listing /proc is cheaper.
 const maxProbes = 1 << 15
+
+// maxLateProbes is the same for a tree that is not young any more. Most machines are listed in less time
+// than a larger window is probed.
+const maxLateProbes = 1 << 11
 
 // reservedPIDs is where the sequence goes on after a lap (RESERVED_PIDS in the kernel).
 const reservedPIDs = 300
@@ -56,8 +61,8 @@ type visit func(pid int, from origin)
 // the look began. So what was given out meanwhile is looked at as well, until nothing was, or until
 // enough says that f has found somebody, who makes another look necessary anyway.
 func (b *birth) candidates(f visit, enough func() bool) bool {
-	last, known := lastPID()
-	if known && b.young() {
+	last, n, known := pids.last()
+	if known && (b.young() || b.follows(n, maxLateProbes)) {
 		if !b.window(f, last, pidMax.get()) {
 			return false
 		}
@@ -71,18 +76,18 @@ func (b *birth) candidates(f visit, enough func() bool) bool {
 		if enough() {
 			return true
 		}
-		next, ok := lastPID()
+		next, m, ok := pids.last()
 		switch {
 		case !ok:
 			return chaseForks(f, enough)
 		case next == last:
 			return true
 		}
-		meanwhile := birth{leader: last, started: time.Now()}
+		meanwhile := birth{leader: last, serial: n}
 		if !meanwhile.window(f, next, pidMax.get()) {
 			return false
 		}
-		last = next
+		last, n = next, m
 	}
 	return false
 }
@@ -117,8 +122,26 @@ const maxChases = 64
 // childless reports whether no PID was given out since the leader's. Once the leader has exited that
 // proves the tree empty: nobody is left who could fork.
 func (b *birth) childless() bool {
-	last, ok := lastPID()
-	return ok && last == b.leader && b.young()
+	last, n, ok := pids.last()
+	return ok && last == b.leader && (b.young() || b.follows(n, 0))
+}
+
+// place finds the leader's serial, right after the start, and reports what childless does.
+func (b *birth) place() bool {
+	last, n, ok := pids.last()
+	if !ok || !b.young() {
+		return false
+	}
+	b.serial = n.before(b.leader, last)
+	b.serial.lead()
+	return last == b.leader
+}
+
+// follows reports whether the serial n is known to come after the leader's, by no more than most, and less
+// than a lap.
+func (b *birth) follows(n serial, most int) bool {
+	lap := lapOf(pidMax.get())
+	return b.serial != 0 && n >= b.serial && n-b.serial <= min(serial(most), lap-lap/4)
 }
 
 // young reports whether the birth window is sound.
@@ -138,19 +161,33 @@ func sound(elapsed time.Duration, pidMax, cpus int) bool {
 func (b *birth) window(f visit, last, pidMax int) bool {
 	switch {
 	case last >= b.leader && last-b.leader <= maxProbes:
-		probe(f, b.leader+1, last, birthWindow)
+		probe(f, b.leader+1, last, b.serial)
 	case last < b.leader && pidMax > 0 && pidMax-b.leader+last <= maxProbes: // the sequence has wrapped around
-		probe(f, b.leader+1, pidMax, birthWindow)
-		probe(f, 1, last, birthWindow)
+		probe(f, b.leader+1, pidMax, b.serial)
+		probe(f, 1, last, 0)
 	default:
 		return everyPID(f, pidMax)
 	}
 	return true
 }
 
-func probe(f visit, first, last int, from origin) {
+// probe calls f with the numbers from first to last, but not with those of leaders; before is the serial of
+// the one before the first, 0 if unknown.
+func probe(f visit, first, last int, before serial) {
 	for pid := first; pid <= last; pid++ {
-		f(pid, from)
+		if before != 0 {
+			before++
+		}
+		if !before.leads() {
+			f(pid, birthWindow)
+		}
+	}
+}
+
+// probeAll calls f with all numbers up to last.
+func probeAll(f visit, last int) {
+	for pid := 1; pid <= last; pid++ {
+		f(pid, anywhere)
 	}
 }
 
@@ -160,28 +197,17 @@ func probe(f visit, first, last int, from origin) {
 func everyPID(f visit, pidMax int) bool {
 	pids, err := procfs.PIDs()
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 { // not mounted, or something else is
-		probe(f, 1, maxProbes, anywhere)
+		probeAll(f, maxProbes)
 		return true
 	}
 	if (err != nil || len(pids) == 0 || pids[0] != 1) && pidMax > 0 && pidMax <= maxProbes {
-		probe(f, 1, pidMax, anywhere)
+		probeAll(f, pidMax)
 		return true
 	}
 	for _, pid := range pids {
 		f(pid, anywhere)
 	}
 	return err == nil && len(pids) > 0
-}
-
-// lastPID returns the PID that was given out last in our PID namespace.
-func lastPID() (int, bool) {
-	var buf [128]byte
-	n, err := sys.ReadLoadavg(buf[:])
-	if err != nil {
-		return 0, false
-	}
-	avg, err := procfs.ParseLoadavg(buf[:n])
-	return avg.LastPID, err == nil && avg.LastPID > 0
 }
 
 // A fact is a number that the kernel tells once and for all. Not to be told, for want of a descriptor

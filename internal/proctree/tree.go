@@ -115,7 +115,7 @@ func (t *Tree) Tracks() Tracks {
 // It comes right after the start; from then on whoever is born has it. Where nobody was born that is
 // one look at the last PID.
 func (t *Tree) MarkBorn() {
-	if t.mark.tracks&TrackLimit == 0 || t.born.childless() {
+	if childless := t.born.place(); childless || t.mark.tracks&TrackLimit == 0 {
 		return
 	}
 	// To list /proc at every start would make many at once take the square of their number. The slice tells
@@ -242,7 +242,7 @@ func (t *Tree) descend() {
 	}
 	t.descending = true
 	defer func() { t.descending = false }()
-	if !t.leaderReaped {
+	if !t.leaderReaped && !t.LeaderExited() { // who has exited has no children
 		t.descendFrom(t.leader)
 	}
 	for pid := range t.members {

@@ -15,14 +15,14 @@ var (
 	turns    atomic.Uint64 // that have ended
 )
 
-// stalledTurn is how long nobody's turn may end before the others no longer wait: a start that a file system
-// holds up must not hold up every other.
+// stalledTurn is how long nobody's turn may end before one of those who wait goes ahead without: starts that
+// are held up must not hold up every other.
 const stalledTurn = 20 * time.Millisecond
 
 // A turn is where one that was taken is given back; nil for one that went ahead without.
 type turn chan struct{}
 
-// takeTurn waits for a turn. It goes ahead without one if no other ends.
+// takeTurn waits for a turn, or goes ahead without one if none ends.
 func takeTurn() turn {
 	select {
 	case starting <- struct{}{}:
@@ -36,7 +36,8 @@ func takeTurn() turn {
 		case starting <- struct{}{}:
 			return starting
 		case <-stalled.C:
-			if turns.Load() == ended {
+			// One at a time goes ahead: all that wait would be as many threads.
+			if turns.CompareAndSwap(ended, ended+1) {
 				return nil
 			}
 			ended = turns.Load()

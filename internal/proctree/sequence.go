@@ -1,0 +1,116 @@
+package proctree
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// A serial is the place of a PID in the sequence in which the kernel hands them out, counted over all
+// laps. It means one process for good, as the number alone does not. 0 is unknown.
+type serial uint64
+
+// A sequence follows the PIDs of our namespace from reading to reading. If time says that less than a lap
+// can have passed between two of them, the second one's serial is exact; and so it is after any number of
+// laps as long as readings come in time, as they do in a process that starts and ends commands all the time.
+// Otherwise it goes on more than a lap further on, so that nothing from before is taken for near.
+type sequence struct {
+	sync.Mutex
+	serial serial    // of the furthest reading
+	at     time.Time // not after it
+}
+
+var pids sequence
+
+// lastPID returns the PID that was given out last in our PID namespace.
+func lastPID() (int, bool) {
+	pid, _, ok := pids.last()
+	return pid, ok
+}
+
+// last returns the PID that was given out last, and its serial if that can be told.
+func (s *sequence) last() (pid int, n serial, ok bool) {
+	// What is known comes before the reading, which is made without the lock: so the reading is the later one.
+	s.Lock()
+	known, at := s.serial, s.at
+	s.Unlock()
+	now := time.Now()
+	pid, ok = readLastPID()
+	if !ok {
+		return 0, 0, false
+	}
+	near := known != 0 && sound(time.Since(at), pidMax.get(), cpus.get())
+	return pid, s.follow(known, near, pid, now), true
+}
+
+// follow goes on to pid, which was read after the serial known and after the time at, near it if less than
+// a lap lies between. It returns the serial of pid, 0 if that can not be told.
+func (s *sequence) follow(known serial, near bool, pid int, at time.Time) serial {
+	lap := lapOf(pidMax.get())
+	if pid < reservedPIDs || serial(pid) >= reservedPIDs+lap {
+		return 0 // a first lap has begun at 1, or pid_max was raised
+	}
+	s.Lock()
+	defer s.Unlock()
+	var n serial
+	switch place := serial(pid - reservedPIDs); {
+	case near:
+		n = known + (place+lap-known%lap)%lap
+	case s.serial != known:
+		return 0 // somebody else has gone on meanwhile, and from where is not known here
+	default:
+		n = (known/lap+3)*lap + place
+	}
+	if n >= s.serial {
+		s.serial, s.at = n, later(at, s.at)
+	}
+	return n
+}
+
+// lapOf returns how many numbers a lap has.
+func lapOf(pidMax int) serial { return serial(max(pidMax-reservedPIDs, 1)) }
+
+// before returns the serial of pid, which was handed out less than a lap before the PID last with the serial n.
+func (n serial) before(pid, last int) serial {
+	if n == 0 || pid < reservedPIDs {
+		return 0
+	}
+	lap := lapOf(pidMax.get())
+	return n - (serial(last)+lap-serial(pid))%lap
+}
+
+// leaders are the serials of the leaders that this process has started last, each in the place that its lowest
+// bits name. Whoever was handed such a number is our child, and no descendant of another leader: alive or long
+// reaped, nobody needs to be asked. Where many commands run at once most of a birth window is that.
+var leaders [1 << 9]atomic.Uint64
+
+func (n serial) lead() {
+	if n != 0 {
+		leaders[n%serial(len(leaders))].Store(uint64(n))
+	}
+}
+
+// leads reports whether the process of that serial was a leader. It may have been forgotten.
+func (n serial) leads() bool {
+	return n != 0 && leaders[n%serial(len(leaders))].Load() == uint64(n)
+}
+
+func readLastPID() (int, bool) {
+	var buf [128]byte
+	n, err := sys.ReadLoadavg(buf[:])
+	if err != nil {
+		return 0, false
+	}
+	avg, err := procfs.ParseLoadavg(buf[:n])
+	return avg.LastPID, err == nil && avg.LastPID > 0
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
