@@ -299,18 +299,37 @@ func TestStatusTakenByTheKernel(t *testing.T) {
 	assert.Equal(t, safeexec.CauseTimeout, res.Cause)
 }
 
-// A foreign reaper races with the run. Whoever wins, the run ends, and the status is the command's
-// own or said to be unknown.
+// startReading starts a command that exits once end is called.
+func startReading(t *testing.T) (p *safeexec.Process, cmd *exec.Cmd, end func()) {
+	t.Helper()
+	in, w, err := os.Pipe()
+	require.NoError(t, err)
+	cmd = testproc.Command("echo-stdin")
+	cmd.Stdin = in
+	p, err = safeexec.Start(testproc.Deadline(t), cmd)
+	require.NoError(t, err)
+	require.NoError(t, in.Close())
+	return p, cmd, func() { require.NoError(t, w.Close()) }
+}
+
+// exitedSomehow checks the result of a command whose status somebody else may have taken: it is the
+// command's own or said to be unknown.
+func exitedSomehow(t *testing.T, res safeexec.Result, err error) {
+	t.Helper()
+	assert.Equal(t, safeexec.CauseExited, res.Cause)
+	if err != nil {
+		require.ErrorIs(t, err, safeexec.ErrStatusUnknown)
+		assert.Equal(t, -1, res.ExitCode)
+	} else {
+		assert.Zero(t, res.ExitCode)
+	}
+}
+
+// A foreign reaper races with the run. Whoever wins, the run ends.
 func TestForeignReaper(t *testing.T) {
 	testproc.NoLeaks(t)
 	for range 20 {
-		in, w, err := os.Pipe()
-		require.NoError(t, err)
-		cmd := testproc.Command("echo-stdin")
-		cmd.Stdin = in
-		p, err := safeexec.Start(testproc.Deadline(t), cmd)
-		require.NoError(t, err)
-		require.NoError(t, in.Close())
+		p, _, end := startReading(t)
 		var reaper sync.WaitGroup
 		reaper.Go(func() {
 			var ws syscall.WaitStatus
@@ -320,15 +339,10 @@ func TestForeignReaper(t *testing.T) {
 				}
 			}
 		})
-		require.NoError(t, w.Close())
+		end()
 		res, err := p.Wait()
 		reaper.Wait()
-		if err != nil {
-			require.ErrorIs(t, err, safeexec.ErrStatusUnknown)
-			assert.Equal(t, -1, res.ExitCode)
-		} else {
-			assert.Zero(t, res.ExitCode)
-		}
+		exitedSomehow(t, res, err)
 	}
 }
 
@@ -337,46 +351,27 @@ func TestForeignReaper(t *testing.T) {
 func TestCallerReleasesTheProcess(t *testing.T) {
 	testproc.NoLeaks(t)
 	for i := range 20 {
-		in, w, err := os.Pipe()
-		require.NoError(t, err)
-		cmd := testproc.Command("echo-stdin")
-		cmd.Stdin = in
-		p, err := safeexec.Start(testproc.Deadline(t), cmd)
-		require.NoError(t, err)
-		require.NoError(t, in.Close())
+		p, cmd, end := startReading(t)
 		if i%2 == 0 {
 			runtime.Gosched()
 		}
 		require.NoError(t, cmd.Process.Release())
-		require.NoError(t, w.Close())
+		end()
 		res, err := p.Wait()
-		assert.Equal(t, safeexec.CauseExited, res.Cause)
-		if err != nil {
-			require.ErrorIs(t, err, safeexec.ErrStatusUnknown)
-		}
+		exitedSomehow(t, res, err)
 	}
 }
 
-// The caller has cmd.Process, whose Wait takes the status and closes the descriptor that os.Process has.
-// The end must be seen all the same.
+// Its Wait takes the status and closes the descriptor.
 func TestCallerWaitsForTheProcess(t *testing.T) {
 	testproc.NoLeaks(t)
 	for range 10 {
-		in, w, err := os.Pipe()
-		require.NoError(t, err)
-		cmd := testproc.Command("echo-stdin")
-		cmd.Stdin = in
-		p, err := safeexec.Start(testproc.Deadline(t), cmd)
-		require.NoError(t, err)
-		require.NoError(t, in.Close())
+		p, cmd, end := startReading(t)
 		var waiting sync.WaitGroup
 		waiting.Go(func() { _, _ = cmd.Process.Wait() })
-		require.NoError(t, w.Close())
+		end()
 		res, err := p.Wait()
 		waiting.Wait()
-		assert.Equal(t, safeexec.CauseExited, res.Cause)
-		if err != nil {
-			require.ErrorIs(t, err, safeexec.ErrStatusUnknown)
-		}
+		exitedSomehow(t, res, err)
 	}
 }

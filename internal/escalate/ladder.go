@@ -43,12 +43,3 @@ func (l *Ladder) Next(now time.Time) (Rung, bool) {
 
 // Until returns when the present rung's wait ends.
 func (l *Ladder) Until() time.Time { return l.until }
-
-// Bound returns how long the rungs that are left can take.
-func (l *Ladder) Bound() time.Duration {
-	var sum time.Duration
-	for _, r := range l.rungs {
-		sum += r.Wait
-	}
-	return sum
-}

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-
-	"go.uber.org/goleak"
 )
 
 // An Option changes what [Main] does.
@@ -17,9 +15,8 @@ type Option func(*config)
 
 // config is what the options of Main add up to.
 type config struct {
-	uses   []string        // helpers that a full run must start
-	warm   []func()        // called before the state at the start is recorded
-	goleak []goleak.Option // passed on to goleak
+	uses []string // helpers that a full run must start
+	warm []func() // called before the state at the start is recorded
 }
 
 // Uses declares helpers that the package's tests start. A full run (no -run, -skip or -short) in
@@ -38,11 +35,6 @@ func Warm(f func()) Option {
 // Idle has f called before what is left is counted. f closes what the package keeps for reuse.
 func Idle(f func()) Option {
 	return func(*config) { closeIdle = append(closeIdle, f) }
-}
-
-// Goleak passes options on to goleak.
-func Goleak(opts ...goleak.Option) Option {
-	return func(c *config) { c.goleak = append(c.goleak, opts...) }
 }
 
 // Main is the body of TestMain, and does not return. In a process that [Command] started it runs
@@ -73,7 +65,7 @@ func runTests(m interface{ Run() int }, opts []Option) int {
 	for _, f := range c.warm {
 		f()
 	}
-	base := record(c.goleak...)
+	base := record()
 	code := m.Run()
 	runAtEnd()
 	if flagValue("test.fuzzworker") == "true" || flagValue("test.list") != "" {
