@@ -58,11 +58,11 @@ var specimens = []specimen{
 	{kind: "named-with-newline", seen: byEnvironment},
 	{kind: "sheds-limit", seen: byEnvironment, sheds: byLimit},
 	{kind: "mixed", n: 100},
-	{kind: "hops", seen: byEnvironment, moves: true},
+	{kind: "hops", n: manyBirths, seen: byEnvironment, moves: true},
 	{kind: "respawns", seen: byEnvironment, moves: true},
 	{kind: "resurrects", seen: byEnvironment, moves: true},
 	{kind: "forks-on-term", n: 5, seen: byEnvironment, moves: true, grace: 50 * time.Millisecond},
-	{kind: "storms", n: 2, seen: byEnvironment, moves: true},
+	{kind: "storms", n: manyBirths, seen: byEnvironment, moves: true},
 	{kind: "clone-parent", seen: byEnvironment},
 	{kind: "clone-sibling", seen: byEnvironment},
 	{kind: "shares-memory", seen: byEnvironment},
@@ -121,7 +121,11 @@ func (r rung) finds(e specimen, tracks safeexec.Tracks) bool {
 func (e specimen) run(t *testing.T, r rung, w way) {
 	program := testproc.EscapeeProgram(t)
 	before := testproc.NewBystander(t, program)
-	cmd := exec.Command(program, e.kind, string(w), strconv.Itoa(max(e.n, 1)))
+	n := max(e.n, 1)
+	if e.n == manyBirths {
+		n = births()
+	}
+	cmd := exec.Command(program, e.kind, string(w), strconv.Itoa(n))
 	canary := withCanary(t, cmd)
 	p, out := startPiped(t, cmd, r, safeexec.WithGracePeriod(e.grace))
 	canary.CloseParent()

@@ -30,7 +30,11 @@ func TestEscapees(t *testing.T) {
 	program := EscapeeProgram(t)
 	for _, kind := range kindsOfEscapees(t) {
 		t.Run(kind, func(t *testing.T) {
-			cmd := exec.Command(program, kind, "stay", "3")
+			n := "3"
+			if kind == "hops" || kind == "storms" {
+				n = "4000"
+			}
+			cmd := exec.Command(program, kind, "stay", n)
 			var sibling int
 			t.Cleanup(func() { // after that of the canary
 				if sibling != 0 {

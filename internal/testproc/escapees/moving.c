@@ -4,15 +4,14 @@
 #include <stdatomic.h>
 #include <sys/prctl.h>
 
-enum { patience = 20 /* seconds */, most_births = 4000 };
+enum { patience = 20 /* seconds */, births_per_ms = 2 };
 
-// Each forks the next and ends, in a session of its own now and then. They take a breath at times,
+// Each of n forks the next and ends, in a session of its own now and then. They take a breath at times,
 // for the sake of PID 1, which has to reap them.
 int hops(int n) {
-	(void)n;
 	if (must_fork() == 0) {
 		setsid();
-		for (int i = 0; i < most_births; i++) {
+		for (int i = 0; i < n; i++) {
 			pid_t next = fork();
 			if (next > 0) _exit(0);
 			if (next == 0 && i % 3 == 0) setsid();
@@ -84,8 +83,8 @@ int forks_on_term(int n) {
 	return n;
 }
 
-// n births a millisecond, however many have been killed meanwhile: each process has a child before it
-// ends, every other one of them in a group or a session of its own.
+// Two births a millisecond, n in all, however many have been killed meanwhile: each process has a child
+// before it ends, every other one of them in a group or a session of its own.
 struct storm {
 	struct timespec began;
 	atomic_long births;
@@ -101,8 +100,8 @@ static _Noreturn void storm(struct storm *s, int n) {
 	long born = milliseconds_since(&s->began);
 	for (int had = 0; had < 3 && (had == 0 || milliseconds_since(&s->began) - born < 20);) {
 		long births = atomic_load(&s->births);
-		if (births > most_births) rest();
-		if (births >= milliseconds_since(&s->began) * n + 8 ||
+		if (births > n) rest();
+		if (births >= milliseconds_since(&s->began) * births_per_ms + 8 ||
 			!atomic_compare_exchange_weak(&s->births, &births, births + 1)) {
 			usleep(200);
 			continue;
