@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -171,6 +172,9 @@ func (b *birth) window(f visit, last, pidMax int) bool {
 	return true
 }
 
+// lists lends the memory for one: it is the largest that a run takes, and many take it one after the other.
+var lists = sync.Pool{New: func() any { return new([]int) }}
+
 // probe calls f with the numbers from first to last, but not with those of leaders; before is the serial of
 // the one before the first, 0 if unknown.
 func probe(f visit, first, last int, before serial) {
@@ -195,7 +199,10 @@ func probeAll(f visit, last int) {
 // the numbers are probed as long as there are few enough of them. It reports false where neither can be.
 // Without any /proc only the numbers that a small pid_max allows are probed: there is no more to be had.
 func everyPID(f visit, pidMax int) bool {
-	pids, err := procfs.PIDs()
+	list := lists.Get().(*[]int)
+	defer lists.Put(list)
+	pids, err := procfs.AppendPIDs((*list)[:0])
+	*list = pids
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 { // not mounted, or something else is
 		probeAll(f, maxProbes)
 		return true
