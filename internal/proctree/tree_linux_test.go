@@ -236,17 +236,21 @@ func TestNamelessIsNoMember(t *testing.T) {
 	assert.Equal(t, []int{child}, s.live(), "as soon as there are descriptors again")
 }
 
-// A leader in our session can leave its group for ours, where no group signal may follow it.
+// A leader in our session can leave its group for another there, where no group signal may follow it.
 func TestLeaderLeavesItsGroup(t *testing.T) {
 	python := testproc.HasProgram(t, "python3")
 	s := start(t, exec.Command(python, "-c", "import os, time; print('ready', os.getpid(), flush=True); time.sleep(600)"))
 	testproc.Ready(t, s.stdout)
 	assert.False(t, s.tree.LeaderStrays())
 
-	cmd := exec.Command(python, "-c", `import os, time
-os.setpgid(0, os.getpgid(os.getppid()))
+	other := exec.Command("sleep", "600") // our own may be that of a process outside of our PID namespace
+	other.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	require.NoError(t, other.Start())
+	defer func() { _ = other.Process.Kill(); _ = other.Wait() }()
+	cmd := exec.Command(python, "-c", `import os, sys, time
+os.setpgid(0, int(sys.argv[1]))
 print("ready", os.getpid(), flush=True)
-time.sleep(600)`)
+time.sleep(600)`, strconv.Itoa(other.Process.Pid))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
