@@ -164,7 +164,7 @@ func TestFoundAreMarked(t *testing.T) {
 	if testproc.IsDisabled("limitmark") {
 		t.Skip("needs the limit mark")
 	}
-	s := start(t, exec.Command("sh", "-c", testproc.HasProgram(t, "prlimit")+` --rttime=unlimited:unlimited sleep 600 & echo ready $$ $!; wait`))
+	s := startGated(t, testproc.HasProgram(t, "prlimit")+` --rttime=unlimited:unlimited sleep 600 & echo ready $$ $!; wait`)
 	pid := testproc.Ready(t, s.stdout)[1]
 	waitComm(t, pid, "sleep")
 	soft, _, err := sys.RTTimeLimit(pid)
