@@ -91,17 +91,15 @@ func (t *Tree) LeaderStrays() bool {
 // (SIGHUP and SIGCONT, setpgid(2)); the caller looks and kills until nobody is left. The freeze takes no
 // longer than until the given time.
 //
-// A cgroup does all of that by itself, and the rest is for those who have left it.
+// A cgroup does all of that by itself, and the rest is for those who have left it. Those who were in it when
+// it was looked at may have, so that they are signaled like all others.
 func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
-	killed := t.KillLeaf(each)
+	t.KillLeaf(each)
 	grouped := t.SignalGroup(syscall.SIGKILL) == nil // ESRCH: all gone, or nothing pins the number
 	t.pidfds = manyPidfds()
 	defer func() { t.pidfds = 0 }()
 	send := func(m *Member) {
 		m.killed = true
-		if killed && m.contained {
-			return
-		}
 		each(m)
 		if !grouped || !t.InLeaderGroup(m) {
 			_ = t.Signal(m, syscall.SIGKILL)
@@ -109,7 +107,7 @@ func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
 	}
 	switch {
 	case t.grows:
-		t.freeze(until, func(m *Member) bool { return grouped && t.InLeaderGroup(m) || killed && m.contained })
+		t.freeze(until, func(m *Member) bool { return grouped && t.InLeaderGroup(m) })
 	case len(t.members) == 0:
 		t.All()
 	default:
