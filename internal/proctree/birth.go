@@ -55,40 +55,48 @@ const (
 // A visit is called with a PID.
 type visit func(pid int, from origin)
 
-// candidates calls f with each PID that a descendant may have, and with others. It reports false where
-// it could not find out who there is.
+// A lookout is who looks for somebody among the candidates.
+type lookout interface {
+	// consider is told a PID that was given out before the look began, or is told of for lack of a better way.
+	consider(pid int, from origin)
+	// considerNew is told one that may have been given out since.
+	considerNew(pid int, from origin)
+	// found reports whether there is somebody, who makes another look necessary anyway.
+	found() bool
+}
+
+// candidates tells l each PID that a descendant may have, and others. now is what was given out last when the
+// look began, with leader 0 if that is not known. It reports false where it could not find out who there is.
 //
-// A chain that forks and exits can outrun it: the successor's number lies beyond what was the last when
-// the look began. So what was given out meanwhile is looked at as well, until nothing was, or until
-// enough says that f has found somebody, who makes another look necessary anyway.
-func (b *birth) candidates(f visit, enough func() bool) bool {
-	last, n, known := pids.last()
-	if known && (b.young() || b.follows(n, maxLateProbes)) {
-		if !b.window(f, last, pidMax.get()) {
+// A chain that forks and exits can outrun it: the successor's number lies beyond the last. So what was
+// given out meanwhile is looked at as well, until nothing was, or until somebody was found.
+func (b *birth) candidates(l lookout, now birth) bool {
+	known := now.leader != 0
+	if known && (b.young() || b.follows(now.serial, maxLateProbes)) {
+		if !b.window(l.consider, now.leader, pidMax.get()) {
 			return false
 		}
-	} else if !everyPID(f, pidMax.get()) {
+	} else if !everyPID(l.consider, pidMax.get()) {
 		return false
 	}
 	if !known {
-		return chaseForks(f, enough)
+		return chaseForks(l)
 	}
 	for range maxChases {
-		if enough() {
+		if l.found() {
 			return true
 		}
-		next, m, ok := pids.last()
+		next, n, ok := pids.last()
 		switch {
 		case !ok:
-			return chaseForks(f, enough)
-		case next == last:
+			return chaseForks(l)
+		case next == now.leader:
 			return true
 		}
-		meanwhile := birth{leader: last, serial: n}
-		if !meanwhile.window(f, next, pidMax.get()) {
+		if !now.window(l.considerNew, next, pidMax.get()) {
 			return false
 		}
-		last, n = next, m
+		now = birth{leader: next, serial: n}
 	}
 	return false
 }
@@ -96,14 +104,14 @@ func (b *birth) candidates(f visit, enough func() bool) bool {
 // chaseForks is the chase where the last PID can not be had: everybody is looked at until the machine
 // has forked nothing meanwhile. Threads and other PID namespaces are counted as well, so that on a busy
 // machine this may not come about; then the looks, of which all found the same, are believed.
-func chaseForks(f visit, enough func() bool) bool {
+func chaseForks(l lookout) bool {
 	for began := time.Now(); ; {
 		before, err := procfs.ReadKernelStat()
-		if !everyPID(f, pidMax.get()) {
+		if !everyPID(l.considerNew, pidMax.get()) {
 			return false
 		}
 		after, _ := procfs.ReadKernelStat()
-		if enough() || err != nil || before.Forks == after.Forks {
+		if l.found() || err != nil || before.Forks == after.Forks {
 			return true
 		}
 		if time.Since(began) >= maxForkChase {

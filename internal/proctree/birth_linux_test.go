@@ -18,7 +18,11 @@ import (
 
 func (b *birth) list() []int {
 	var pids []int
-	b.candidates(func(pid int, _ origin) { pids = append(pids, pid) }, func() bool { return true })
+	now := new(corpses).look()
+	b.candidates(&watcher{
+		visit:  func(pid int, _ origin) { pids = append(pids, pid) },
+		enough: func() bool { return true },
+	}, now)
 	return pids
 }
 
@@ -81,6 +85,16 @@ func TestSound(t *testing.T) {
 	assert.Positive(t, cpus.get())
 }
 
+// A watcher is a lookout made of functions.
+type watcher struct {
+	visit  visit
+	enough func() bool
+}
+
+func (w *watcher) consider(pid int, from origin)    { w.visit(pid, from) }
+func (w *watcher) considerNew(pid int, from origin) { w.visit(pid, from) }
+func (w *watcher) found() bool                      { return w.enough() }
+
 // The window as it is after the sequence has wrapped around.
 func TestWindowAfterWrapAround(t *testing.T) {
 	b := birth{leader: 990}
@@ -103,12 +117,12 @@ func TestChaseOfForksThatNeverEnd(t *testing.T) {
 		}
 	}
 	began := time.Now()
-	assert.True(t, chaseForks(fork, func() bool { return false }))
+	assert.True(t, chaseForks(&watcher{fork, func() bool { return false }}))
 	assert.GreaterOrEqual(t, time.Since(began), maxForkChase)
 	t.Log(forks, "looks")
 
 	forks = 0
-	assert.True(t, chaseForks(fork, func() bool { return forks == 1 }))
+	assert.True(t, chaseForks(&watcher{fork, func() bool { return forks == 1 }}))
 	assert.Equal(t, 1, forks)
 }
 

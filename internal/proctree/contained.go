@@ -52,7 +52,10 @@ func (t *Tree) inhabited() bool {
 	if t.leaf == nil || !sys.Enabled(sys.Sweep) {
 		return false
 	}
-	t.forgetDead()
+	if len(t.members) > 0 {
+		t.corpses.look()
+		t.forgetDead()
+	}
 	t.contained()
 	return t.namesContained()
 }
@@ -75,6 +78,7 @@ func (t *Tree) KillLeaf(each func(*Member)) bool {
 	if t.leaf == nil || t.leaf.Kill() != nil {
 		return false
 	}
+	t.killing = true
 	for _, m := range t.members {
 		if m.contained {
 			each(m)

@@ -24,6 +24,9 @@ type Member struct {
 // add admits pid. The verdict is repeated once the pidfd is open: until then the number may have
 // changed hands, from then on the pidfd means one process.
 func (t *Tree) add(pid int, from origin) {
+	if t.exitedChild(pid) {
+		return
+	}
 	m := &Member{Process: Process{PID: pid}, FD: -1}
 	fd, err := sys.PidfdOpen(pid)
 	switch {
@@ -32,8 +35,7 @@ func (t *Tree) add(pid int, from origin) {
 	case sys.Gone(err), sys.IsThread(err), isThread(pid):
 		return
 	}
-	if m.FD >= 0 && t.dead(m) { // most of the tree, where PID 1 is slow to reap: no more is read of them
-		t.noteAdopted(pid)
+	if m.FD >= 0 && t.exitedPidfd(pid, m.FD) { // most of the tree, where PID 1 is slow to reap
 		closeFD(m)
 		return
 	}
@@ -85,14 +87,6 @@ func (t *Tree) keep(m *Member, fd int) {
 	m.FD = fd
 	if t.members[m.PID] != m || len(t.members) > t.pidfds {
 		closeFD(m)
-	}
-}
-
-// noteAdopted has a member that died as our child be reaped by us. That happens without any adoption:
-// with CLONE_PARENT, clone(2), the leader makes children of ours.
-func (t *Tree) noteAdopted(pid int) {
-	if exited, err := sys.ExitedUnreaped(pid); err == nil && exited {
-		t.siblings = true
 	}
 }
 

@@ -113,7 +113,7 @@ func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
 	default:
 		t.list() // they are dying while the caller's next look finds out whether that was all
 	}
-	t.grows = true // or it is not killed again
+	t.grows, t.killing = true, true // or it is not killed again
 	for _, m := range t.newestFirst() {
 		send(m)
 	}
@@ -166,7 +166,7 @@ func (t *Tree) follow(last int, until time.Time, stop func(*Member) bool) {
 		fresh := false
 		since := birth{leader: last}
 		since.window(func(pid int, from origin) {
-			t.consider(pid, from)
+			t.considerNew(pid, from)
 			if m := t.members[pid]; m != nil {
 				fresh = stop(m) || fresh
 			}

@@ -53,6 +53,7 @@ type Tree struct {
 	start    uint64          // of the leader; 0 until it is asked for, or unreadable
 	members  map[int]*Member // alive when last looked at
 	spare    []*Member       // what Live returned last
+	corpses  corpses         // who need not be asked again
 	asked    candidate       // the one that is considered
 
 	// Written by each look.
@@ -61,6 +62,7 @@ type Tree struct {
 	descending    bool
 	pidfds        int  // how many pidfds may be held while Kill is under way; 0 at other times
 	grows         bool // somebody was found after a Kill
+	killing       bool // SIGKILL was sent: most who are known are dead by now
 	blurred       bool // somebody is there who can not be told from others later
 	hidden        int
 	reading       time.Duration // that may still be spent on environments
@@ -156,11 +158,12 @@ func (t *Tree) All() ([]*Member, bool) {
 	if len(t.members) == 0 && t.born.childless() {
 		return nil, true
 	}
+	now := t.corpses.look()
 	t.forgetDead()
 	t.leaderReaped = !t.Pinned()
 	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
 	sure := t.contained()
-	sure = t.born.candidates(t.consider, func() bool { return len(t.members) > 0 }) && sure
+	sure = t.born.candidates(t, now) && sure
 	if !t.young {
 		t.descend()
 	}
@@ -169,7 +172,7 @@ func (t *Tree) All() ([]*Member, bool) {
 
 func (t *Tree) forgetDead() {
 	for pid, m := range t.members {
-		if t.dead(m) {
+		if t.killing && m.FD < 0 && t.exited(pid) || t.dead(m) {
 			t.forget(pid)
 		}
 	}
@@ -209,7 +212,7 @@ func (t *Tree) pinsNumber() bool {
 
 // consider admits pid if it belongs to the tree.
 func (t *Tree) consider(pid int, from origin) {
-	if pid == t.leader && t.root == nil || t.members[pid] != nil {
+	if pid == t.leader && t.root == nil || t.members[pid] != nil || t.corpses.has(pid) {
 		return
 	}
 	switch t.judge(pid, from) {
@@ -222,6 +225,14 @@ func (t *Tree) consider(pid int, from origin) {
 	case foreign:
 	}
 }
+
+// considerNew is consider for a number that may have been given out since the look began.
+func (t *Tree) considerNew(pid int, from origin) {
+	delete(t.corpses.pids, pid)
+	t.consider(pid, from)
+}
+
+func (t *Tree) found() bool { return len(t.members) > 0 }
 
 // judge asks the tracks about pid.
 func (t *Tree) judge(pid int, from origin) verdict {
@@ -269,6 +280,7 @@ func (t *Tree) leaderStart() uint64 {
 
 // Close releases the descriptors. It is called before the leader is reaped.
 func (t *Tree) Close() {
+	t.corpses = corpses{}
 	for pid := range t.members {
 		t.forget(pid)
 	}
