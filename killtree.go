@@ -199,10 +199,15 @@ func (e *ending) vacates(until time.Time) bool {
 	until = time.Now().Add(min(leafDeath, time.Until(until)/2))
 	for look := firstLook / 10; ; look = min(2*look, firstLook) {
 		if e.lookAtLeaf(); e.vacated || !time.Now().Before(until) {
-			return e.vacated
+			break
 		}
 		e.waiter.step(earlier(until, time.Now().Add(look)))
 	}
+	// Who dies leaves the cgroup a moment before the exit is seen. For one who had left it, it is not long.
+	for soon := earlier(until, time.Now().Add(firstLook)); e.vacated && !e.exited && time.Now().Before(soon); {
+		e.waiter.step(soon)
+	}
+	return e.vacated
 }
 
 // watchLeaf has step told when the cgroup becomes empty. Where that can not be had, it is looked at.
