@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"sync/atomic"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -16,17 +17,52 @@ var (
 	errNoCgroup = errors.New("this process is in no cgroup v2 hierarchy")
 )
 
-// ownDir returns the directory of our own cgroup.
+// A place is where our own cgroup was found: under its path in the hierarchy, on that mount. To read what is
+// mounted takes as long as to make a cgroup and to remove it, and many times that where much is mounted.
+type place struct {
+	path, dir string
+	mount     uint64
+}
+
+var ownPlace atomic.Pointer[place]
+
+// ownDir returns the directory of our own cgroup. It is where it was as long as it has the path that it had
+// and the mount is there that was: what a mount shows does not change. That leaves out who has also moved
+// to another cgroup namespace in which it has, by another name, the path of before.
 func ownDir() (string, error) {
-	mounts, err := procfs.ReadMountInfo(procfs.Self)
-	if err != nil {
-		return "", &Error{Op: "find the mount", Err: err}
-	}
 	own, err := procfs.ReadCGroups(procfs.Self)
 	if err != nil {
 		return "", &Error{Op: "find our own", Err: err}
 	}
-	return locate(mounts, own, checkV2)
+	path := pathOf(own)
+	if p := ownPlace.Load(); p != nil && p.path == path {
+		if mount, ok := sys.MountOf(p.dir); ok && mount == p.mount && checkV2(p.dir) == nil {
+			return p.dir, nil
+		}
+	}
+	mounts, err := procfs.ReadMountInfo(procfs.Self)
+	if err != nil {
+		return "", &Error{Op: "find the mount", Err: err}
+	}
+	dir, err := locate(mounts, path, checkV2)
+	if err != nil {
+		return "", err
+	}
+	if mount, ok := sys.MountOf(dir); ok {
+		ownPlace.Store(&place{path: path, dir: dir, mount: mount})
+	}
+	return dir, nil
+}
+
+// pathOf returns the path in the v2 hierarchy; empty for none.
+func pathOf(groups []procfs.CGroup) string {
+	path := ""
+	for _, g := range groups {
+		if g.Hierarchy == 0 {
+			path = g.Path
+		}
+	}
+	return path
 }
 
 // checkV2 returns an error unless dir is a cgroup. What /proc/self/mountinfo lists may have been hidden
@@ -46,13 +82,7 @@ func checkV2(dir string) error {
 // root of a mount, field 4 of mountinfo, are relative to our cgroup namespace: what the mount shows is
 // what the first has behind the second. The last mount that shows it counts, since it may lie over
 // others.
-func locate(mounts []procfs.Mount, own []procfs.CGroup, check func(dir string) error) (string, error) {
-	path := ""
-	for _, g := range own {
-		if g.Hierarchy == 0 {
-			path = g.Path
-		}
-	}
+func locate(mounts []procfs.Mount, path string, check func(dir string) error) (string, error) {
 	if path == "" {
 		return "", &Error{Op: "find our own", Err: errNoCgroup}
 	}

@@ -49,7 +49,7 @@ func TestLocate(t *testing.T) {
 			require.NoError(t, err)
 			own, err := procfs.ParseCGroups([]byte(tt.own))
 			require.NoError(t, err)
-			dir, err := locate(mounts, own, func(dir string) error {
+			dir, err := locate(mounts, pathOf(own), func(dir string) error {
 				if dir == tt.hidden {
 					return &Error{Op: "look", Dir: dir, Err: errNotV2}
 				}
@@ -65,6 +65,37 @@ func TestLocate(t *testing.T) {
 			require.True(t, errors.As(err, &e))
 		})
 	}
+}
+
+// What is mounted is read once, and again as soon as our cgroup has another path or is on another mount.
+func TestOwnDirIsFoundAnew(t *testing.T) {
+	dir, err := ownDir()
+	if err != nil {
+		t.Skipf("needs a cgroup v2: %v", err)
+	}
+	found := ownPlace.Load()
+	if found == nil {
+		t.Skip("needs numbers of mounts that are not reused, Linux 6.8")
+	}
+	defer ownPlace.Store(found)
+	assert.Equal(t, dir, found.dir)
+	for name, stale := range map[string]*place{
+		"never found":   nil,
+		"another path":  {path: found.path + "/a", dir: dir + "/.", mount: found.mount},
+		"another mount": {path: found.path, dir: dir + "/.", mount: found.mount + 1},
+		"gone":          {path: found.path, dir: dir + "/safeexec-none", mount: found.mount},
+		"not mounted":   {path: found.path, dir: t.TempDir(), mount: found.mount},
+	} {
+		ownPlace.Store(stale)
+		got, err := ownDir()
+		require.NoError(t, err, name)
+		assert.Equal(t, dir, got, name)
+		assert.Equal(t, found, ownPlace.Load(), name)
+	}
+	ownPlace.Store(&place{path: found.path, dir: dir + "/.", mount: found.mount})
+	got, err := ownDir()
+	require.NoError(t, err)
+	assert.Equal(t, dir+"/.", got, "as it was found before")
 }
 
 // A tmpfs lets directories be made all the same; that is how version 1 hierarchies are mounted.
