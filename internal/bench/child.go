@@ -17,11 +17,11 @@ import (
 type request struct {
 	Kind     string // "sleepers", "stream" or "serve"
 	Impl     string
-	Commands int   // of sleepers
-	Wave     int   // of sleepers: how many are started at once; 0: all
-	Bytes    int64 // of stream
+	Commands int      // of sleepers
+	Threads  int      // of sleepers: how many the Go runtime is to survive; 0: its own limit
+	Bytes    int64    // of stream
+	Without  []string // of serve: features of internal/sys
 	BuildDir string
-	NoSweep  bool // of serve
 }
 
 type answer struct {
@@ -79,11 +79,11 @@ func childMain(args []string) error {
 	var err error
 	switch req.Kind {
 	case "sleepers":
-		a, err = measureSleepers(*i, req.Commands, req.Wave)
+		a, err = measureSleepers(*i, req.Commands, req.Threads)
 	case "stream":
 		a, err = measureStream(*i, req.Bytes)
 	case "serve":
-		return serve(*i, req.NoSweep)
+		return serve(*i, req.Without)
 	default:
 		err = fmt.Errorf("there is no measurement %q", req.Kind)
 	}

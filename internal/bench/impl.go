@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/seed841d8200/safeexec"
@@ -41,6 +42,7 @@ const (
 	input                    // standard input from a Reader
 	stop                     // the whole tree is ended when the context is
 	outside                  // not in this process: its own clock, one at a time
+	common                   // no mere variant of another: in all that it can do, however long it takes
 )
 
 // An impl is one way to run a command.
@@ -58,22 +60,42 @@ const reference = "os-safe"
 // subject is what the gates are for.
 const subject = "safeexec"
 
-// impls are the implementations. A mode of safeexec is one more line:
-//
-//	{"safeexec-proof", all, viaSafeexec(safeexec.WithFDProof())},
+// Modes of safeexec that are measured beside the default.
+const (
+	inCgroup  = subject + "-cgroup"
+	withProof = subject + "-proof"
+)
+
+// impls are the implementations. A mode of safeexec is one more line.
 var impls = []impl{
-	{reference, all, osSafe},
-	{subject, all, viaSafeexec()},
+	{reference, all | common, osSafe},
+	{subject, all | common, viaSafeexec()},
+	{inCgroup, all, viaSafeexec(safeexec.WithContainment(safeexec.ContainmentCgroup))},
+	{withProof, capture | stop, viaSafeexec(safeexec.WithFDProof())},
 	{"os-setsid", capture, osSession},
-	{"os", capture | stream | input, osBare},
-	{"go-cmd", capture, goCmd},
-	{"k8s-exec", capture | stream | input, k8sExec},
-	{"script", capture | stream | input, bitfieldScript},
-	{"sh", capture | stream | input, shHandler},
-	{"c-limit", capture | bounded | outside, nil}, // see openLimit
+	{"os", capture | stream | input | common, osBare},
+	{"go-cmd", capture | common, goCmd},
+	{"k8s-exec", capture | stream | input | common, k8sExec},
+	{"script", capture | stream | input | common, bitfieldScript},
+	{"sh", capture | stream | input | common, shHandler},
+	{"c-limit", capture | bounded | outside | common, nil}, // see openLimit
 }
 
 const all = capture | bounded | stream | input | stop
+
+// keepAvailable drops the modes that can not be had here, with a note.
+func keepAvailable(b *bench) {
+	impls = slices.DeleteFunc(impls, func(i impl) bool {
+		if i.name != inCgroup && i.name != withProof {
+			return false
+		}
+		_, err := i.run(&job{argv: noop()})
+		if err != nil {
+			b.note("%s is left out: %v", i.name, err)
+		}
+		return err != nil
+	})
+}
 
 // fitting returns the implementations that can do w, the reference first.
 func fitting(w work) []impl {

@@ -72,7 +72,7 @@ func (b *bench) withLimit(argv []string, list []entry, total int64, n int) []lan
 		opened = l
 		own = append(own, entry{e.impl, func() (sample, error) { return limitSample(l, total) }})
 	}
-	lanes := race(b.log, own, n)
+	lanes := race(b.note, own, n)
 	if opened != nil {
 		opened.close()
 	}

@@ -23,6 +23,7 @@ type sizes struct {
 	batches  int   // rounds where each runs several at once
 	atOnce   []int // how many at once
 	few      int   // rounds of what takes long
+	most     int   // commands at once, whatever fits
 	bytes    int64 // through a pipe, for throughput
 	stream   int64 // through a pipe, for the memory
 	lines    int
@@ -34,12 +35,12 @@ type sizes struct {
 }
 
 var full = sizes{
-	pairs: 300, batches: 40, atOnce: []int{2, 16, 256}, few: 12, bytes: 1 << 30, stream: 10 << 30, lines: 100_000,
-	sleepers: []int{100, 1000, 4000}, trees: []int{1, 10, 100, 1000}, heap: 1 << 30, fds: 10_000, procs: 2000,
+	pairs: 300, batches: 40, atOnce: []int{2, 16, 256}, few: 12, most: 20_000, bytes: 1 << 29, stream: 10 << 30, lines: 100_000,
+	sleepers: []int{100, 1000, 4000, 12_000}, trees: []int{1, 10, 100, 1000}, heap: 1 << 30, fds: 10_000, procs: 2000,
 }
 
 var quick = sizes{
-	pairs: 20, batches: 3, atOnce: []int{2, 16}, few: 3, bytes: 16 << 20, stream: 64 << 20, lines: 2000,
+	pairs: 20, batches: 3, atOnce: []int{2, 16}, few: 3, most: 200, bytes: 16 << 20, stream: 64 << 20, lines: 2000,
 	sleepers: []int{20}, trees: []int{1, 10}, heap: 16 << 20, fds: 200, procs: 20,
 }
 
@@ -60,6 +61,7 @@ var workloads = []workload{
 	{"sleepers", "memory and threads of many commands that sleep", sleepers},
 	{"deadline", "from the end of the context to the return, by size of the tree", deadline},
 	{"killtree", "from the decision to kill until a tree in many sessions is proved empty, against cgroup.kill", killTree},
+	{"shares", "a no-op without each of the marks and without the sweep", shares},
 	{"sweep", "the look for what is left after a normal exit, with many other processes", sweep},
 	{"held", "return after the exit when the pipe is held", held},
 	{"flat", "what a large heap, many descriptors and many processes cost a run", flat},
@@ -107,6 +109,7 @@ func benchMain(args []string, stdout, stderr io.Writer) error {
 	if _, err := program("noop"); err != nil {
 		b.note("no C programs (%v): no c-limit, and slower commands", err)
 	}
+	keepAvailable(b)
 	for _, w := range workloads {
 		if !slices.Contains(names, w.name) {
 			continue
@@ -136,7 +139,8 @@ func parse(args []string, stderr io.Writer) (b *bench, names []string, out strin
 	run := flags.String("run", "all", "workloads, by commas: "+strings.Join(names, ","))
 	pairs := flags.Int("pairs", 0, "rounds of short runs; 0: the default")
 	rounds := flags.Int("rounds", 0, "rounds of long runs; 0: the default")
-	sleep := flags.Int("sleepers", 0, "one more number of sleeping commands, such as 12000")
+	sleep := flags.Int("sleepers", 0, "one more number of sleeping commands")
+	most := flags.Int("most", 0, "most sleeping commands at once, however many would fit; 0: the default")
 	size := flags.Int64("stream", 0, "bytes of the workload stream; 0: the default")
 	only := flags.String("impl", "", "implementations, by commas; default all. The reference always runs")
 	flags.StringVar(&out, "out", "out", "directory for bench.txt, results.json, results.md and results.svg; empty: none")
@@ -155,6 +159,9 @@ func parse(args []string, stderr io.Writer) (b *bench, names []string, out strin
 	}
 	if *sleep > 0 {
 		b.sleepers = append(slices.Clone(b.sleepers), *sleep)
+	}
+	if *most > 0 {
+		b.most = *most
 	}
 	if *size > 0 {
 		b.stream = *size

@@ -35,7 +35,12 @@ const blockRounds = 20
 // as the other, and drift cancels out. One round is not counted: it fills caches.
 //
 // An entry that fails is left out, with a note. No value is.
-func race(log *logger, entries []entry, n int) []lane {
+func race(note func(format string, args ...any), entries []entry, n int) []lane {
+	return rounds(note, entries, -1, n)
+}
+
+// rounds is race with the first round at from: those below 0 are not counted.
+func rounds(note func(format string, args ...any), entries []entry, from, n int) []lane {
 	order := rand.New(rand.NewPCG(1, 2))
 	lanes := make([]lane, len(entries))
 	failed := make([]bool, len(entries))
@@ -43,7 +48,7 @@ func race(log *logger, entries []entry, n int) []lane {
 		lanes[i] = lane{impl: e.impl, values: map[string][]float64{}}
 	}
 	var perm []int
-	for round := -1; round < n; round++ {
+	for round := from; round < n; round++ {
 		if round%blockRounds == 0 || round < 0 {
 			runtime.GC()
 		}
@@ -61,7 +66,7 @@ func race(log *logger, entries []entry, n int) []lane {
 			s, err := entries[i].once()
 			if err != nil {
 				failed[i] = true
-				log.printf("%s is left out: %v", entries[i].impl, err)
+				note("%s is left out: %v", entries[i].impl, err)
 				continue
 			}
 			if round >= 0 {

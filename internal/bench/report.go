@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -18,11 +20,13 @@ type row struct {
 	Value    interval  `json:"value"`
 	P99      float64   `json:"p99,omitempty"` // of single runs
 	Singles  int       `json:"single_runs,omitempty"`
-	Ratio    *interval `json:"ratio,omitempty"` // to the reference, round by round
+	Ratio    *interval `json:"ratio,omitempty"`    // to the reference, round by round
+	To       string    `json:"ratio_to,omitempty"` // the reference
+	Floor    *interval `json:"floor,omitempty"`    // what the value would be if there were no effect
 	Verdict  string    `json:"verdict,omitempty"`
 	Note     string    `json:"note,omitempty"`
 	Load     float64   `json:"load"` // 1-minute load average when it was measured
-	Values   []float64 `json:"values"`
+	Values   values    `json:"values"`
 }
 
 // A report is all that one call of the program measured.
@@ -67,7 +71,7 @@ func (r *report) addRace(reference, workload, name string, lanes []lane, units .
 			if base != nil && l != base {
 				if pairs := ratios(values, base.values[unit]); len(pairs) > 0 {
 					ratio := medianOf(pairs)
-					out.Ratio = &ratio
+					out.Ratio, out.To = &ratio, reference
 					if l == again {
 						out.Verdict = "noise floor"
 					} else {
@@ -86,6 +90,28 @@ func (r *report) addValues(workload, name, impl, unit, note string, values ...fl
 		Value: medianOf(values), Values: values, Note: note, Load: loadAverage()})
 }
 
+// addNothing adds a row that says why there is no value.
+func (r *report) addNothing(workload, name, impl, unit, why string) {
+	r.Rows = append(r.Rows, row{Workload: workload, Case: name, Impl: impl, Unit: unit, Note: why, Load: loadAverage()})
+}
+
+// remark adds a note to the last row of an implementation in a case.
+func (r *report) remark(workload, name, impl, unit, note string) {
+	if found := r.find(workload, name, impl, unit); found != nil {
+		found.Note = note
+	}
+}
+
+// find returns the row of an implementation in a case, nil if there is none.
+func (r *report) find(workload, name, impl, unit string) *row {
+	for i := range r.Rows {
+		if w := &r.Rows[i]; w.Workload == workload && w.Case == name && w.Impl == impl && w.Unit == unit {
+			return w
+		}
+	}
+	return nil
+}
+
 // Units that get a form of their own; all others are printed as plain numbers.
 const (
 	secPerOp  = "sec/op"
@@ -94,6 +120,8 @@ const (
 	cpuPerGiB = "cpu-sec/GiB"
 	allocsOp  = "allocs/op"
 	bytesOp   = "B/op"
+
+	bytesPerCommand = "B/command"
 )
 
 func format(v float64, unit string) string {
@@ -108,6 +136,8 @@ func format(v float64, unit string) string {
 			return fmt.Sprintf("%.3g ms", v*1e3)
 		}
 		return fmt.Sprintf("%.3g µs", v*1e6)
+	case strings.HasPrefix(unit, "B/"):
+		return fmt.Sprintf("%.1f KiB", v/(1<<10))
 	case unit == "B":
 		return fmt.Sprintf("%.1f MiB", v/(1<<20))
 	case v == math.Trunc(v):
@@ -117,7 +147,10 @@ func format(v float64, unit string) string {
 }
 
 func (r *row) cells() []string {
-	value := format(r.Value.Median, r.Unit)
+	value := "none"
+	if r.N > 0 {
+		value = format(r.Value.Median, r.Unit)
+	}
 	if r.N > 1 {
 		value += fmt.Sprintf(" [%s, %s]", format(r.Value.Low, r.Unit), format(r.Value.High, r.Unit))
 	}
@@ -126,13 +159,19 @@ func (r *row) cells() []string {
 		p99 = fmt.Sprintf("%s (of %d)", format(r.P99, r.Unit), r.Singles)
 	}
 	if r.Ratio != nil {
-		ratio = fmt.Sprintf("%.3f [%.3f, %.3f]", r.Ratio.Median, r.Ratio.Low, r.Ratio.High)
+		ratio = r.Ratio.String()
+		if r.To != reference {
+			ratio += " to " + r.To
+		}
 	}
 	remark := strings.Trim(r.Verdict+"; "+r.Note, "; ")
+	if r.Floor != nil {
+		remark += fmt.Sprintf("; noise floor [%s, %s]", format(r.Floor.Low, r.Unit), format(r.Floor.High, r.Unit))
+	}
 	return []string{r.Workload, r.Case, r.Impl, r.Unit, fmt.Sprint(r.N), value, p99, ratio, remark}
 }
 
-var columns = []string{"workload", "case", "impl", "unit", "n", "median [95 %]", "p99", "ratio to " + reference, "remark"}
+var columns = []string{"workload", "case", "impl", "unit", "n", "median [95 %]", "p99", "ratio to " + reference + ", if not said", "remark"}
 
 // markdown writes the results as a table for people.
 func (r *report) markdown(w io.Writer) {
@@ -184,8 +223,27 @@ func (r *report) benchstat(w io.Writer) {
 	}
 }
 
+// json writes everything, a row a line.
 func (r *report) json(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", " ")
-	return enc.Encode(r)
+	var text bytes.Buffer
+	put := func(v any) error {
+		line, err := json.Marshal(v)
+		text.Write(line)
+		return err
+	}
+	text.WriteString("{\"environment\": ")
+	errs := []error{put(r.Environment)}
+	text.WriteString(",\n\"notes\": ")
+	errs = append(errs, put(r.Notes))
+	text.WriteString(",\n\"rows\": [")
+	for i := range r.Rows {
+		if i > 0 {
+			text.WriteByte(',')
+		}
+		text.WriteByte('\n')
+		errs = append(errs, put(r.Rows[i]))
+	}
+	text.WriteString("\n]}\n")
+	_, err := w.Write(text.Bytes())
+	return errors.Join(append(errs, err)...)
 }

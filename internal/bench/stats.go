@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
+	"strconv"
 
 	"golang.org/x/perf/benchmath"
 )
@@ -29,6 +31,28 @@ func medianOf(values []float64) interval {
 		return interval{sum.Center, s.Values[0], s.Values[len(s.Values)-1]}
 	}
 	return interval{sum.Center, sum.Lo, sum.Hi}
+}
+
+// String is for ratios.
+func (i interval) String() string {
+	if i.Low == i.High {
+		return fmt.Sprintf("%.3f", i.Median)
+	}
+	return fmt.Sprintf("%.3f [%.3f, %.3f]", i.Median, i.Low, i.High)
+}
+
+// values are written with the digits that mean something.
+type values []float64
+
+func (v values) MarshalJSON() ([]byte, error) {
+	text := []byte{'['}
+	for i, x := range v {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = strconv.AppendFloat(text, x, 'g', 5, 64)
+	}
+	return append(text, ']'), nil
 }
 
 // ratios divides two lanes round by round.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -63,6 +62,8 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+func silent(string, ...any) {}
+
 // TestRaceOrder shows that of two entries each comes first as often as the other, and that one that
 // fails is left out and leaves the pairs of the others whole.
 func TestRaceOrder(t *testing.T) {
@@ -74,7 +75,7 @@ func TestRaceOrder(t *testing.T) {
 		}}
 	}
 	const n = 100
-	race(&logger{io.Discard}, []entry{of("a", nil), of("b", nil)}, n)
+	race(silent, []entry{of("a", nil), of("b", nil)}, n)
 	order = order[2:] // the round that is not counted
 	first := 0
 	for round := range n {
@@ -86,7 +87,7 @@ func TestRaceOrder(t *testing.T) {
 		t.Errorf("a comes first in %d of %d rounds", first, n)
 	}
 
-	lanes := race(&logger{io.Discard}, []entry{of("a", nil), of("bad", errors.New("no")), of("b", nil)}, 5)
+	lanes := race(silent, []entry{of("a", nil), of("bad", errors.New("no")), of("b", nil)}, 5)
 	if len(lanes) != 2 || lanes[1].impl != "b" {
 		t.Fatalf("%+v", lanes)
 	}

@@ -17,7 +17,7 @@ func latency(b *bench) error {
 	command := noop()
 	b.report.addLanes("latency", "program=noop/at-once=1", b.withLimit(command, oneAtATime(command), 0, b.pairs), secPerOp, cpuPerOp)
 	for _, n := range b.atOnce {
-		lanes := race(b.log, manyAtOnce(command, n), b.batches)
+		lanes := race(b.note, manyAtOnce(command, n), b.batches)
 		b.report.addLanes("latency", fmt.Sprintf("program=noop/at-once=%d", n), lanes, secPerOp, cpuPerOp)
 	}
 	command = large()
@@ -95,7 +95,7 @@ func phases(b *bench) error {
 			}})
 		}
 	}
-	lanes := race(b.log, list, b.pairs)
+	lanes := race(b.note, list, b.pairs)
 	for _, phase := range []string{"start", "run", "stop", "drain", "rest", "total"} {
 		for _, l := range lanes {
 			if values := l.values[phase]; len(values) > 0 {

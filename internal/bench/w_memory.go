@@ -3,36 +3,65 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 )
 
-// sleepers counts what many commands that do nothing cost their host.
+// sleepers counts what many commands that do nothing cost their host, where so many fit.
 func sleepers(b *bench) error {
-	for _, n := range b.sleepers {
-		for _, i := range fitting(capture) {
-			if i.fits(outside) {
-				continue
+	crowd, err := newCrowd(b)
+	if err != nil {
+		return err
+	}
+	for _, n := range crowd.sizes(b.sleepers) {
+		name := fmt.Sprintf("commands=%d", n)
+		var list []entry
+		for _, e := range entries(capture|common, func(i impl) (sample, error) { return sleepersOf(i, n) }) {
+			if crowd.dies(e.impl, n) {
+				b.showDeath(name, e.impl, n, 0)
+			} else if named(e.impl) == nil || !named(e.impl).fits(outside) {
+				list = append(list, e)
 			}
-			name := fmt.Sprintf("commands=%d", n)
-			a, err := inChild(request{Kind: "sleepers", Impl: i.name, Commands: n})
-			if err != nil {
-				b.note("sleepers/%s %s: %v", name, i.name, err)
-				continue
-			}
-			add := func(unit string, v float64, note string) {
-				b.report.addValues("sleepers", name, i.name, unit, note, v)
-			}
-			add("B", float64(a.After.RSS), fmt.Sprintf("RSS; %.1f MiB before, peak %.1f MiB",
-				float64(a.Before.RSS)/(1<<20), float64(a.After.Peak)/(1<<20)))
-			add("threads", float64(a.After.Threads), "")
-			add("goroutines", float64(a.Goroutines), "")
-			add("descriptors", float64(a.After.FDs), "")
-			add("sec", a.Seconds, "until all sleep")
+		}
+		// A fresh process has no caches to fill: each round counts.
+		lanes := rounds(b.note, list, 0, min(max(1500/n, 1), b.few))
+		b.report.addLanes("sleepers", name, lanes, "B", bytesPerCommand, "threads", "goroutines", "descriptors", "sec")
+		for _, l := range lanes {
+			b.report.remark("sleepers", name, l.impl, "B", "RSS")
+			b.report.remark("sleepers", name, l.impl, bytesPerCommand, "RSS more than before the first")
+			b.report.remark("sleepers", name, l.impl, "sec", "until all sleep")
 		}
 	}
 	return nil
+}
+
+// showDeath adds a row that shows what becomes of a host that needs a thread for each command.
+func (b *bench) showDeath(name, impl string, commands, threads int) {
+	if impl != reference {
+		if impl != twin {
+			b.report.addNothing("sleepers", name, impl, "threads", "a thread each, as "+reference+": not tried")
+		}
+		return
+	}
+	_, err := inChild(request{Kind: "sleepers", Impl: impl, Commands: commands, Threads: threads})
+	note := "survived"
+	if err != nil {
+		note = fmt.Sprintf("the host died: %v", err)
+	}
+	b.report.addNothing("sleepers", name, impl, "threads", note)
+}
+
+func sleepersOf(i impl, n int) (sample, error) {
+	a, err := inChild(request{Kind: "sleepers", Impl: i.name, Commands: n})
+	return sample{values: map[string]float64{
+		"B":             float64(a.After.RSS),
+		bytesPerCommand: float64(a.After.RSS-a.Before.RSS) / float64(n),
+		"threads":       float64(a.After.Threads),
+		"goroutines":    float64(a.Goroutines),
+		"descriptors":   float64(a.After.FDs),
+		"sec":           a.Seconds,
+	}}, err
 }
 
 // fdsPerCommand is how many descriptors of the host a command may take.
@@ -41,10 +70,12 @@ const fdsPerCommand = 8
 // sleeperLife bounds a sleeper in seconds, should nobody end it.
 const sleeperLife = 300
 
-// measureSleepers starts n commands, wave at a time: a start blocks a thread, and the runtime keeps
-// every thread that it ever needed.
-func measureSleepers(i impl, n, wave int) (answer, error) {
+// measureSleepers starts n commands at once, with a limit of the Go runtime's threads unless it is 0.
+func measureSleepers(i impl, n, threads int) (answer, error) {
 	raiseLimits(uint64(n*fdsPerCommand + 1000))
+	if threads > 0 {
+		debug.SetMaxThreads(threads)
+	}
 	command := sleeper(sleeperLife)
 	var a answer
 	if _, err := i.run(&job{argv: noop()}); err != nil {
@@ -52,22 +83,21 @@ func measureSleepers(i impl, n, wave int) (answer, error) {
 	}
 	a.Before = ownMemory()
 
-	if wave <= 0 {
-		wave = n
-	}
 	began := time.Now()
 	end := began.Add(4 * time.Minute)
 	var wg sync.WaitGroup
-	for started := 0; started < n; {
-		for range min(wave, n-started) {
-			started++
-			wg.Go(func() { _, _ = i.run(&job{argv: command}) })
+	failed := make(chan error, n)
+	for range n {
+		wg.Go(func() { _, err := i.run(&job{argv: command}); failed <- err })
+	}
+	for a.Commands = asleep(); a.Commands < n; a.Commands = asleep() {
+		select {
+		case err := <-failed:
+			return a, fmt.Errorf("with %d of %d commands: %w", a.Commands, n, err)
+		case <-time.After(time.Duration(min(n, 100)) * time.Millisecond):
 		}
-		for a.Commands = asleep(); a.Commands < started; a.Commands = asleep() {
-			if time.Now().After(end) {
-				return a, fmt.Errorf("%d of %d commands came up", a.Commands, started)
-			}
-			time.Sleep(time.Duration(min(started, 100)) * time.Millisecond)
+		if time.Now().After(end) {
+			return a, fmt.Errorf("%d of %d commands came up", a.Commands, n)
 		}
 	}
 	a.Seconds = time.Since(began).Seconds()
@@ -100,25 +130,9 @@ func asleep() int {
 	return n
 }
 
-// raiseLimits asks for as many descriptors and processes as may be needed, of this process alone.
-func raiseLimits(n uint64) {
-	const nproc = 6 // RLIMIT_NPROC, which package syscall has not
-	for _, which := range []int{syscall.RLIMIT_NOFILE, nproc} {
-		var l syscall.Rlimit
-		if syscall.Getrlimit(which, &l) != nil || l.Cur >= n {
-			continue
-		}
-		want := syscall.Rlimit{Cur: n, Max: max(l.Max, n)}
-		if syscall.Setrlimit(which, &want) != nil {
-			want = syscall.Rlimit{Cur: l.Max, Max: l.Max}
-			_ = syscall.Setrlimit(which, &want)
-		}
-	}
-}
-
 // streamMemory measures how much the host grows while far more passes through than is kept.
 func streamMemory(b *bench) error {
-	for _, i := range fitting(bounded) {
+	for _, i := range fitting(bounded | common) {
 		if i.fits(outside) {
 			continue
 		}

@@ -23,7 +23,7 @@ func output(b *bench) error {
 		{fmt.Sprintf("lines=%d", b.lines), int64(b.lines) * lineBytes, lineBytes, b.few},
 	} {
 		command := emit(o.total, o.chunk)
-		list := entries(capture, func(i impl) (sample, error) {
+		list := entries(capture|common, func(i impl) (sample, error) {
 			out, took, err := timed(i, &job{argv: command})
 			if err == nil {
 				err = lineWanted(i, out, o.total)
@@ -50,7 +50,7 @@ const kept = 1 << 20
 // a Writer.
 func throughput(b *bench) error {
 	command := emit(b.bytes, 64<<10)
-	list := entries(bounded, func(i impl) (sample, error) {
+	list := entries(bounded|common, func(i impl) (sample, error) {
 		return b.moved(i, func() error {
 			out, err := i.run(&job{argv: command, keep: kept})
 			if err != nil {
@@ -61,22 +61,22 @@ func throughput(b *bench) error {
 	})
 	b.report.addLanes("throughput", "stdout=1MiB-kept", b.withLimit(command, list, b.bytes, b.few), secPerGiB, cpuPerGiB)
 
-	list = entries(stream, func(i impl) (sample, error) {
+	list = entries(stream|common, func(i impl) (sample, error) {
 		return b.moved(i, func() error { return toWriter(i, &job{argv: command}, b.bytes) })
 	})
-	b.report.addLanes("throughput", "stdout=Writer", race(b.log, list, b.few), secPerGiB, cpuPerGiB)
+	b.report.addLanes("throughput", "stdout=Writer", race(b.note, list, b.few), secPerGiB, cpuPerGiB)
 
 	cat, err := exec.LookPath("cat")
 	if err != nil {
 		b.note("no cat: %v", err)
 		return nil
 	}
-	list = entries(stream|input, func(i impl) (sample, error) {
+	list = entries(stream|input|common, func(i impl) (sample, error) {
 		return b.moved(i, func() error {
 			return toWriter(i, &job{argv: []string{cat}, stdin: zeros(b.bytes)}, b.bytes)
 		})
 	})
-	b.report.addLanes("throughput", "stdin=Reader/stdout=Writer", race(b.log, list, b.few), secPerGiB, cpuPerGiB)
+	b.report.addLanes("throughput", "stdin=Reader/stdout=Writer", race(b.note, list, b.few), secPerGiB, cpuPerGiB)
 	return nil
 }
 

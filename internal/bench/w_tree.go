@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec"
-	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
 // byCgroup is what killTree compares with: a cgroup ends its processes with one write.
@@ -40,8 +38,10 @@ func killTree(b *bench) error {
 				return s, err
 			}}
 		}
-		lanes := race(b.log, []entry{
-			reaping(byCgroup, killLeaf), reaping(byCgroup+againSuffix, killLeaf), reaping(subject, killSafeexec),
+		lanes := race(b.note, []entry{
+			reaping(byCgroup, killLeaf), reaping(byCgroup+againSuffix, killLeaf),
+			reaping(subject, killSafeexec()),
+			reaping(inCgroup, killSafeexec(safeexec.WithContainment(safeexec.ContainmentCgroup))),
 		}, max(b.few, 3))
 		b.report.addRace(byCgroup, "killtree", fmt.Sprintf("mixed=%d", n), lanes, secPerOp)
 	}
@@ -52,7 +52,12 @@ func seconds(d time.Duration) sample {
 	return sample{values: map[string]float64{secPerOp: d.Seconds()}, each: []float64{d.Seconds()}}
 }
 
-func killSafeexec(command []string) (sample, error) {
+func killSafeexec(opts ...safeexec.Option) func(command []string) (sample, error) {
+	opts = append(opts, safeexec.WithTimeout(runTimeout), safeexec.WithTermSignal(syscall.SIGKILL))
+	return func(command []string) (sample, error) { return startAndStop(command, opts) }
+}
+
+func startAndStop(command []string, opts []safeexec.Option) (sample, error) {
 	out, w, err := os.Pipe()
 	if err != nil {
 		return sample{}, err
@@ -60,7 +65,7 @@ func killSafeexec(command []string) (sample, error) {
 	defer out.Close()
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout = w
-	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(runTimeout), safeexec.WithTermSignal(syscall.SIGKILL))
+	p, err := safeexec.Start(context.Background(), cmd, opts...)
 	w.Close()
 	if err != nil {
 		return sample{}, err
@@ -118,62 +123,18 @@ func sweep(b *bench) error {
 		}
 		var list []entry
 		for _, impl := range []string{withoutSweep, withoutSweep + againSuffix, subject} {
-			s, err := openServer(strings.HasPrefix(impl, withoutSweep))
+			var without []string
+			if strings.HasPrefix(impl, withoutSweep) {
+				without = []string{"sweep"}
+			}
+			s, err := openServer(without)
 			if err != nil {
 				return err
 			}
 			defer s.close()
 			list = append(list, entry{impl, s.once})
 		}
-		b.report.addRace(withoutSweep, "sweep", name, race(b.log, list, b.pairs), secPerOp)
+		b.report.addRace(withoutSweep, "sweep", name, race(b.note, list, b.pairs), secPerOp)
 	}
 	return nil
-}
-
-// A server is a process that runs a no-op whenever it is asked to.
-type server struct {
-	*limit
-}
-
-func openServer(noSweep bool) (server, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return server{}, err
-	}
-	dir, err := buildDir()
-	if err != nil {
-		return server{}, err
-	}
-	noop() // build it now
-	arg, err := json.Marshal(request{Kind: "serve", Impl: subject, BuildDir: dir, NoSweep: noSweep})
-	if err != nil {
-		return server{}, err
-	}
-	l, err := start(exec.Command(self, selfChild, string(arg)))
-	return server{l}, err
-}
-
-func (s server) once() (sample, error) {
-	took, _, _, err := s.limit.once()
-	return seconds(took), err
-}
-
-// serve is the other side. It answers as limit.c does.
-func serve(i impl, noSweep bool) error {
-	if noSweep {
-		if unknown := sys.Disable("sweep"); unknown != "" {
-			return fmt.Errorf("nothing is called %q", unknown)
-		}
-	}
-	command, in := noop(), bufio.NewReader(os.Stdin)
-	for {
-		if _, err := in.ReadByte(); err != nil {
-			return nil
-		}
-		_, took, err := timed(i, &job{argv: command})
-		if err != nil {
-			return err
-		}
-		fmt.Println(took.Nanoseconds(), 0, 0)
-	}
 }
