@@ -60,7 +60,7 @@ func (c *crowd) sizes(wanted []int) []int {
 	largest := math.MaxInt
 	for _, n := range wanted {
 		if n > c.b.most {
-			c.b.note("sleepers: %d are more than -most allows", n)
+			c.b.note("sleepers: no more than the %d of -most", c.b.most)
 		}
 		all := min(n, c.b.most)
 		for _, i := range fitting(capture | common) {

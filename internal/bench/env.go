@@ -67,3 +67,9 @@ func loadAverage() float64 {
 	load, _ := strconv.ParseFloat(first, 64)
 	return load
 }
+
+// short is for below a picture.
+func (e *environment) short() string {
+	return fmt.Sprintf("%d CPUs, Linux %s, %s, %s, load %.1f to %.1f", e.CPUs, e.Kernel, e.Go,
+		e.Date.Format("2006-01-02"), e.LoadBefore, e.LoadAfter)
+}

@@ -72,6 +72,9 @@ type bench struct {
 	sizes
 	report report
 	log    *logger
+
+	publish bool // what was measured goes into the README
+	render  bool // nothing is measured
 }
 
 func (b *bench) note(format string, args ...any) {
@@ -104,6 +107,14 @@ func benchMain(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if b.render {
+		return render(".")
+	}
+	if b.publish {
+		if err := publishable("."); err != nil { // it is known now and not after a quarter of an hour
+			return err
+		}
+	}
 	began := time.Now()
 	b.report.Environment = newEnvironment()
 	if _, err := program("noop"); err != nil {
@@ -115,14 +126,21 @@ func benchMain(args []string, stdout, stderr io.Writer) error {
 			continue
 		}
 		b.log.printf("%s: %s (load %.2f)", w.name, w.what, loadAverage())
+		from := time.Now()
 		if err := w.run(b); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
+		b.log.printf("%s took %.0f s", w.name, time.Since(from).Seconds())
 	}
 	b.report.Environment.LoadAfter = loadAverage()
 	b.report.Environment.Seconds = time.Since(began).Seconds()
 	b.warn()
 	b.report.text(stdout)
+	if b.publish {
+		if err := b.report.publish("."); err != nil {
+			return err
+		}
+	}
 	if out == "" {
 		return nil
 	}
@@ -133,6 +151,7 @@ func parse(args []string, stderr io.Writer) (b *bench, names []string, out strin
 	for _, w := range workloads {
 		names = append(names, w.name)
 	}
+	b = &bench{sizes: full, log: &logger{stderr}}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	isQuick := flags.Bool("quick", false, "tiny counts: shows that it works, measures nothing")
@@ -143,12 +162,16 @@ func parse(args []string, stderr io.Writer) (b *bench, names []string, out strin
 	most := flags.Int("most", 0, "most sleeping commands at once, however many would fit; 0: the default")
 	size := flags.Int64("stream", 0, "bytes of the workload stream; 0: the default")
 	only := flags.String("impl", "", "implementations, by commas; default all. The reference always runs")
-	flags.StringVar(&out, "out", "out", "directory for bench.txt, results.json, results.md and results.svg; empty: none")
+	flags.BoolVar(&b.publish, "readme", false, "write "+publishedResults+", "+publishedPlots+" and the table of the project's README; in internal/bench")
+	flags.BoolVar(&b.render, "render", false, "measure nothing: draw and write again what "+publishedResults+" holds")
+	flags.StringVar(&out, "out", "out", "directory for bench.txt, results.json, results.md and the plots; empty: none")
 	if err := flags.Parse(args); err != nil {
 		return nil, nil, "", err
 	}
-	b = &bench{sizes: full, log: &logger{stderr}}
 	if *isQuick {
+		if b.publish {
+			return nil, nil, "", errors.New("-quick measures nothing that could be published")
+		}
 		b.sizes = quick
 	}
 	if *pairs > 0 {
@@ -228,16 +251,22 @@ func (b *bench) write(dir string) error {
 		{"bench.txt", func(w io.Writer) error { b.report.benchstat(w); return nil }},
 		{"results.json", b.report.json},
 		{"results.md", func(w io.Writer) error { b.report.markdown(w); return nil }},
-		{"results.svg", func(w io.Writer) error { b.report.svg(w); return nil }},
 	} {
-		file, err := os.Create(filepath.Join(dir, f.name))
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(f.write(file), file.Close()); err != nil {
+		if err := writeFile(filepath.Join(dir, f.name), f.write); err != nil {
 			return err
 		}
 	}
-	b.log.printf("wrote bench.txt, results.json, results.md and results.svg to %s", dir)
+	if err := b.report.plot(dir); err != nil {
+		return err
+	}
+	b.log.printf("wrote bench.txt, results.json, results.md and the plots to %s", dir)
 	return nil
+}
+
+func writeFile(path string, write func(io.Writer) error) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(file), file.Close())
 }

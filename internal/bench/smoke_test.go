@@ -69,7 +69,7 @@ func TestOutputs(t *testing.T) {
 	if e.CPU == "" || e.Kernel == "" || e.Go == "" || e.Date.IsZero() || len(r.Rows) == 0 {
 		t.Errorf("incomplete: %+v", e)
 	}
-	for _, name := range []string{"results.md", "results.svg"} {
+	for _, name := range []string{"results.md", "latency.svg"} {
 		if text, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Contains(text, []byte(subject)) {
 			t.Errorf("%s: %v", name, err)
 		}

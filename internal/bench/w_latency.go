@@ -17,7 +17,11 @@ func latency(b *bench) error {
 	command := noop()
 	b.report.addLanes("latency", "program=noop/at-once=1", b.withLimit(command, oneAtATime(command), 0, b.pairs), secPerOp, cpuPerOp)
 	for _, n := range b.atOnce {
-		lanes := race(b.note, manyAtOnce(command, n), b.batches)
+		batches := b.batches
+		if n > 100 {
+			batches = max(batches/4, 3) // each is many runs
+		}
+		lanes := race(b.note, manyAtOnce(command, n), batches)
 		b.report.addLanes("latency", fmt.Sprintf("program=noop/at-once=%d", n), lanes, secPerOp, cpuPerOp)
 	}
 	command = large()
