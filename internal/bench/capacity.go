@@ -98,7 +98,8 @@ func (c *crowd) most(each need) (most int, why string) {
 		n = c.pids - runtimeThreads
 	}
 	if n < most {
-		most, why = n, fmt.Sprintf("%d PIDs each, and %d of /proc/sys/kernel/pid_max and threads-max may be taken", 1+each.threads, c.pids)
+		most = n
+		why = fmt.Sprintf("%d PIDs each, and %d of pid_max and threads-max may be taken", 1+each.threads, c.pids)
 	}
 	return most, why
 }

@@ -167,7 +167,8 @@ func dots(p *plot.Plot, at float64, v interval, c color.Color, label string) err
 // band shades what lies between two values of x.
 func band(p *plot.Plot, v interval, height float64) error {
 	low, high := max(v.Low, p.X.Min), min(v.High, p.X.Max)
-	area, err := plotter.NewPolygon(plotter.XYs{{X: low, Y: -0.5}, {X: high, Y: -0.5}, {X: high, Y: height - 0.5}, {X: low, Y: height - 0.5}})
+	bottom, top := -0.5, height-0.5
+	area, err := plotter.NewPolygon(plotter.XYs{{X: low, Y: bottom}, {X: high, Y: bottom}, {X: high, Y: top}, {X: low, Y: top}})
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,9 @@ func latencyPicture(r *report) ([]byte, error) {
 	var panels []*plot.Plot
 	names := implsOf(r, "latency", secPerOp, reference, twin)
 	for _, c := range []struct{ name, title string }{
-		{"program=noop/at-once=1", "one at a time"}, {"program=noop/at-once=16", "16 at once"}, {"program=noop/at-once=256", "256 at once"},
+		{"program=noop/at-once=1", "one at a time"},
+		{"program=noop/at-once=16", "16 at once"},
+		{"program=noop/at-once=256", "256 at once"},
 	} {
 		if r.find("latency", c.name, subject, secPerOp) == nil {
 			continue
@@ -101,7 +103,9 @@ func throughputPicture(r *report) ([]byte, error) {
 		}
 	}
 	for _, c := range []struct{ name, title string }{
-		{"stdout=1MiB-kept", "captured, 1 MiB kept"}, {"stdout=Writer", "to a Writer"}, {"stdin=Reader/stdout=Writer", "Reader, cat, Writer"},
+		{"stdout=1MiB-kept", "captured, 1 MiB kept"},
+		{"stdout=Writer", "to a Writer"},
+		{"stdin=Reader/stdout=Writer", "Reader, cat, Writer"},
 	} {
 		if r.find("throughput", c.name, subject, secPerGiB) == nil {
 			continue
@@ -161,7 +165,8 @@ func killPicture(r *report) ([]byte, error) {
 		return nil, err
 	}
 	return drawn(r, "Time to end a tree: less is better",
-		"left: os-safe kills one group and waits for the command alone; safeexec reports first, and proves the tree empty", 300, list(deadline, tree))
+		"left: os-safe kills one group and waits for the command alone; safeexec reports first, and proves the tree empty",
+		300, list(deadline, tree))
 }
 
 // curves is a panel of values by a number that is in the name of the case.

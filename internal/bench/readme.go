@@ -90,11 +90,14 @@ func (r *report) block() string {
 	e := &r.Environment
 	fmt.Fprintf(&w, "%s\n", blockBegin)
 	fmt.Fprintf(&w, "<!-- Written by `go run . -readme` in internal/bench, and checked by its tests: not by hand. -->\n")
+	command := strings.Join(append([]string{"go run ."}, e.Command[1:]...), " ")
 	fmt.Fprintf(&w, "Measured on %s in %.0f minutes: %s, %d CPUs, Linux %s, %s, load average %.1f before and %.1f after\n(`%s`).\n",
-		e.Date.Format("2006-01-02"), max(e.Seconds/60, 1), e.CPU, e.CPUs, e.Kernel, e.Go, e.LoadBefore, e.LoadAfter, strings.Join(append([]string{"go run ."}, e.Command[1:]...), " "))
+		e.Date.Format("2006-01-02"), max(e.Seconds/60, 1), e.CPU, e.CPUs, e.Kernel, e.Go, e.LoadBefore, e.LoadAfter, command)
 	fmt.Fprintf(&w, `
-Each ratio is the median of ratios of neighboring runs, with its 95 %% interval; less is better. The noise floor is os/exec against itself
-in the same rounds: what is not clear of it says nothing. %s is os/exec with all that it has for safety: `+"`CommandContext`, `Setpgid`,\n`Cancel`, `WaitDelay`.\n", "`"+reference+"`")
+Each ratio is the median of ratios of neighboring runs, with its 95 %% interval; less is better. The noise floor is
+os/exec against itself in the same rounds: what is not clear of it says nothing. %q is os/exec with all that it has for
+safety: CommandContext, Setpgid, Cancel, WaitDelay.
+`, reference)
 	for _, p := range pictures {
 		if svg, err := p.draw(r); err == nil && svg != nil {
 			fmt.Fprintf(&w, "\n![%s](internal/bench/%s/%s)\n", p.what, publishedPlots, p.name)

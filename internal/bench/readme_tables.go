@@ -23,6 +23,7 @@ var labels = []struct {
 	{regexp.MustCompile(`^bytes=(\d+)/kept=1MiB$`), "$1 bytes of output, 1 MiB kept"},
 	{regexp.MustCompile(`^commands=(\d+)$`), "$1 sleeping commands"},
 	{regexp.MustCompile(`^tree=1/end=deadline$`), "1, by a deadline"},
+	{regexp.MustCompile(`^tree=1/state=running$`), "1, that computes"},
 	{regexp.MustCompile(`^(?:tree|mixed)=(\d+)$`), "$1"},
 	{regexp.MustCompile(`^holder=background/.*$`), "by a background process"},
 	{regexp.MustCompile(`^holder=escaped/.*$`), "by one that left the session"},
@@ -77,7 +78,8 @@ func (r *report) costs(w io.Writer) {
 // modes is the table of what a mode of safeexec adds, and of what a part of it takes.
 func (r *report) modes(w io.Writer) {
 	const one, many = "program=noop/at-once=1", "program=noop/at-once=16"
-	fmt.Fprintf(w, "\n| mode, no-op | one at a time | 16 at once | CPU time of the host |\n| --- | --- | --- | --- |\n")
+	fmt.Fprintf(w, "\n| mode, no-op | one at a time | 16 at once | CPU time of the host |\n"+
+		"| --- | --- | --- | --- |\n")
 	for _, mode := range []struct{ impl, what string }{
 		{subject, "safeexec"}, {inCgroup, "with `WithContainment(ContainmentCgroup)`"}, {withProof, "with `WithFDProof()`"},
 		{twin, "noise floor"},
@@ -88,7 +90,8 @@ func (r *report) modes(w io.Writer) {
 	if r.find("shares", "program=noop", subject, secPerOp) == nil {
 		return
 	}
-	fmt.Fprintf(w, "\n| without a part, against the whole run | time | CPU time of the host | |\n| --- | --- | --- | --- |\n")
+	fmt.Fprintf(w, "\n| without a part, against the whole run | time | CPU time of the host | |\n"+
+		"| --- | --- | --- | --- |\n")
 	for _, part := range sharesOf[1:] {
 		of := r.find("shares", "program=noop", part.impl, secPerOp)
 		if of == nil {
@@ -101,7 +104,9 @@ func (r *report) modes(w io.Writer) {
 
 // ends are the tables of how long the end of a tree takes.
 func (r *report) ends(w io.Writer) {
-	fmt.Fprintf(w, "\n| processes, from the end of the context to the return | `%s`, one group, no proof | safeexec | its report | its kill and proof | in a cgroup |\n| --- | --- | --- | --- | --- | --- |\n", reference)
+	fmt.Fprintf(w, "\n| processes, from the end of the context to the return "+
+		"| `%s`, one group, no proof | safeexec | its report | its kill and proof | in a cgroup |\n"+
+		"| --- | --- | --- | --- | --- | --- |\n", reference)
 	for i := range r.Rows {
 		own := &r.Rows[i]
 		if own.Workload != "deadline" || own.Impl != subject || strings.Contains(own.Case, "/phase=") {
@@ -111,7 +116,9 @@ func (r *report) ends(w io.Writer) {
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s |\n", label(own.Case), at("", reference), own.spread(),
 			at("/phase=report", subject), at("/phase=stop", subject), at("", inCgroup))
 	}
-	fmt.Fprintf(w, "\n| processes of many sessions, from SIGKILL until proved empty | `cgroup.kill` | safeexec | ratio | in a cgroup | ratio | noise floor |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+	fmt.Fprintf(w, "\n| processes of many sessions, from SIGKILL until proved empty "+
+		"| `cgroup.kill` | safeexec | ratio | in a cgroup | ratio | noise floor |\n"+
+		"| --- | --- | --- | --- | --- | --- | --- |\n")
 	for i := range r.Rows {
 		own := &r.Rows[i]
 		if own.Workload != "killtree" || own.Impl != subject {
@@ -121,7 +128,8 @@ func (r *report) ends(w io.Writer) {
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s |\n", label(own.Case), r.find("killtree", own.Case, byCgroup, secPerOp).spread(),
 			own.spread(), own.ratio(), leaf.spread(), leaf.ratio(), r.floor(own, byCgroup+againSuffix))
 	}
-	fmt.Fprintf(w, "\n| a held pipe, return after the linger | `%s`, ends nobody | safeexec | |\n| --- | --- | --- | --- |\n", reference)
+	fmt.Fprintf(w, "\n| a held pipe, return after the linger | `%s`, ends nobody | safeexec | |\n"+
+		"| --- | --- | --- | --- |\n", reference)
 	for i := range r.Rows {
 		if own := &r.Rows[i]; own.Workload == "held" && own.Impl == subject {
 			fmt.Fprintf(w, "| %s | %s | %s | %s |\n", label(own.Case), r.find("held", own.Case, reference, secPerOp).spread(), own.spread(), own.Note)
@@ -131,7 +139,8 @@ func (r *report) ends(w io.Writer) {
 
 // slopes is the table of what a run costs more beside something large.
 func (r *report) slopes(w io.Writer) {
-	fmt.Fprintf(w, "\n| a run costs more, for each | `%s` | safeexec | its noise floor | |\n| --- | --- | --- | --- | --- |\n", reference)
+	fmt.Fprintf(w, "\n| a run costs more, for each | `%s` | safeexec | its noise floor | |\n"+
+		"| --- | --- | --- | --- | --- |\n", reference)
 	for i := range r.Rows {
 		own := &r.Rows[i]
 		if own.Workload != "flat" || own.Impl != subject || own.Floor == nil {

@@ -64,6 +64,23 @@ func TestVerdict(t *testing.T) {
 
 func silent(string, ...any) {}
 
+func TestGrowth(t *testing.T) {
+	floor := interval{0, -2, 3}
+	for _, tt := range []struct {
+		slope interval
+		want  string
+	}{
+		{interval{9, 8, 10}, "grows"},
+		{interval{-9, -10, -8}, "shrinks"},
+		{interval{4, 3, 5}, withinNoise},
+		{interval{9, -1, 20}, "no growth shown"},
+	} {
+		if got := growth(tt.slope, floor); got != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.slope, got, tt.want)
+		}
+	}
+}
+
 // TestRaceOrder shows that of two entries each comes first as often as the other, and that one that
 // fails is left out and leaves the pairs of the others whole.
 func TestRaceOrder(t *testing.T) {

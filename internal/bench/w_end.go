@@ -13,12 +13,16 @@ import (
 
 // deadline measures from the end of the context to the return of the run, for trees of sleeping
 // processes. The context is canceled when the whole tree has stood for a while, so that only its end is measured;
-// a deadline takes the same path, as the first case shows, whose context has one.
+// a deadline takes the same path, as the first case shows, whose context has one. The second is of a
+// command that is not asleep.
 func deadline(b *bench) error {
 	list := entries(stop|stream, func(i impl) (sample, error) { return endByDeadline(i) })
 	b.addEnds("tree=1/end=deadline", raceAdopting(b, list, max(b.few, b.pairs/10)))
+	busy := []string{"/bin/sh", "-c", "echo ready; while :; do :; done"}
+	list = entries(stop|stream, func(i impl) (sample, error) { return endTree(i, busy) })
+	b.addEnds("tree=1/state=running", raceAdopting(b, list, max(b.few, b.pairs/10)))
 	for _, n := range b.trees {
-		list := entries(stop|stream, func(i impl) (sample, error) { return endTree(i, n) })
+		list := entries(stop|stream, func(i impl) (sample, error) { return endTree(i, tree(n)) })
 		rounds := max(b.few, 3)
 		switch {
 		case n < 100:
@@ -52,14 +56,14 @@ func raceAdopting(b *bench, list []entry, rounds int) (lanes []lane) {
 
 var errNotEnded = errors.New("ended before it was canceled")
 
-func endTree(i impl, n int) (sample, error) {
+func endTree(i impl, argv []string) (sample, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var canceled atomic.Pointer[time.Time]
 	ready := readyWriter{f: func() {
 		time.AfterFunc(standing, func() { at := time.Now(); canceled.Store(&at); cancel() })
 	}}
-	out, err := i.run(&job{argv: tree(n), ctx: ctx, stdout: &ready})
+	out, err := i.run(&job{argv: argv, ctx: ctx, stdout: &ready})
 	over := time.Now()
 	at := canceled.Load()
 	if at == nil {
@@ -68,8 +72,8 @@ func endTree(i impl, n int) (sample, error) {
 	return ended(out, over.Sub(*at), err)
 }
 
-// standing is how long a tree stands before its end. Of a process that is younger than 20 ms a report
-// waits until it can tell whether it is working, and few commands are ended that early.
+// standing is how long a tree stands before its end. Where something is running, as while it comes up,
+// a report takes 20 ms to tell how much.
 const standing = 50 * time.Millisecond
 
 func endByDeadline(i impl) (sample, error) {
