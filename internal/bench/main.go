@@ -35,7 +35,7 @@ type sizes struct {
 }
 
 var full = sizes{
-	pairs: 300, batches: 40, atOnce: []int{2, 16, 256}, few: 12, most: 20_000, bytes: 1 << 29, stream: 10 << 30, lines: 100_000,
+	pairs: 300, batches: 40, atOnce: []int{2, 16, 256}, few: 16, most: 20_000, bytes: 1 << 29, stream: 10 << 30, lines: 100_000,
 	sleepers: []int{100, 1000, 4000, 12_000}, trees: []int{1, 10, 100, 1000}, heap: 1 << 30, fds: 10_000, procs: 2000,
 }
 

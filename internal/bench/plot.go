@@ -119,7 +119,12 @@ func decades(values ...float64) []float64 {
 	return ticks[first : last+1]
 }
 
-func number(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
+func number(v float64) string {
+	if v >= 1 {
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 4, 64)
+}
 
 // spans are points with an interval, of either direction.
 type spans struct {

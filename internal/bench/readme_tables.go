@@ -90,15 +90,18 @@ func (r *report) modes(w io.Writer) {
 	if r.find("shares", "program=noop", subject, secPerOp) == nil {
 		return
 	}
-	fmt.Fprintf(w, "\n| without a part, against the whole run | time | CPU time of the host | |\n"+
-		"| --- | --- | --- | --- |\n")
+	fmt.Fprintf(w, "\n| without a part, against the whole run | time | CPU time of the host |\n"+
+		"| --- | --- | --- |\n")
 	for _, part := range sharesOf[1:] {
-		of := r.find("shares", "program=noop", part.impl, secPerOp)
-		if of == nil {
-			continue
+		fmt.Fprintf(w, "| %s |", part.what)
+		for _, unit := range []string{secPerOp, cpuPerOp} {
+			cell := ""
+			if of := r.find("shares", "program=noop", part.impl, unit); of != nil {
+				cell = of.ratio() + ", " + of.Verdict
+			}
+			fmt.Fprintf(w, " %s |", cell)
 		}
-		name, _ := strings.CutPrefix(part.impl, "without-")
-		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", name, of.ratio(), r.find("shares", "program=noop", part.impl, cpuPerOp).ratio(), of.Verdict)
+		fmt.Fprintln(w)
 	}
 }
 
@@ -184,6 +187,9 @@ func (r *report) floor(of *row, again string) string {
 	found := r.find(of.Workload, of.Case, again, of.Unit)
 	if found == nil || found.Ratio == nil {
 		return ""
+	}
+	if found.N == 1 {
+		return found.ratio()
 	}
 	return fmt.Sprintf("%.3f to %.3f", found.Ratio.Low, found.Ratio.High)
 }

@@ -25,7 +25,7 @@ func sleepers(b *bench) error {
 			}
 		}
 		// A fresh process has no caches to fill: each round counts.
-		lanes := rounds(b.note, list, 0, min(max(1500/n, 1), b.few))
+		lanes := rounds(b.note, list, 0, min(max(9000/n, 1), 5, b.few))
 		b.report.addLanes("sleepers", name, lanes, "B", bytesPerCommand, "threads", "goroutines", "descriptors", "sec")
 		for _, l := range lanes {
 			b.report.remark("sleepers", name, l.impl, "B", "RSS")
