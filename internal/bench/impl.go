@@ -66,13 +66,16 @@ const (
 	withProof = subject + "-proof"
 )
 
+// inSession is the reference in a session of its own, which alone makes a difference on a busy machine.
+const inSession = "os-setsid"
+
 // impls are the implementations. A mode of safeexec is one more line.
 var impls = []impl{
 	{reference, all | common, osSafe},
 	{subject, all | common, viaSafeexec()},
 	{inCgroup, all, viaSafeexec(safeexec.WithContainment(safeexec.ContainmentCgroup))},
 	{withProof, capture | stop, viaSafeexec(safeexec.WithFDProof())},
-	{"os-setsid", capture, osSession},
+	{inSession, capture | bounded | stream | input | common, osSession},
 	{"os", capture | stream | input | common, osBare},
 	{"go-cmd", capture | common, goCmd},
 	{"k8s-exec", capture | stream | input | common, k8sExec},

@@ -95,9 +95,10 @@ func (r *report) block() string {
 		e.Date.Format("2006-01-02"), max(e.Seconds/60, 1), e.CPU, e.CPUs, e.Kernel, e.Go, e.LoadBefore, e.LoadAfter, command)
 	fmt.Fprintf(&w, `
 Each ratio is the median of ratios of neighboring runs, with its 95 %% interval; less is better. The noise floor is
-os/exec against itself in the same rounds: what is not clear of it says nothing. %q is os/exec with all that it has for
-safety: CommandContext, Setpgid, Cancel, WaitDelay.
-`, reference)
+os/exec against itself in the same rounds: what is not clear of it says nothing. `+"`%s`"+` is os/exec with all that it has for
+safety: CommandContext, Setpgid, Cancel, WaitDelay. `+"`%s`"+` is the same in a session of its own, as safeexec's commands are:
+where the kernel schedules by session (autogroup), that alone makes a command wait longer on a busy machine.
+`, reference, inSession)
 	for _, p := range pictures {
 		if svg, err := p.draw(r); err == nil && svg != nil {
 			fmt.Fprintf(&w, "\n![%s](internal/bench/%s/%s)\n", p.what, publishedPlots, p.name)

@@ -53,7 +53,8 @@ var shown = []struct{ workload, unit string }{
 
 // costs is the table of os/exec and safeexec, and what of it does not fit.
 func (r *report) costs(w io.Writer) {
-	fmt.Fprintf(w, "\n| | `%s` | safeexec | ratio | noise floor | |\n| --- | --- | --- | --- | --- | --- |\n", reference)
+	fmt.Fprintf(w, "\n| | `%s` | safeexec | ratio | ratio of `%s` | noise floor | |\n"+
+		"| --- | --- | --- | --- | --- | --- | --- |\n", reference, inSession)
 	for _, s := range shown {
 		for i := range r.Rows {
 			own := &r.Rows[i]
@@ -64,8 +65,8 @@ func (r *report) costs(w io.Writer) {
 				continue // says no more than the one above
 			}
 			base := r.find(own.Workload, own.Case, reference, own.Unit)
-			fmt.Fprintf(w, "| %s, %s | %s | %s | %s | %s | %s |\n", label(own.Case), units[own.Unit], base.median(), own.median(),
-				own.ratio(), r.floor(own, twin), own.Verdict)
+			fmt.Fprintf(w, "| %s, %s | %s | %s | %s | %s | %s | %s |\n", label(own.Case), units[own.Unit], base.median(), own.median(),
+				own.ratio(), r.find(own.Workload, own.Case, inSession, own.Unit).ratio(), r.floor(own, twin), own.Verdict)
 		}
 	}
 	for i := range r.Rows {
