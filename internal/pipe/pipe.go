@@ -10,9 +10,10 @@ import (
 
 // An End is this process's end of a pipe. The zero End is closed. It is not safe for concurrent use.
 type End struct {
-	fd   int
-	open bool
-	file *os.File // owns fd, once there was a Waiter
+	fd    int
+	open  bool
+	large bool     // has a place of largePipes
+	file  *os.File // owns fd, once there was a Waiter
 }
 
 // Output makes the pipe of an output stream, read by this process, and returns the end that the
@@ -102,13 +103,6 @@ func (e *End) Inode() uint64 {
 	return ino
 }
 
-// Grow enlarges the pipe's buffer where the system lets us.
-func (e *End) Grow(size int) {
-	if e.open {
-		sys.GrowPipe(e.fd, size)
-	}
-}
-
 // Move returns the end for another owner, and leaves e closed. No poller may watch it.
 func (e *End) Move() End {
 	moved := *e
@@ -120,6 +114,7 @@ func (e *End) Move() End {
 func (e *End) Close() {
 	if e.open {
 		e.open = false
+		e.leaveLarge()
 		if e.file != nil {
 			e.file.Close()
 			return

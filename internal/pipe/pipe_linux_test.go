@@ -1,7 +1,6 @@
 package pipe
 
 import (
-	"math"
 	"os"
 	"strconv"
 	"syscall"
@@ -133,20 +132,4 @@ func TestInodeIsTheNameInProc(t *testing.T) {
 	e.Close()
 	child.Close()
 	assert.Zero(t, (&End{fd: 1 << 20}).Inode())
-}
-
-// A pipe never shrinks below what is in it, and a refusal changes nothing.
-func TestGrow(t *testing.T) {
-	var e End
-	child, err := e.Output()
-	require.NoError(t, err)
-	defer e.Close()
-	defer child.Close()
-	_, err = child.WriteString("kept")
-	require.NoError(t, err)
-	e.Grow(math.MaxInt32)
-	e.Grow(128 << 10)
-	unread, err := e.Unread()
-	assert.NoError(t, err)
-	assert.Equal(t, 4, unread)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// A Waiter lets another goroutine wait for an End and read from it, parked by the runtime's poller. It
+// A Waiter lets another goroutine wait for an End and read from it or write to it, parked by the runtime's poller. It
 // is of no use once the End is closed.
 type Waiter struct {
 	file *os.File
@@ -39,10 +39,17 @@ func (w *Waiter) Await(try func(pipe io.Reader) bool) {
 	_ = w.conn.Read(func(fd uintptr) bool { return try(raw(fd)) })
 }
 
-// Interrupt ends Await, the present one and all later ones. Any goroutine may call it.
-func (w *Waiter) Interrupt() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) }
+// AwaitRoom does the same for when there may be room in the pipe.
+func (w *Waiter) AwaitRoom(try func(pipe io.Writer) bool) {
+	_ = w.conn.Write(func(fd uintptr) bool { return try(raw(fd)) })
+}
 
-// raw reads without blocking. It is valid while Await calls try.
+// Interrupt ends Await and AwaitRoom, the present one and all later ones. Any goroutine may call it.
+func (w *Waiter) Interrupt() { _ = w.file.SetDeadline(time.Unix(1, 0)) }
+
+// raw reads and writes without blocking. It is valid while Await or AwaitRoom calls try.
 type raw int
 
 func (r raw) Read(p []byte) (int, error) { return sys.Read(int(r), p) }
+
+func (r raw) Write(p []byte) (int, error) { return sys.Write(int(r), p) }

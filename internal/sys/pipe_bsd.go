@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"errors"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -22,8 +23,8 @@ func Pipe() (r, w int, err error) {
 	return p[0], p[1], nil
 }
 
-// GrowPipe does nothing: there is no F_SETPIPE_SZ.
-func GrowPipe(int, int) {}
+// GrowPipe is for Linux: there is no F_SETPIPE_SZ.
+func GrowPipe(int, int) error { return errors.ErrUnsupported }
 
 // NonblockPipe sets O_NONBLOCK on an end of a new pipe.
 func NonblockPipe(fd int) error { return SetNonblock(fd) }

@@ -11,10 +11,15 @@ func Pipe() (r, w int, err error) {
 	return p[0], p[1], nil
 }
 
-// GrowPipe asks for a larger pipe. An unprivileged user may have 1 MiB a pipe and a total of
-// 64 MiB (pipe(7)); a refusal leaves the pipe as it was.
-func GrowPipe(fd, size int) {
-	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, size)
+// GrowPipe asks for a pipe that holds at least size. An unprivileged user may have 1 MiB a pipe and a
+// total of 64 MiB (pipe(7)); a refusal, EPERM, leaves the pipe as it was.
+func GrowPipe(fd, size int) error {
+	now, err := unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0)
+	if err != nil || now >= size { // where pages are large, pipes are: it must not be made smaller
+		return err
+	}
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, size)
+	return err
 }
 
 // NonblockPipe sets O_NONBLOCK, and no other flag, on an end of a new pipe. The access mode can not be
