@@ -105,6 +105,14 @@ func (s *stream) lend() drain.Source {
 	return nil
 }
 
+// LendRoom makes our end one that the goroutine of the caller's Reader can wait for.
+func (s *stream) LendRoom() drain.Sink {
+	if w, err := s.end.Waiter(); err == nil {
+		return w
+	}
+	return nil
+}
+
 // childReader returns what the child gets for standard input.
 func (s *stream) childReader(callers io.Reader) io.Reader {
 	if s.child != nil {
@@ -142,6 +150,7 @@ func (r *run) watchStreams() {
 		switch s := &r.streams[i]; {
 		case s.kind == streamInput:
 			s.in.Feed(&s.end, r.cmd.Stdin, r.wake) // not before: a start that fails reads nothing
+			s.in.Lend(s)
 			r.push(s)
 		case s.kind.isOutput():
 			r.watch(i, poll.Read)
@@ -239,8 +248,8 @@ func (r *run) resume() {
 	}
 }
 
-// pull moves one chunk of an output. A second one would have to be asked for: a pipe holds no more than
-// one, and whoever fills it again has it locked meanwhile.
+// pull moves of an output what one turn may. It does not go on until the pipe is empty: one turn takes all
+// that the pipe holds, and whoever fills it again has it locked meanwhile.
 func (r *run) pull(fd int) {
 	s := &r.streams[fd]
 	before := s.out.Total()

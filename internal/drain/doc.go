@@ -4,5 +4,9 @@
 // One goroutine, the run's own, reads and writes the pipes, never blocking. A caller's Reader or
 // Writer may block for ever, so each that is not known to return at once gets a goroutine that can be
 // left behind with the one call it is stuck in. A Writer's goroutine is lent the pipe once the stream
-// goes on, and reads it until its end or until the run takes it back: see [Output.Lend].
+// goes on, and reads it until its end or until the run takes it back: see [Output.Lend]. A Reader's is
+// lent the pipe in the same way, and fills it: see [Input.Lend].
+//
+// A pipe that is found full again and again is enlarged, where it can be, and read in larger parts. One
+// turn of the run moves 256 KiB of a stream at most, so that a flood starves nothing else of it.
 package drain

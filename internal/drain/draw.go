@@ -81,7 +81,7 @@ func (o *Output) draw() {
 	for {
 		f = filled{}
 		o.source.Await(try)
-		if f.buf == nil {
+		if f.chunk == nil {
 			break
 		}
 		if !exceeded && o.Exceeded() {
@@ -103,14 +103,17 @@ func (o *Output) take(pipe io.Reader) (f filled, done bool) {
 	if !p.drawing {
 		return filled{}, true
 	}
-	buf := chunks.Get().(*[chunkSize]byte)
-	n, err := pipe.Read(buf[:])
+	c := borrow(o.size())
+	n, err := pipe.Read(c.buf)
+	if n >= chunkSize {
+		o.found(o.pipe)
+	}
 	if n > 0 {
 		p.waiting++
 		p.last = time.Now()
-		return filled{buf: buf, n: o.admit(n)}, true
+		return filled{chunk: c, n: o.admit(n)}, true
 	}
-	chunks.Put(buf)
+	c.giveBack()
 	if errors.Is(err, syscall.EAGAIN) {
 		return filled{}, false
 	}

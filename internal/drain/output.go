@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -23,18 +22,13 @@ const (
 	Drawn                // the Writer's goroutine moves it, and notifies when it is at the end
 )
 
-// chunkSize is how much one read asks for: the size of a pipe that nobody enlarged.
-const chunkSize = 64 << 10
-
-// chunks lends buffers, so that a run that waits holds none.
-var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
-
 // An Output drains one output pipe. It belongs to one goroutine, except as [Output.Lend] says.
 //
 // With a limit on the total, set by StopAt, the bytes beyond it are read and counted and go
 // nowhere.
 type Output struct {
 	pipe io.Reader // non-blocking: EAGAIN when empty
+	heavy
 
 	// Where the bytes go; one of them.
 	keep *HeadTail
@@ -86,7 +80,7 @@ func (o *Output) Exceeded() bool { return o.stopAt >= 0 && o.Total() > o.stopAt 
 // Ended reports whether the end of the pipe was reached.
 func (o *Output) Ended() bool { return o.ended }
 
-// Pull reads once, at most limit bytes where limit is positive. Blocked means that the caller's
+// Pull reads what one turn may move, at most limit bytes where limit is positive. Blocked means that the caller's
 // Writer is busy and that nothing was read: the pipe fills, and the command waits, as it would
 // before a slow reader in a shell.
 func (o *Output) Pull(limit int) State {
@@ -106,33 +100,60 @@ func (o *Output) Pull(limit int) State {
 	if o.pump != nil && limit <= 0 && o.lend() {
 		return Drawn
 	}
-	if o.keep != nil && o.stopAt < 0 {
-		if space := o.keep.Space(); space != nil {
-			n, err := o.read(space, limit)
-			o.keep.Took(n)
-			o.total.Add(int64(n))
-			o.delivered += int64(n)
-			return o.state(n, err)
-		}
+	if limit <= 0 {
+		limit = largeSize
 	}
-	buf := chunks.Get().(*[chunkSize]byte)
-	n, err := o.read(buf[:], limit)
+	if o.readsIntoKeep() {
+		return o.fill(limit)
+	}
+	size := chunkSize
+	if o.pump == nil { // of those that are put, several can wait
+		size = o.size()
+	}
+	c := borrow(size)
+	n, err := o.read(c.buf[:min(size, limit)])
 	if n > 0 {
-		o.deliver(buf, n)
+		o.deliver(c, n)
 	} else {
-		chunks.Put(buf)
+		c.giveBack()
 	}
 	return o.state(n, err)
 }
 
-// read reads once, at most chunkSize bytes, so that they are still in the processor's cache when they
-// are passed on, and at most limit where that is positive.
-func (o *Output) read(p []byte, limit int) (int, error) {
-	p = p[:min(len(p), chunkSize)]
-	if limit > 0 && limit < len(p) {
-		p = p[:limit]
+// readsIntoKeep reports whether the pipe is to be read into what is kept itself. A ring that is shorter
+// than a turn is not: many small reads cost more than to copy what stays of a large one.
+func (o *Output) readsIntoKeep() bool {
+	return o.keep != nil && o.stopAt < 0 && o.keep.limit/2 >= largeSize && o.keep.Space() != nil
+}
+
+// fill reads into what is kept, up to limit bytes. It goes on only where its own room was the bound: a
+// pipe that gave less is empty, and whoever fills it again has it locked meanwhile.
+func (o *Output) fill(limit int) State {
+	moved := 0
+	for {
+		space := o.keep.Space()
+		space = space[:min(len(space), limit-moved)]
+		n, err := o.read(space)
+		o.keep.Took(n)
+		o.total.Add(int64(n))
+		o.delivered += int64(n)
+		if n == 0 && moved > 0 && errors.Is(err, syscall.EAGAIN) {
+			return Moved
+		}
+		moved += n
+		if n < len(space) || moved >= limit || o.keep.Space() == nil {
+			return o.state(n, err)
+		}
 	}
-	return o.pipe.Read(p)
+}
+
+// read reads once.
+func (o *Output) read(p []byte) (int, error) {
+	n, err := o.pipe.Read(p)
+	if n >= chunkSize {
+		o.found(o.pipe)
+	}
+	return n, err
 }
 
 // state returns what a read came to.
@@ -149,25 +170,25 @@ func (o *Output) state(n int, err error) State {
 	return Ended
 }
 
-// deliver passes on the first n bytes of buf, and buf itself.
-func (o *Output) deliver(buf *[chunkSize]byte, n int) {
+// deliver passes on the first n bytes of c, and c itself.
+func (o *Output) deliver(c *chunk, n int) {
 	n = o.admit(n)
 	switch {
 	case n == 0:
 	case o.keep != nil:
-		_, _ = o.keep.Write(buf[:n])
+		_, _ = o.keep.Write(c.buf[:n])
 		o.delivered += int64(n)
 	case o.now != nil:
 		if o.err == nil {
 			var m int
-			m, o.err = write(o.now, buf[:n])
+			m, o.err = write(o.now, c.buf[:n])
 			o.delivered += int64(m)
 		}
-	case o.pump.Put(buf, n):
+	case o.pump.Put(c, n):
 		o.chunks++
-		return // the pump gives buf back
+		return // the pump gives it back
 	}
-	chunks.Put(buf)
+	c.giveBack()
 }
 
 // admit counts n bytes, and returns how many of them may be delivered.

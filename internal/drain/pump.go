@@ -38,9 +38,9 @@ type Pump struct {
 
 // filled is the first n bytes of a chunk, or the order to draw.
 type filled struct {
-	buf  *[chunkSize]byte
-	n    int
-	draw func()
+	chunk *chunk
+	n     int
+	draw  func()
 }
 
 func newPump(w io.Writer, notify func()) *Pump { return &Pump{w: w, notify: notify} }
@@ -55,9 +55,9 @@ func (p *Pump) Room() bool {
 	return room
 }
 
-// Put hands over the first n bytes of buf and reports whether it took buf. A Writer that has
+// Put hands over the first n bytes of c and reports whether it took c. A Writer that has
 // failed is not called again: the bytes are dropped, so that the command lives on.
-func (p *Pump) Put(buf *[chunkSize]byte, n int) bool {
+func (p *Pump) Put(c *chunk, n int) bool {
 	p.mu.Lock()
 	failed := p.err != nil || p.abandoned
 	if !failed {
@@ -72,7 +72,7 @@ func (p *Pump) Put(buf *[chunkSize]byte, n int) bool {
 		p.open = true
 		go p.run(p.queue)
 	}
-	p.queue <- filled{buf: buf, n: n} // has room: Room was asked before
+	p.queue <- filled{chunk: c, n: n} // has room: Room was asked before
 	return true
 }
 
@@ -133,13 +133,13 @@ func (p *Pump) one(f filled) {
 	n, err := 0, errWriterGone
 	defer func() {
 		p.end(n, err)
-		chunks.Put(f.buf)
+		f.chunk.giveBack()
 	}()
 	if f.n == 0 || !p.begin() {
 		err = nil
 		return
 	}
-	n, err = write(p.w, f.buf[:f.n])
+	n, err = write(p.w, f.chunk.buf[:f.n])
 }
 
 var errWriterGone = errors.New("writer ended its goroutine")

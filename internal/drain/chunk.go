@@ -1,0 +1,70 @@
+package drain
+
+import "sync"
+
+const (
+	// chunkSize is how much one read asks for at first: the size of a pipe that nobody enlarged.
+	chunkSize = 64 << 10
+	// largeSize is how much one read asks for once the pipe was enlarged, and the most that one turn moves,
+	// so that a flood keeps nothing else of the run waiting. Each read of a full pipe hands the pipe's lock to
+	// the writer and back: four of 64 KiB take a fifth longer than one of 256.
+	largeSize = 256 << 10
+)
+
+// A chunk is a lent buffer.
+type chunk struct{ buf []byte }
+
+// chunks and largeChunks lend buffers, so that a run that waits holds none.
+var (
+	chunks      = sync.Pool{New: func() any { return &chunk{make([]byte, chunkSize)} }}
+	largeChunks = sync.Pool{New: func() any { return &chunk{make([]byte, largeSize)} }}
+)
+
+// borrow returns a chunk of chunkSize or largeSize.
+func borrow(size int) *chunk {
+	if size == largeSize {
+		return largeChunks.Get().(*chunk)
+	}
+	return chunks.Get().(*chunk)
+}
+
+func (c *chunk) giveBack() {
+	if len(c.buf) == largeSize {
+		largeChunks.Put(c)
+		return
+	}
+	chunks.Put(c)
+}
+
+// growAfter is how often a pipe must have been found full before it is enlarged: short outputs are over
+// by then, and who reads as fast as the other writes needs no larger pipe.
+const growAfter = 4
+
+// A grower is a pipe that can be enlarged. Not all can, and none need.
+type grower interface {
+	Grow() bool
+}
+
+// A heavy counts how often a pipe was found full. It belongs to whoever reads or writes the pipe.
+type heavy struct {
+	full  int32
+	large bool // the pipe was enlarged
+}
+
+// found says that the pipe was full, and has it enlarged at the right time.
+func (h *heavy) found(pipe any) {
+	if h.full++; h.full != growAfter {
+		return
+	}
+	if g, ok := pipe.(grower); ok {
+		h.large = g.Grow()
+	}
+}
+
+// size returns how much is to be moved at once.
+func (h *heavy) size() int {
+	if h.large {
+		return largeSize
+	}
+	return chunkSize
+}

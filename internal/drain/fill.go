@@ -1,0 +1,94 @@
+package drain
+
+import (
+	"errors"
+	"io"
+	"syscall"
+)
+
+// A Sink is a pipe whose room a goroutine other than the run's can wait for.
+type Sink interface {
+	// AwaitRoom calls try when the pipe may have room, until try reports true, or Interrupt was called,
+	// or the pipe closed.
+	AwaitRoom(try func(pipe io.Writer) bool)
+	// Interrupt ends AwaitRoom, the present one and all later ones. It does not wait.
+	Interrupt()
+}
+
+// A Lender makes a pipe one that another goroutine can wait for.
+type Lender interface {
+	// LendRoom is called once at most; nil means that it can not be done.
+	LendRoom() Sink
+}
+
+// lendRoomAfter is after how many chunks standard input is lent. By then it is known whether it is heavy.
+const lendRoomAfter = 2 * growAfter
+
+// Lend allows in to have the Reader's goroutine fill the pipe by itself, once the input goes on for a
+// while: see [Output.Lend], whose counterpart it is.
+//
+// The pipe belongs to one side at a time. Once it is offered, the goroutine says of a chunk that it is the
+// last, reads no more, and waits. The run writes that chunk, and lends the pipe: nothing else is under
+// way then. From there on the run only waits for the goroutine's last word, as it would for a Reader
+// that has nothing yet. The pipe is not taken back, but closed, or interrupted by Quit.
+func (in *Input) Lend(l Lender) { in.lender = l }
+
+// lend brings the lending forward. Nothing is pending.
+func (in *Input) lend() {
+	switch {
+	case in.last:
+		in.last = false
+		in.feed.lent <- in.sink
+	case in.lender != nil && in.chunks >= lendRoomAfter:
+		in.sink = in.lender.LendRoom()
+		in.lender = nil
+		if in.sink != nil {
+			in.feed.lent = make(chan Sink, 1)
+			in.feed.offered.Store(true)
+		}
+	}
+}
+
+// borrowPipe waits to be lent the pipe. It reports false if the run has left.
+func (f *feed) borrowPipe() bool {
+	select {
+	case f.sink = <-f.lent:
+		f.flush = f.writeRest
+		return true
+	case <-f.quit:
+		return false
+	}
+}
+
+// write writes what was read, all of it, and returns why nothing more is to be written, err unless
+// something went wrong. io.EOF is no mishap.
+func (f *feed) write(r read, err error) error {
+	defer r.chunk.giveBack()
+	f.rest = r.chunk.buf[:r.n]
+	f.sink.AwaitRoom(f.flush)
+	switch {
+	case len(f.rest) == 0:
+		return err
+	case errors.Is(f.err, syscall.EPIPE):
+		return io.EOF // the command does not want the rest: its business, as in a shell
+	case f.err != nil:
+		return f.err
+	}
+	return errSinkGone
+}
+
+var errSinkGone = errors.New("the pipe can not be waited for any more")
+
+// writeRest writes until nothing is left or the pipe is full, and reports whether there is nothing to wait for.
+func (f *feed) writeRest(pipe io.Writer) bool {
+	for len(f.rest) > 0 && f.err == nil {
+		n, err := pipe.Write(f.rest)
+		f.written.Add(int64(n))
+		f.rest = f.rest[n:]
+		if errors.Is(err, syscall.EAGAIN) {
+			return false
+		}
+		f.err = err
+	}
+	return true
+}
