@@ -82,8 +82,6 @@ func (e specimen) String() string {
 	return e.kind
 }
 
-// TestZoo runs each specimen on each rung of containment. Whoever is seen by a track that is in force
-// has to be dead when the run returns; bystanders have to be untouched.
 // skipShort leaves out the longer part of the zoo, which has rungs of its own, where a whole suite is
 // repeated for something else.
 func skipShort(t *testing.T) {
@@ -93,6 +91,8 @@ func skipShort(t *testing.T) {
 	}
 }
 
+// TestZoo runs each specimen on each rung of containment. Whoever is seen by a track that is in force
+// has to be dead when the run returns; bystanders have to be untouched.
 func TestZoo(t *testing.T) {
 	onEachRung(t, func(t *testing.T, r rung) {
 		for _, e := range specimens {

@@ -83,7 +83,7 @@ func TestZooAmongStrangers(t *testing.T) {
 	until := time.Now().Add(time.Duration(rounds(5, 60)) * time.Second)
 	kinds := []specimen{
 		{kind: "fan", n: 10}, {kind: "double-fork", n: 5}, {kind: "mixed", n: 12}, {kind: "respawns", moves: true},
-		{kind: "chain", n: 10}, {kind: "hops", moves: true}, {kind: "forks-on-term", n: 2, grace: time.Millisecond, moves: true},
+		{kind: "chain", n: 10}, {kind: "hops", n: manyBirths, moves: true}, {kind: "forks-on-term", n: 2, grace: time.Millisecond, moves: true},
 	}
 	var running sync.WaitGroup
 	var trees [2]int
