@@ -154,6 +154,7 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 		return nil, err
 	}
 	p := &Process{run: r, done: make(chan struct{}), pipes: r.outputPipes()}
+	r.lent = make(chan struct{})
 	go func() {
 		defer close(p.done)
 		r.live()
@@ -161,6 +162,7 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 			r.release()
 		}
 	}()
+	<-r.lent // from now on the caller may do with cmd.Process what they like
 	return p, nil
 }
 
@@ -224,9 +226,10 @@ type run struct {
 	own *exec.Cmd // the copy of it that is started and reaped
 
 	// Set by begin.
-	deadline time.Time // of the whole run
-	exitFD   int       // the leader's pidfd while the poller watches it, else -1
-	wake     func()    // poller.Wake, bound once
+	deadline time.Time     // of the whole run
+	exitFD   int           // the leader's pidfd while the poller watches it, else -1
+	wake     func()        // poller.Wake, bound once
+	lent     chan struct{} // by Start: closed once the pidfd is lent
 	look     preflight.Look
 	streams  [3]stream // by descriptor of the child
 	unwatch  func() bool
@@ -291,6 +294,9 @@ func (r *run) live() {
 // liveWith is live with the leader's pidfd, -1 where there is none.
 func (r *run) liveWith(pidfd int) {
 	defer r.rescue()
+	if r.lent != nil {
+		close(r.lent)
+	}
 	r.watchExit(pidfd)
 	r.observe()
 	if r.result.Cause == CauseExited {

@@ -76,7 +76,7 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		if !b.window(l.consider, now.leader, pidMax.get()) {
 			return false
 		}
-	} else if !everyPID(l.consider, pidMax.get()) {
+	} else if !list(l, l.consider) {
 		return false
 	}
 	if !known {
@@ -86,19 +86,33 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		if l.found() {
 			return true
 		}
-		next, n, ok := pids.last()
+		then := birth{started: time.Now()}
+		var ok bool
+		then.leader, then.serial, ok = pids.last()
+		near := now.young() || now.follows(then.serial, pidMax.get())
 		switch {
 		case !ok:
 			return chaseForks(l)
-		case next == now.leader:
+		case !near: // this process was stopped, perhaps
+			ok = list(l, l.considerNew)
+		case then.leader == now.leader:
 			return true
+		default:
+			ok = now.window(l.considerNew, then.leader, pidMax.get())
 		}
-		if !now.window(l.considerNew, next, pidMax.get()) {
+		if !ok {
 			return false
 		}
-		now = birth{leader: next, serial: n}
+		now = then
 	}
 	return false
+}
+
+// list calls f with every process, twice where that finds nobody: a child whose fork is under way has its
+// number and is not in /proc yet, and its parent may have exited by the time it is asked. Once it is in
+// there, the second list has it.
+func list(l lookout, f visit) bool {
+	return everyPID(f, pidMax.get()) && (l.found() || everyPID(f, pidMax.get()))
 }
 
 // chaseForks is the chase where the last PID can not be had: everybody is looked at until the machine
@@ -143,6 +157,7 @@ func (b *birth) place() bool {
 	}
 	b.serial = n.before(b.leader, last)
 	b.serial.lead()
+	readings.keepUp()
 	return last == b.leader
 }
 
@@ -156,14 +171,17 @@ func (b *birth) follows(n serial, most int) bool {
 // young reports whether the birth window is sound.
 func (b *birth) young() bool { return sound(time.Since(b.started), pidMax.get(), cpus.get()) }
 
-// sound reports whether less than a lap can have passed. A quarter of a lap is kept as a margin, for
-// numbers that are skipped because they are in use.
-func sound(elapsed time.Duration, pidMax, cpus int) bool {
+// sound reports whether less than a lap can have passed.
+func sound(elapsed time.Duration, pidMax, cpus int) bool { return elapsed < lapTime(pidMax, cpus) }
+
+// lapTime returns how long a lap takes at least. A quarter of it is kept as a margin, for numbers that are
+// skipped because they are in use.
+func lapTime(pidMax, cpus int) time.Duration {
 	if cpus <= 0 {
 		cpus = manyCPUs
 	}
 	lap := max(pidMax-reservedPIDs, 0)
-	return uint64(elapsed/fastestClone)*uint64(cpus) < uint64(lap-lap/4)
+	return time.Duration((lap-lap/4)/cpus) * fastestClone
 }
 
 // window calls f with the numbers behind the leader's, up to the last one given out.
@@ -171,7 +189,7 @@ func (b *birth) window(f visit, last, pidMax int) bool {
 	switch {
 	case last >= b.leader && last-b.leader <= maxProbes:
 		probe(f, b.leader+1, last, b.serial)
-	case last < b.leader && pidMax > 0 && pidMax-b.leader+last <= maxProbes: // the sequence has wrapped around
+	case last < b.leader && b.leader < pidMax && pidMax-b.leader+last <= maxProbes: // the sequence has wrapped around
 		probe(f, b.leader+1, pidMax, b.serial)
 		probe(f, 1, last, 0)
 	default:
@@ -225,8 +243,8 @@ func everyPID(f visit, pidMax int) bool {
 	return err == nil && len(pids) > 0
 }
 
-// A fact is a number that the kernel tells once and for all. Not to be told, for want of a descriptor
-// perhaps, is not for all.
+// A fact is a number that the kernel tells, and that is asked for once. Not to be told, for want of a
+// descriptor perhaps, is not for all.
 type fact struct {
 	value atomic.Int64 // 0 until it is known
 	read  func() int
@@ -241,8 +259,14 @@ func (f *fact) get() int {
 	return n
 }
 
-// pidMax is /proc/sys/kernel/pid_max, the number after the highest PID, as it was at first; 0 if
-// unknown. Raising it later makes laps longer, which is harmless.
+// ask asks again, and reports whether the answer is another.
+func (f *fact) ask() bool {
+	n := int64(f.read())
+	return f.value.Swap(n) != n
+}
+
+// pidMax is /proc/sys/kernel/pid_max, the number after the highest PID; 0 if unknown. It can be changed, and
+// systems do so when they have just started: see [sequence.last].
 var pidMax = fact{read: func() int {
 	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
 	if err != nil {

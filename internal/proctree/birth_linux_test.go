@@ -95,6 +95,56 @@ func (w *watcher) consider(pid int, from origin)    { w.visit(pid, from) }
 func (w *watcher) considerNew(pid int, from origin) { w.visit(pid, from) }
 func (w *watcher) found() bool                      { return w.enough() }
 
+// look is a lookout that writes down whom it is told, and does something at the first.
+type look struct {
+	known, fresh []int
+	first        func()
+}
+
+func (l *look) consider(pid int, _ origin) {
+	if l.known = append(l.known, pid); l.first != nil && len(l.known) == 1 {
+		l.first()
+	}
+}
+func (l *look) considerNew(pid int, _ origin) { l.fresh = append(l.fresh, pid) }
+func (l *look) found() bool                   { return false }
+
+// Whoever is born during a look is told as somebody new, and so is everybody after a look that took as long
+// as a lap may.
+func TestBornDuringALook(t *testing.T) {
+	skipDisabled(t, "loadavg")
+	for _, late := range []bool{false, true} {
+		var born []int
+		inTime(t, func() bool {
+			b := birth{leader: os.Getpid(), started: time.Now().Add(-time.Hour)} // all are listed
+			now := new(corpses).look()
+			l := &look{first: func() {
+				s := start(t, testproc.Command("fork", "1"))
+				born = testproc.Ready(t, s.stdout)
+			}}
+			if late {
+				now.started, now.serial = time.Now().Add(-time.Hour), 0
+			}
+			if !b.candidates(l, now) {
+				return false // somebody else starts and starts
+			}
+			assert.Subset(t, l.fresh, born[1:], "the leader is nobody else's")
+			twice := 0
+			for _, pid := range l.known {
+				if pid == os.Getpid() {
+					twice++
+				}
+			}
+			assert.Equal(t, 2, twice, "for those whose birth was under way")
+			if late {
+				assert.Contains(t, l.fresh, os.Getpid())
+				return true
+			}
+			return !slices.Contains(l.fresh, os.Getpid()) // or it did take as long
+		})
+	}
+}
+
 // The window as it is after the sequence has wrapped around.
 func TestWindowAfterWrapAround(t *testing.T) {
 	b := birth{leader: 990}

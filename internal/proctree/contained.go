@@ -22,9 +22,13 @@ func (t *Tree) contained() bool {
 	return err == nil && (!populated || t.namesContained() || !t.LeaderExited())
 }
 
-// namesContained reports whether somebody in the leaf beside the leader is known.
+// namesContained reports whether somebody in the leaf beside the leader is known. While the tree is killed
+// that is asked again: who has left the leaf, and can not be killed, must not stand for those in it.
 func (t *Tree) namesContained() bool {
 	for _, m := range t.members {
+		if m.contained && t.killing {
+			m.contained = t.leaf.Contains(m.PID)
+		}
 		if m.contained {
 			return true
 		}

@@ -84,6 +84,21 @@ func TestUnnamedInACgroupIsNotTakenForGone(t *testing.T) {
 	assert.Equal(t, TrackCgroup, tree.Tracks()&TrackCgroup)
 }
 
+// Who has left the cgroup while it is killed, and can not be killed, does not stand for those in it.
+func TestMoverDoesNotStandForTheCgroup(t *testing.T) {
+	testproc.NoLeaks(t)
+	tree, leaf := containedTree(t, testproc.Command("hang"))
+	mover := start(t, testproc.Command("hang"))
+	tree.members = map[int]*Member{mover.cmd.Process.Pid: {
+		Process: Process{PID: mover.cmd.Process.Pid}, FD: -1, contained: true,
+	}}
+	assert.True(t, tree.namesContained(), "it was found there")
+	require.NoError(t, leaf.Kill())
+	tree.killing = true
+	assert.False(t, tree.namesContained())
+	delete(tree.members, mover.cmd.Process.Pid)
+}
+
 // That nobody in the cgroup runs is undone also where what was done meanwhile has used up the descriptors.
 func TestQuietEndsWithoutADescriptor(t *testing.T) {
 	testproc.NoLeaks(t)

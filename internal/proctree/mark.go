@@ -107,6 +107,13 @@ func isLive(id uint32) bool {
 	return taken && run.id == id && !run.below
 }
 
+// anyLive reports whether there are runs of this process.
+func anyLive() bool {
+	liveRuns.RLock()
+	defer liveRuns.RUnlock()
+	return len(liveRuns.ids) > 0
+}
+
 // runLedBy returns the number of the run of this process whose leader is pid, 0 if there is none.
 func runLedBy(pid int) uint32 {
 	liveRuns.RLock()

@@ -15,15 +15,18 @@ type serial uint64
 
 // A sequence follows the PIDs of our namespace from reading to reading. If time says that less than a lap
 // can have passed between two of them, the second one's serial is exact; and so it is after any number of
-// laps as long as readings come in time, as they do in a process that starts and ends commands all the time.
-// Otherwise it goes on more than a lap further on, so that nothing from before is taken for near.
+// laps as long as readings come in time, for which see [keeper]. Otherwise it goes on more than a lap further
+// on, so that nothing from before is taken for near.
 type sequence struct {
+	read func() (pid int, ok bool) // the PID that was given out last
+
 	sync.Mutex
-	serial serial    // of the furthest reading
-	at     time.Time // not after it
+	serial  serial    // of the furthest reading
+	at      time.Time // not after it
+	askedAt time.Time // when pid_max was looked at
 }
 
-var pids sequence
+var pids = sequence{read: readLastPID}
 
 // lastPID returns the PID that was given out last in our PID namespace.
 func lastPID() (int, bool) {
@@ -31,30 +34,49 @@ func lastPID() (int, bool) {
 	return pid, ok
 }
 
+// limitAge is how old what is known of pid_max may be. Who lowers it while commands run can have a lap pass
+// unseen for that long.
+const limitAge = time.Second
+
 // last returns the PID that was given out last, and its serial if that can be told.
 func (s *sequence) last() (pid int, n serial, ok bool) {
 	// What is known comes before the reading, which is made without the lock: so the reading is the later one.
-	s.Lock()
-	known, at := s.serial, s.at
-	s.Unlock()
 	now := time.Now()
-	pid, ok = readLastPID()
-	if !ok {
+	known, at, limit := s.furthest(now, limitAge)
+	if pid, ok = s.read(); !ok {
 		return 0, 0, false
 	}
-	near := known != 0 && sound(time.Since(at), pidMax.get(), cpus.get())
-	return pid, s.follow(known, near, pid, now), true
+	if pid >= limit {
+		s.furthest(now, 0)
+		return pid, 0, true
+	}
+	near := known != 0 && sound(time.Since(at), limit, cpus.get())
+	return pid, s.follow(known, near, pid, limit, now), true
+}
+
+// furthest returns what is known: the furthest reading, the time that it is not before, and pid_max. If pid_max
+// was looked at longer ago than age, it is looked at again.
+func (s *sequence) furthest(now time.Time, age time.Duration) (known serial, at time.Time, limit int) {
+	s.Lock()
+	defer s.Unlock()
+	if now.Sub(s.askedAt) >= age {
+		s.askedAt = now
+		if pidMax.ask() {
+			s.at = time.Time{} // laps are of another length
+		}
+	}
+	return s.serial, s.at, pidMax.get()
 }
 
 // follow goes on to pid, which was read after the serial known and after the time at, near it if less than
 // a lap lies between. It returns the serial of pid, 0 if that can not be told.
-func (s *sequence) follow(known serial, near bool, pid int, at time.Time) serial {
-	lap := lapOf(pidMax.get())
-	if pid < reservedPIDs || serial(pid) >= reservedPIDs+lap {
-		return 0 // a first lap has begun at 1, or pid_max was raised
-	}
+func (s *sequence) follow(known serial, near bool, pid, limit int, at time.Time) serial {
 	s.Lock()
 	defer s.Unlock()
+	if pid < reservedPIDs || limit != pidMax.get() {
+		return 0 // a first lap has begun at 1, or laps are of another length by now
+	}
+	lap := lapOf(limit)
 	var n serial
 	switch place := serial(pid - reservedPIDs); {
 	case near:
@@ -75,10 +97,10 @@ func lapOf(pidMax int) serial { return serial(max(pidMax-reservedPIDs, 1)) }
 
 // before returns the serial of pid, which was handed out less than a lap before the PID last with the serial n.
 func (n serial) before(pid, last int) serial {
-	if n == 0 || pid < reservedPIDs {
+	lap := lapOf(pidMax.get())
+	if n == 0 || pid < reservedPIDs || serial(pid) >= reservedPIDs+lap {
 		return 0
 	}
-	lap := lapOf(pidMax.get())
 	return n - (serial(last)+lap-serial(pid))%lap
 }
 

@@ -2,6 +2,7 @@ package proctree
 
 import (
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -21,39 +22,117 @@ func setPIDMax(t *testing.T, n int) {
 }
 
 func TestSequence(t *testing.T) {
-	const lap = 1000
-	setPIDMax(t, reservedPIDs+lap)
+	const lap, limit = 1000, reservedPIDs + 1000
+	setPIDMax(t, limit)
 	now := time.Now()
 	var s sequence
-	first := s.follow(0, false, reservedPIDs+10, now)
+	first := s.follow(0, false, reservedPIDs+10, limit, now)
 	require.NotZero(t, first)
 	assert.EqualValues(t, 10, first%lap)
 
-	assert.Equal(t, first, s.follow(first, true, reservedPIDs+10, now), "none was handed out")
+	assert.Equal(t, first, s.follow(first, true, reservedPIDs+10, limit, now), "none was handed out")
 	n := first
 	for range 100 { // many laps, in readings that come in time
 		step := rand.IntN(lap * 3 / 4)
 		pid := reservedPIDs + (int(n)+step)%lap
-		next := s.follow(n, true, pid, now)
+		next := s.follow(n, true, pid, limit, now)
 		require.Equal(t, n+serial(step), next)
 		assert.Equal(t, n, next.before(reservedPIDs+int(n%lap), pid))
 		n = next
 	}
 
-	assert.Zero(t, s.follow(n, true, reservedPIDs-1, now), "a first lap")
-	assert.Zero(t, s.follow(n, true, reservedPIDs+lap, now), "pid_max was raised")
+	assert.Zero(t, s.follow(n, true, reservedPIDs-1, limit, now), "a first lap")
+	assert.Zero(t, s.follow(n, true, reservedPIDs+1, limit+1, now), "read while pid_max was another")
+	assert.Zero(t, n.before(reservedPIDs+lap, reservedPIDs+int(n%lap)))
 	assert.Zero(t, n.before(reservedPIDs-1, reservedPIDs+int(n%lap)))
 	assert.Zero(t, serial(0).before(reservedPIDs+1, reservedPIDs+2))
 
 	// Too late: further on than any window goes, and at the same place.
-	later := s.follow(n, false, reservedPIDs+int(n%lap), now)
+	later := s.follow(n, false, reservedPIDs+int(n%lap), limit, now)
 	assert.Greater(t, later, n+lap)
 	assert.Equal(t, n%lap, later%lap)
-	assert.Zero(t, s.follow(n, false, reservedPIDs+5, now), "somebody else was late first")
+	assert.Zero(t, s.follow(n, false, reservedPIDs+5, limit, now), "somebody else was late first")
 	// Who read before that is right about what he knew, and changes nothing.
-	assert.Equal(t, n+1, s.follow(n, true, reservedPIDs+int((n+1)%lap), now.Add(time.Hour)))
+	assert.Equal(t, n+1, s.follow(n, true, reservedPIDs+int((n+1)%lap), limit, now.Add(time.Hour)))
 	assert.Equal(t, later, s.serial)
 	assert.Equal(t, now, s.at)
+}
+
+// What counts is the time until the reading is there, not until it is asked for.
+func TestReadingThatTakesLong(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		before := lapOf(pidMax.get()) * 7
+		s := sequence{serial: before, askedAt: time.Now()}
+		s.read = func() (int, bool) {
+			if late {
+				await(t, func() bool { return !sound(time.Since(s.at), pidMax.get(), cpus.get()) })
+			}
+			return reservedPIDs + 1, true
+		}
+		var n serial
+		inTime(t, func() bool {
+			s.serial, s.at = before, time.Now()
+			_, n, _ = s.last()
+			return late || n == before+1
+		})
+		assert.Equal(t, late, n > before+lapOf(pidMax.get()))
+	}
+}
+
+// pid_max was another when it was asked for.
+func TestPIDMaxHasChanged(t *testing.T) {
+	real := pidMax.get()
+	for _, believed := range []int{real / 2, real * 2} {
+		setPIDMax(t, believed)
+		s := sequence{serial: 12345, at: time.Now(), askedAt: time.Now(), read: func() (int, bool) { return real - 1, true }}
+		_, n, ok := s.last()
+		require.True(t, ok)
+		if believed < real {
+			assert.Zero(t, n, "it can not be told where that is")
+		} else {
+			assert.Equal(t, believed, pidMax.get(), "nothing speaks against it yet")
+			s.askedAt = time.Now().Add(-2 * limitAge)
+			_, _, _ = s.last()
+		}
+		assert.Equal(t, real, pidMax.get())
+		s.serial, s.at = 12345, time.Now()
+		setPIDMax(t, believed)
+		_, at, limit := s.furthest(time.Now(), 0)
+		assert.Zero(t, at, "what was known before is no help")
+		assert.Equal(t, real, limit)
+	}
+	setPIDMax(t, 32768)
+	b := birth{leader: 1<<22 - 4}
+	assert.Contains(t, b.windowList(reservedPIDs+10, pidMax.get()), os.Getpid(), "everybody, as the window reaches who knows where")
+}
+
+// A serial that is found too late may be laps off.
+func TestPlaceComesTooLate(t *testing.T) {
+	skipDisabled(t, "loadavg")
+	b := birth{leader: os.Getpid(), started: time.Now().Add(-time.Hour)}
+	assert.False(t, b.place())
+	assert.Zero(t, b.serial)
+}
+
+// While a run goes on the readings do, so that its window stays, and they end with it.
+func TestReadingsAreKeptUp(t *testing.T) {
+	skipDisabled(t, "loadavg")
+	if readings.every() < shortestTick {
+		t.Skip("too many CPUs for so few PIDs")
+	}
+	inTime(t, func() bool {
+		s, _ := placed(t, "fork", "1")
+		b := &s.tree.born
+		await(t, func() bool { return !b.young() && time.Since(b.started) > 5*readings.every() })
+		_, n, _ := pids.last()
+		return b.follows(n, pidMax.get())
+	})
+	var m Mark
+	m.Begin()
+	assert.True(t, readings.wanted())
+	readings.since.Store(int64(uptime() - keptFor))
+	await(t, func() bool { return !readings.armed.Load() })
+	m.End()
 }
 
 // Nobody who reads along with others sees a serial go back, or one that is not its PID's.

@@ -19,10 +19,10 @@ var (
 // are held up must not hold up every other.
 const stalledTurn = 20 * time.Millisecond
 
-// A turn is where one that was taken is given back; nil for one that went ahead without.
+// A turn is where one that was taken is given back.
 type turn chan struct{}
 
-// takeTurn waits for a turn, or goes ahead without one if none ends.
+// takeTurn waits for a turn, or takes one too many if none ends.
 func takeTurn() turn {
 	select {
 	case starting <- struct{}{}:
@@ -36,9 +36,10 @@ func takeTurn() turn {
 		case starting <- struct{}{}:
 			return starting
 		case <-stalled.C:
-			// One at a time goes ahead: all that wait would be as many threads.
+			// One goes ahead, and all that wait would be as many threads. It gives back a turn all the same, that
+			// of one who is held up, so that the next ones do not wait for that long again.
 			if turns.CompareAndSwap(ended, ended+1) {
-				return nil
+				return starting
 			}
 			ended = turns.Load()
 			stalled.Reset(stalledTurn)

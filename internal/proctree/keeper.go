@@ -1,0 +1,63 @@
+package proctree
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// A keeper has the last PID read now and then while there are runs, so that the windows of none of them
+// have to be given up. To list /proc instead takes some hundred microseconds at each look, even on a small
+// machine. For a command that runs for longer than keptFor that is nothing, and nobody is woken for it.
+type keeper struct {
+	timer *time.Timer  // calls tick
+	armed atomic.Bool  // the timer is set, or tick runs
+	since atomic.Int64 // when the last run was started, by the clock of uptime
+}
+
+// keptFor is for how long after the last start readings are made.
+const keptFor = 10 * time.Second
+
+// shortestTick is the least time between two readings. Where that is not enough, on a machine of many CPUs
+// with few PIDs, none are made.
+const shortestTick = 5 * time.Millisecond
+
+var readings = newKeeper()
+
+func newKeeper() *keeper {
+	k := &keeper{}
+	k.timer = time.AfterFunc(time.Hour, k.tick)
+	k.timer.Stop()
+	return k
+}
+
+var initTime = time.Now()
+
+func uptime() time.Duration { return time.Since(initTime) }
+
+// keepUp has readings made from now on. A run was started.
+func (k *keeper) keepUp() {
+	k.since.Store(int64(uptime()))
+	k.arm()
+}
+
+func (k *keeper) arm() {
+	if every := k.every(); every >= shortestTick && k.armed.CompareAndSwap(false, true) {
+		k.timer.Reset(every)
+	}
+}
+
+// every returns the time between two readings: half of what may pass, so that one can come late.
+func (k *keeper) every() time.Duration { return lapTime(pidMax.get(), cpus.get()) / 2 }
+
+func (k *keeper) tick() {
+	_, _, _ = pids.last()
+	k.armed.Store(false) // before it asks, so that whoever starts a run from now on finds it so
+	if k.wanted() {
+		k.arm()
+	}
+}
+
+// wanted reports whether some run began a short while ago and is not over.
+func (k *keeper) wanted() bool {
+	return uptime()-time.Duration(k.since.Load()) < keptFor && anyLive()
+}
