@@ -48,7 +48,7 @@ func TestLongStreamStuck(t *testing.T) {
 	t.Parallel()
 	stalled, passed := testproc.NewStalledWriter(), counter(0)
 	defer stalled.Release()
-	cmd := exec.Command("head", "-c", enough, "/dev/zero")
+	cmd := exec.Command("head", "-c", "4000000", "/dev/zero") // the pipe may have been enlarged
 	cmd.Stdout = stuckAfter{stalled, &passed}
 	res, err := run(t, cmd, safeexec.WithTimeout(2*soon), safeexec.WithIdleTimeout(soon), safeexec.WithDrainTimeout(soon))
 	assert.ErrorIs(t, err, safeexec.ErrTimeout)
