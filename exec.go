@@ -326,6 +326,9 @@ func (r *run) rescue() {
 			s.out.Abandon() // the Writer is not called again
 		}
 	}
+	if s := &r.streams[0]; s.kind == streamInput {
+		s.in.Quit()
+	}
 	r.closeStreams()
 	until := time.Now().Add(r.cfg.kill)
 	r.signalTree(syscall.SIGKILL, until)

@@ -47,3 +47,17 @@ func TestLingerOutlastsTheIdleTimeout(t *testing.T) {
 	assert.Equal(t, "late", res.Stdout.String())
 	assert.Empty(t, res.Killed)
 }
+
+// Nor is the goroutine left that reads ahead of standard input, and has nobody any more to give it to.
+func TestCallersCodeLeavesNoReader(t *testing.T) {
+	testproc.NoLeaks(t)
+	cmd := exec.Command("sleep", "600")
+	cmd.Stdin = plainReader{endless{}}
+	left := make(chan any)
+	go func() {
+		defer func() { left <- recover() }()
+		_, _ = safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithTimeout(soon), safeexec.WithReportBound(bound),
+			safeexec.WithRedact(func([]string) []string { panic("refuses") }))
+	}()
+	assert.Equal(t, "refuses", <-left)
+}

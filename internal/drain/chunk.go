@@ -5,7 +5,7 @@ import "sync"
 const (
 	// chunkSize is how much one read asks for at first: the size of a pipe that nobody enlarged.
 	chunkSize = 64 << 10
-	// largeSize is how much one read asks for once the pipe was enlarged, and the most that one turn moves,
+	// largeSize is how much one read asks for once the pipe was enlarged, and the most that one turn reads,
 	// so that a flood keeps nothing else of the run waiting. Each read of a full pipe hands the pipe's lock to
 	// the writer and back: four of 64 KiB take a fifth longer than one of 256.
 	largeSize = 256 << 10
@@ -37,7 +37,8 @@ func (c *chunk) giveBack() {
 }
 
 // growAfter is how often a pipe must have been found full before it is enlarged: short outputs are over
-// by then, and who reads as fast as the other writes needs no larger pipe.
+// by then, and who reads as fast as the other writes needs no larger pipe. Where that is refused it is
+// tried again after twice as often.
 const growAfter = 4
 
 // A grower is a pipe that can be enlarged. Not all can, and none need.
@@ -47,15 +48,17 @@ type grower interface {
 
 // A heavy counts how often a pipe was found full. It belongs to whoever reads or writes the pipe.
 type heavy struct {
-	full  int32
+	full  int
+	tried int  // at how many full ones it was tried last
 	large bool // the pipe was enlarged
 }
 
 // found says that the pipe was full, and has it enlarged at the right time.
 func (h *heavy) found(pipe any) {
-	if h.full++; h.full != growAfter {
+	if h.full++; h.large || h.full < max(growAfter, 2*h.tried) {
 		return
 	}
+	h.tried = h.full
 	if g, ok := pipe.(grower); ok {
 		h.large = g.Grow()
 	}

@@ -8,5 +8,6 @@
 // lent the pipe in the same way, and fills it: see [Input.Lend].
 //
 // A pipe that is found full again and again is enlarged, where it can be, and read in larger parts. One
-// turn of the run moves 256 KiB of a stream at most, so that a flood starves nothing else of it.
+// turn of the run reads 256 KiB of a stream at most, and writes 1 MiB, so that a flood starves nothing
+// else of it.
 package drain

@@ -21,7 +21,8 @@ type Lender interface {
 	LendRoom() Sink
 }
 
-// lendRoomAfter is after how many chunks standard input is lent. By then it is known whether it is heavy.
+// lendRoomAfter is after how many chunks standard input is lent. A pipe that was not enlarged by then never
+// is: the Reader returns little at a time, or the command takes it as fast as it comes.
 const lendRoomAfter = 2 * growAfter
 
 // Lend allows in to have the Reader's goroutine fill the pipe by itself, once the input goes on for a

@@ -10,9 +10,10 @@ import (
 // processor's cache any more when it is read.
 const LargeSize = 256 << 10
 
-// maxLarge bounds how many pipes of this process are large at the same time. All pipes of a user share
-// 64 MiB by default, and one who has used them up gets pipes of two pages from then on (pipe(7)), in
-// programs that have nothing to do with us as well. This many are a sixteenth of it.
+// maxLarge is how many pipes that we have open are large at the same time. All pipes of a user share 64 MiB
+// by default, and one who has used them up gets pipes of two pages from then on (pipe(7)), in programs that
+// have nothing to do with us as well. This many are a sixteenth of it. A pipe that is closed here and has its
+// other end with a process that lives on is not counted any more.
 const maxLarge = 16
 
 // largePipes is how many are.
@@ -21,20 +22,30 @@ var largePipes atomic.Int32
 // Grow enlarges the pipe to LargeSize, and reports whether it did. Where the system refuses, or enough
 // pipes of this process are large, the pipe stays as it was. Whoever reads or writes the End may call it.
 func (e *End) Grow() bool {
-	if !e.open || e.large {
+	if !e.open || e.small != 0 {
 		return false
 	}
-	e.large = largePipes.Add(1) <= maxLarge && sys.GrowPipe(e.fd, LargeSize) == nil
-	if !e.large {
-		largePipes.Add(-1)
+	if largePipes.Add(1) <= maxLarge {
+		if before, err := sys.GrowPipe(e.fd, LargeSize); err == nil {
+			e.small = before
+			return true
+		}
 	}
-	return e.large
+	largePipes.Add(-1)
+	return false
+}
+
+// shrink undoes Grow, for a pipe of whom nothing much is expected any more. One that is too full stays large.
+func (e *End) shrink() {
+	if e.small != 0 && sys.SetPipeSize(e.fd, e.small) == nil {
+		e.leaveLarge()
+	}
 }
 
 // leaveLarge gives the place of a large pipe back.
 func (e *End) leaveLarge() {
-	if e.large {
-		e.large = false
+	if e.small != 0 {
+		e.small = 0
 		largePipes.Add(-1)
 	}
 }

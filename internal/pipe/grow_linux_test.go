@@ -35,6 +35,7 @@ func size(t *testing.T, e *End) int {
 func TestGrow(t *testing.T) {
 	testproc.NoLeaks(t)
 	e, child := newOutput(t)
+	before := size(t, e)
 	_, err := child.WriteString("kept")
 	require.NoError(t, err)
 	require.True(t, e.Grow())
@@ -47,8 +48,26 @@ func TestGrow(t *testing.T) {
 	moved := e.Move()
 	e.Close()
 	assert.False(t, e.Grow(), "a closed one")
-	assert.Equal(t, int32(1), largePipes.Load())
+	assert.Zero(t, largePipes.Load(), "it is kept for long, and is not heavy any more")
+	assert.Equal(t, before, size(t, &moved))
+	unread, err = moved.Unread()
+	assert.NoError(t, err)
+	assert.Equal(t, 4, unread)
 	moved.Close()
+	moved.Close()
+	assert.Zero(t, largePipes.Load())
+}
+
+// One that holds too much stays large until it is closed.
+func TestMoveOfAFullPipe(t *testing.T) {
+	testproc.NoLeaks(t)
+	e, child := newOutput(t)
+	require.True(t, e.Grow())
+	_, err := child.Write(make([]byte, LargeSize))
+	require.NoError(t, err)
+	moved := e.Move()
+	assert.Equal(t, LargeSize, size(t, &moved))
+	assert.Equal(t, int32(1), largePipes.Load())
 	moved.Close()
 	assert.Zero(t, largePipes.Load())
 }

@@ -12,7 +12,7 @@ import (
 type End struct {
 	fd    int
 	open  bool
-	large bool     // has a place of largePipes
+	small int      // what it held before Grow, which took a place of largePipes; else 0
 	file  *os.File // owns fd, once there was a Waiter
 }
 
@@ -103,8 +103,10 @@ func (e *End) Inode() uint64 {
 	return ino
 }
 
-// Move returns the end for another owner, and leaves e closed. No poller may watch it.
+// Move returns the end for another owner, who keeps it for long, and leaves e closed. No poller may watch
+// it. A pipe that was enlarged is of the usual size again.
 func (e *End) Move() End {
+	e.shrink()
 	moved := *e
 	*e = End{}
 	return moved

@@ -24,7 +24,10 @@ func Pipe() (r, w int, err error) {
 }
 
 // GrowPipe is for Linux: there is no F_SETPIPE_SZ.
-func GrowPipe(int, int) error { return errors.ErrUnsupported }
+func GrowPipe(int, int) (int, error) { return 0, errors.ErrUnsupported }
+
+// SetPipeSize is for Linux as well.
+func SetPipeSize(int, int) error { return errors.ErrUnsupported }
 
 // NonblockPipe sets O_NONBLOCK on an end of a new pipe.
 func NonblockPipe(fd int) error { return SetNonblock(fd) }

@@ -11,14 +11,26 @@ func Pipe() (r, w int, err error) {
 	return p[0], p[1], nil
 }
 
-// GrowPipe asks for a pipe that holds at least size. An unprivileged user may have 1 MiB a pipe and a
-// total of 64 MiB (pipe(7)); a refusal, EPERM, leaves the pipe as it was.
-func GrowPipe(fd, size int) error {
-	now, err := unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0)
-	if err != nil || now >= size { // where pages are large, pipes are: it must not be made smaller
-		return err
+// GrowPipe asks for a pipe that holds at least size, and returns what it held before. An unprivileged user
+// may have 1 MiB a pipe and a total of 64 MiB (pipe(7)); a refusal, EPERM, leaves the pipe as it was.
+//
+// It asks twice. Linux from 5.8 until 6.8, or 6.1.76 and its like, wakes a writer that waits for room before
+// there is some, so that it waits on, and no read wakes it any more, since the pipe does not count as full
+// any more: the writer hangs for ever (CVE-2023-52672). The second time there is room when it is woken.
+func GrowPipe(fd, size int) (before int, err error) {
+	before, err = unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0)
+	if err != nil || before >= size { // where pages are large, pipes are: it must not be made smaller
+		return before, err
 	}
-	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, size)
+	if err = SetPipeSize(fd, size); err != nil {
+		return before, err
+	}
+	return before, SetPipeSize(fd, size)
+}
+
+// SetPipeSize makes a pipe hold size bytes. The error is EBUSY if it holds more at the moment.
+func SetPipeSize(fd, size int) error {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, size)
 	return err
 }
 

@@ -36,7 +36,8 @@ func Ready(int) (Readiness, error)               { return Readiness{}, errors.Er
 func Dup(int) (int, error)                       { return -1, errors.ErrUnsupported }
 func Inode(int) (uint64, error)                  { return 0, errors.ErrUnsupported }
 func Pipe() (r, w int, err error)                { return -1, -1, errors.ErrUnsupported }
-func GrowPipe(int, int) error                    { return errors.ErrUnsupported }
+func GrowPipe(int, int) (int, error)             { return 0, errors.ErrUnsupported }
+func SetPipeSize(int, int) error                 { return errors.ErrUnsupported }
 func NonblockPipe(int) error                     { return errors.ErrUnsupported }
 func PidfdOpen(int) (int, error)                 { return -1, errors.ErrUnsupported }
 func PidfdSignal(int, syscall.Signal) error      { return errors.ErrUnsupported }
