@@ -25,8 +25,8 @@ import (
 //   - The first thread of a process exits before the others: waitid(2) and pidfds do not call that the
 //     exit of the process, other than the state in /proc/PID/stat.
 //
-// Only who chooses a PID for a new process gets around it: clone3(2) with set_tid, a privilege, and of a
-// number that is free.
+// Only who chooses the PIDs of new processes gets around it, which is a privilege: clone3(2) with set_tid, and
+// /proc/sys/kernel/ns_last_pid.
 type corpses struct {
 	since birth // with leader 0 nothing is written down
 	pids  map[int]struct{}
