@@ -71,6 +71,7 @@ func TestSound(t *testing.T) {
 		want         bool
 	}{
 		{0, pidMax, 1, true},
+		{-1, pidMax, 1, false},
 		{time.Duration(lap-1) * fastestClone, pidMax, 1, true},
 		{time.Duration(lap+1) * fastestClone, pidMax, 1, false},
 		{time.Duration(lap-1) * fastestClone, pidMax, 2, false},
