@@ -112,7 +112,7 @@ func TestFloodStarvesNothing(t *testing.T) {
 			canary := withCanary(t, cmd)
 			ctx, cancel := context.WithCancel(testproc.Deadline(t))
 			defer cancel()
-			p, err := safeexec.Start(ctx, cmd, safeexec.WithTimeout(bound))
+			p, err := safeexec.Start(ctx, cmd, safeexec.WithTimeout(bound), safeexec.WithReportBound(bound))
 			require.NoError(t, err)
 			for fd := 1; fd <= 2; fd++ {
 				testproc.Wait(t, func() bool { return pipeSize(p.PID(), fd) > defaultPipe })
