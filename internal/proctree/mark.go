@@ -133,8 +133,8 @@ var noSlices atomic.Bool
 // birth on. The slice belongs to the thread and not to the process: no other start of this process
 // gets it, and it is put back afterwards. The Go runtime makes no threads from a locked one.
 func (m *Mark) Start(start func() error) error {
-	m.started = time.Now()
 	if m.id == 0 || noSlices.Load() {
+		m.started = time.Now()
 		return start()
 	}
 	defer takeTurn().end()

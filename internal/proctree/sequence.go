@@ -87,7 +87,10 @@ func (s *sequence) follow(known serial, near bool, pid, limit int, at time.Time)
 		n = (known/lap+3)*lap + place
 	}
 	if n >= s.serial {
-		s.serial, s.at = n, later(at, s.at)
+		s.serial = n
+		if at.After(s.at) {
+			s.at = at
+		}
 	}
 	return n
 }
@@ -128,11 +131,4 @@ func readLastPID() (int, bool) {
 	}
 	avg, err := procfs.ParseLoadavg(buf[:n])
 	return avg.LastPID, err == nil && avg.LastPID > 0
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
