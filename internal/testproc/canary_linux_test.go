@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -58,7 +59,7 @@ sys.stdin.read()`)
 	require.NoError(t, cmd.Start())
 	Ready(t, stdout)
 	assert.Empty(t, canary.Holders())
-	canary.kill()
+	canary.kill(20 * time.Millisecond)
 	require.NoError(t, stdin.Close())
 	assert.NoError(t, cmd.Wait())
 }

@@ -37,7 +37,7 @@ func NewCanary(t testing.TB) *Canary {
 	t.Cleanup(func() {
 		c.CloseParent()
 		if c.Alive() {
-			c.kill()
+			c.kill(30 * time.Second)
 		}
 		r.Close()
 	})
@@ -121,15 +121,14 @@ func (c *Canary) Living() []string {
 	return nil
 }
 
-// kill ends all holders. What pins a number is the handle that FindProcess opened (a pidfd where
+// kill ends all holders within d. What pins a number is the handle that FindProcess opened (a pidfd where
 // there are any) before the second look at who holds the pipe.
 //
-// A chain that hops from PID to PID can be between two when the list is made, so that one look that finds
-// nobody is not believed.
-func (c *Canary) kill() {
-	for tries, unseen := 0, 0; tries < 2000 && unseen < 20 && c.Alive(); tries, unseen = tries+1, unseen+1 {
+// A chain that hops from PID to PID moves while the list is made, and can escape many looks in a row: it
+// comes to rest after some thousands. So who is not seen is looked for until the time is over.
+func (c *Canary) kill(d time.Duration) {
+	for end := time.Now().Add(d); c.Alive() && time.Now().Before(end); {
 		for _, p := range holders(c.target) {
-			unseen = -1
 			proc, err := os.FindProcess(p.pid)
 			if err != nil {
 				continue
