@@ -156,7 +156,7 @@ func (r *run) awaitDeaths(look time.Time) {
 // askOldest asks about what the leader left: it has nothing to say itself.
 func askOldest(target *diagnose.Target, members []*proctree.Member) {
 	oldest := slices.MinFunc(members, func(a, b *proctree.Member) int { return cmp.Compare(a.Start, b.Start) })
-	target.PID, target.Session, target.Child = oldest.PID, false, false
+	target.PID, target.Child = oldest.PID, false
 	target.Members = slices.DeleteFunc(target.Members, func(pid int) bool { return pid == oldest.PID })
 }
 

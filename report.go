@@ -190,7 +190,7 @@ func (r *run) diagnose() {
 		return // a command that writes too much is not stuck
 	}
 	target := diagnose.Target{
-		PID: r.result.PID, Session: true, Child: true, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
+		PID: r.result.PID, Child: true, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
 	}
 	members, _ := r.tree.Live()
 	for _, m := range members {

@@ -135,3 +135,24 @@ func TestFinishEarly(t *testing.T) {
 	}
 	assert.Equal(t, size, inTree+s.Omitted, "what was left out is counted")
 }
+
+// Where others search for all the time there is, the report says what can be said without, and that it is partial.
+func TestManySearchAtOnce(t *testing.T) {
+	pid := startTree(t, 3)
+	target := Target{PID: pid, Session: true, Pipes: []uint64{1}}
+	for range cap(searches) {
+		searches <- struct{}{}
+	}
+	s, _ := take(target, bound)
+	for range cap(searches) {
+		<-searches
+	}
+	require.NotNil(t, s)
+	assert.Equal(t, pid, s.Processes[0].PID)
+	assert.True(t, s.Partial)
+
+	s, _ = take(target, time.Minute)
+	require.NotNil(t, s)
+	assert.False(t, s.Partial)
+	assert.Empty(t, searches, "the turn is given back")
+}

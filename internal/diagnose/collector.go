@@ -28,7 +28,6 @@ type collector struct {
 	quit    func() bool
 	publish func(*Snapshot)
 
-	everyone  []int // all processes, once listed
 	inTree    map[int]bool
 	members   []int
 	seen      map[int]int // index in processes
@@ -62,8 +61,8 @@ func (c *collector) late() bool { return c.quit() || time.Now().After(c.soft) }
 // run looks at the root first, then at whatever it waits for, then at the rest of the tree, and
 // publishes after each step what can be said by then.
 func (c *collector) run() {
+	defer c.ends.close()
 	c.now, _ = procfs.ReadOwnSched()
-	c.everyone, _ = procfs.PIDs()
 	c.findMembers()
 	c.look(c.target.PID)
 	c.followUrgent()
@@ -114,7 +113,8 @@ func (c *collector) findMembers() {
 		add(pid)
 	}
 	if c.target.Session {
-		for _, pid := range c.everyone {
+		everyone, _ := procfs.PIDs()
+		for _, pid := range everyone {
 			if sid, err := sys.Session(pid); err == nil && sid == c.target.PID {
 				add(pid)
 			}

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"cmp"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -26,6 +27,33 @@ type ends struct {
 	unseen int
 	parent int  // of the root
 	hidden bool // one of the tree, or its parent, is among the unseen
+
+	turn    bool // it is one of those that search
+	refused bool // others did for all the time there was
+}
+
+// searches holds one for each that is under way. Where many commands are ended at once each of them wants to
+// know who has its pipes, and all of that together would take the square of their number, and every processor.
+var searches = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
+
+// takeTurn waits until the search may begin, as long as there is time.
+func (e *ends) takeTurn() bool {
+	late := time.NewTimer(time.Until(e.c.soft))
+	defer late.Stop()
+	select {
+	case searches <- struct{}{}:
+		e.turn = true
+	case <-late.C:
+	}
+	return e.turn
+}
+
+// close lets the next one search.
+func (e *ends) close() {
+	if e.turn {
+		<-searches
+		e.turn = false
+	}
 }
 
 func pipeLink(inode uint64) string { return "pipe:[" + strconv.FormatUint(inode, 10) + "]" }
@@ -40,6 +68,11 @@ func (e *ends) begin() {
 	}
 	e.byLink = make(map[string][]End)
 	root := e.c.target.PID
+	if !e.takeTurn() {
+		e.queue, e.refused = []int{root}, true
+		return
+	}
+	everyone, _ := procfs.PIDs()
 	if st, err := procfs.ReadStatNoComm(root); err == nil {
 		e.parent = st.PPID
 	}
@@ -61,15 +94,14 @@ func (e *ends) begin() {
 	add(siblings[:min(len(siblings), maxSiblings)]...)
 	e.near = len(e.queue)
 	if sid, err := sys.Session(root); err == nil {
-		for _, pid := range e.c.everyone {
+		for _, pid := range everyone {
 			if other, err := sys.Session(pid); err == nil && other == sid {
 				add(pid)
 			}
 		}
 	}
-	rest := slices.Clone(e.c.everyone)
-	slices.SortFunc(rest, func(a, b int) int { return cmp.Compare(distance(a, root), distance(b, root)) })
-	add(rest...)
+	slices.SortFunc(everyone, func(a, b int) int { return cmp.Compare(distance(a, root), distance(b, root)) })
+	add(everyone...)
 }
 
 // maxSiblings bounds how many other children of the root's parent are always listed.
@@ -151,7 +183,7 @@ func (e *ends) any(link string, asker int) []End {
 }
 
 // partial reports whether there was no time to list everybody.
-func (e *ends) partial() bool { return e.next < len(e.queue) }
+func (e *ends) partial() bool { return e.refused || e.next < len(e.queue) }
 
 // known reports whether what was found is all there is: everybody was listed, and of those who have
 // inherited the descriptors of the tree everybody could be. A stranger that was handed one is possible,

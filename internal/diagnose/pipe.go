@@ -4,7 +4,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
@@ -21,7 +20,7 @@ func Pipe(inode uint64, quit func() bool) PipeUse {
 	c := newCollector(Target{PID: os.Getpid()}, now, now.Add(time.Hour))
 	c.quit = quit
 	c.publish = func(*Snapshot) {}
-	c.everyone, _ = procfs.PIDs()
+	defer c.ends.close()
 	link := pipeLink(inode)
 	c.ends.finish()
 	use := PipeUse{

@@ -58,7 +58,7 @@ func ourChildren() []int {
 		return pids
 	}
 	pids = nil // the kernel keeps no lists: CONFIG_PROC_CHILDREN
-	everyPID(func(pid int, _ origin) {
+	everyPID(nil, func(pid int, _ origin) {
 		if st, err := procfs.ReadStatNoComm(pid); err == nil && st.PPID == os.Getpid() {
 			pids = append(pids, pid)
 		}

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +60,8 @@ type lookout interface {
 	consider(pid int, from origin)
 	// considerNew is told one that may have been given out since.
 	considerNew(pid int, from origin)
+	// excludes reports whether one who bears that limit mark, of a live run of this process, is not looked for.
+	excludes(mark uint64) bool
 	// found reports whether there is somebody, who makes another look necessary anyway.
 	found() bool
 }
@@ -73,7 +74,7 @@ type lookout interface {
 func (b *birth) candidates(l lookout, now birth) bool {
 	known := now.leader != 0
 	if known && (b.young() || b.follows(now.serial, maxLateProbes)) {
-		if !b.window(l.consider, now.leader, pidMax.get()) {
+		if !b.window(l, l.consider, now.leader, pidMax.get()) {
 			return false
 		}
 	} else if !list(l, l.consider) {
@@ -98,7 +99,7 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		case then.leader == now.leader:
 			return true
 		default:
-			ok = now.window(l.considerNew, then.leader, pidMax.get())
+			ok = now.window(l, l.considerNew, then.leader, pidMax.get())
 		}
 		if !ok {
 			return false
@@ -112,7 +113,7 @@ func (b *birth) candidates(l lookout, now birth) bool {
 // number and is not in /proc yet, and its parent may have exited by the time it is asked. Once it is in
 // there, the second list has it.
 func list(l lookout, f visit) bool {
-	return everyPID(f, pidMax.get()) && (l.found() || everyPID(f, pidMax.get()))
+	return everyPID(l, f, pidMax.get()) && (l.found() || everyPID(l, f, pidMax.get()))
 }
 
 // chaseForks is the chase where the last PID can not be had: everybody is looked at until the machine
@@ -121,7 +122,7 @@ func list(l lookout, f visit) bool {
 func chaseForks(l lookout) bool {
 	for began := time.Now(); ; {
 		before, err := procfs.ReadKernelStat()
-		if !everyPID(l.considerNew, pidMax.get()) {
+		if !everyPID(l, l.considerNew, pidMax.get()) {
 			return false
 		}
 		after, _ := procfs.ReadKernelStat()
@@ -188,7 +189,7 @@ func lapTime(pidMax, cpus int) time.Duration {
 }
 
 // window calls f with the numbers behind the leader's, up to the last one given out.
-func (b *birth) window(f visit, last, pidMax int) bool {
+func (b *birth) window(l lookout, f visit, last, pidMax int) bool {
 	switch {
 	case last >= b.leader && last-b.leader <= maxProbes:
 		probe(f, b.leader+1, last, b.serial)
@@ -196,13 +197,10 @@ func (b *birth) window(f visit, last, pidMax int) bool {
 		probe(f, b.leader+1, pidMax, b.serial)
 		probe(f, 1, last, 0)
 	default:
-		return everyPID(f, pidMax)
+		return everyPID(l, f, pidMax)
 	}
 	return true
 }
-
-// lists lends the memory for one: it is the largest that a run takes, and many take it one after the other.
-var lists = sync.Pool{New: func() any { return new([]int) }}
 
 // probe calls f with the numbers from first to last, but not with those of leaders; before is the serial of
 // the one before the first, 0 if unknown.
@@ -227,11 +225,10 @@ func probeAll(f visit, last int) {
 // everyPID lists /proc. Where that fails, or hidepid leaves some out (PID 1 is then missing as well),
 // the numbers are probed as long as there are few enough of them. It reports false where neither can be.
 // Without any /proc only the numbers that a small pid_max allows are probed: there is no more to be had.
-func everyPID(f visit, pidMax int) bool {
-	list := lists.Get().(*[]int)
-	defer lists.Put(list)
-	pids, err := procfs.AppendPIDs((*list)[:0])
-	*list = pids
+func everyPID(l lookout, f visit, pidMax int) bool {
+	all := everybody.take()
+	defer all.release()
+	pids, err := all.pids, all.err
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 { // not mounted, or something else is
 		probeAll(f, maxProbes)
 		return true
@@ -240,9 +237,7 @@ func everyPID(f visit, pidMax int) bool {
 		probeAll(f, pidMax)
 		return true
 	}
-	for _, pid := range pids {
-		f(pid, anywhere)
-	}
+	all.each(l, f)
 	return err == nil && len(pids) > 0
 }
 

@@ -29,7 +29,7 @@ func (b *birth) list() []int {
 // window lists what is probed for a leader, whatever the time says.
 func (b *birth) windowList(last, pidMax int) []int {
 	var pids []int
-	b.window(func(pid int, _ origin) { pids = append(pids, pid) }, last, pidMax)
+	b.window(nil, func(pid int, _ origin) { pids = append(pids, pid) }, last, pidMax)
 	return pids
 }
 
@@ -94,6 +94,7 @@ type watcher struct {
 
 func (w *watcher) consider(pid int, from origin)    { w.visit(pid, from) }
 func (w *watcher) considerNew(pid int, from origin) { w.visit(pid, from) }
+func (w *watcher) excludes(uint64) bool             { return false }
 func (w *watcher) found() bool                      { return w.enough() }
 
 // look is a lookout that writes down whom it is told, and does something at the first.
@@ -108,6 +109,7 @@ func (l *look) consider(pid int, _ origin) {
 	}
 }
 func (l *look) considerNew(pid int, _ origin) { l.fresh = append(l.fresh, pid) }
+func (l *look) excludes(uint64) bool          { return false }
 func (l *look) found() bool                   { return false }
 
 // Whoever is born during a look is told as somebody new, and so is everybody after a look that took as long
@@ -180,7 +182,7 @@ func TestChaseOfForksThatNeverEnd(t *testing.T) {
 func TestEveryPID(t *testing.T) {
 	for _, pidMax := range []int{0, maxProbes, maxProbes + 1, 1 << 22} {
 		var pids []int
-		everyPID(func(pid int, _ origin) { pids = append(pids, pid) }, pidMax)
+		everyPID(nil, func(pid int, _ origin) { pids = append(pids, pid) }, pidMax)
 		if pidMax != maxProbes || os.Getpid() <= pidMax {
 			assert.Contains(t, pids, os.Getpid(), pidMax)
 		}

@@ -114,6 +114,13 @@ func anyLive() bool {
 	return len(liveRuns.ids) > 0
 }
 
+// manyLive reports whether there are several.
+func manyLive() bool {
+	liveRuns.RLock()
+	defer liveRuns.RUnlock()
+	return len(liveRuns.ids) > 1
+}
+
 // runLedBy returns the number of the run of this process whose leader is pid, 0 if there is none.
 func runLedBy(pid int) uint32 {
 	liveRuns.RLock()

@@ -110,7 +110,7 @@ func (n serial) before(pid, last int) serial {
 // leaders are the serials of the leaders that this process has started last, each in the place that its lowest
 // bits name. Whoever was handed such a number is our child, and no descendant of another leader: alive or long
 // reaped, nobody needs to be asked. Where many commands run at once most of a birth window is that.
-var leaders [1 << 9]atomic.Uint64
+var leaders [maxLateProbes]atomic.Uint64
 
 func (n serial) lead() {
 	if n != 0 {

@@ -165,7 +165,7 @@ func (t *Tree) follow(last int, until time.Time, stop func(*Member) bool) {
 		}
 		fresh := false
 		since := birth{leader: last}
-		since.window(func(pid int, from origin) {
+		since.window(t, func(pid int, from origin) {
 			t.considerNew(pid, from)
 			if m := t.members[pid]; m != nil {
 				fresh = stop(m) || fresh

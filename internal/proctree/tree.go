@@ -234,6 +234,12 @@ func (t *Tree) considerNew(pid int, from origin) {
 
 func (t *Tree) found() bool { return len(t.members) > 0 }
 
+// excludes says of a mark what [limitTrack] does.
+func (t *Tree) excludes(mark uint64) bool {
+	outer, inner, _ := runsOf(mark)
+	return t.root == nil && t.mark.tracks&TrackLimit != 0 && !t.mark.bears(outer, inner)
+}
+
 // judge asks the tracks about pid.
 func (t *Tree) judge(pid int, from origin) verdict {
 	t.asked = candidate{pid: pid, from: from, tree: t, linked: t.descending}
