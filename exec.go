@@ -113,10 +113,12 @@ import (
 func Run(ctx context.Context, cmd *exec.Cmd, opts ...Option) (Result, error) {
 	r, err := begin(ctx, cmd, opts)
 	if err != nil {
-		return r.refuse(err)
+		err = r.refuse(err)
+	} else {
+		r.live()
+		err = r.outcome()
 	}
-	r.live()
-	return r.outcome()
+	return r.result, err
 }
 
 // Output is Run that returns the standard output. If it is longer than the output limit, its
@@ -153,8 +155,7 @@ func CombinedOutput(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte,
 func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error) {
 	r, err := begin(ctx, cmd, opts)
 	if err != nil {
-		_, err = r.refuse(err)
-		return nil, err
+		return nil, r.refuse(err)
 	}
 	p := &Process{run: r, done: make(chan struct{}), pipes: r.outputPipes()}
 	r.lent = make(chan struct{})
@@ -176,9 +177,8 @@ type Process struct {
 	done  chan struct{} // closed by the supervising goroutine, which touches run no more
 	pipes []uint64      // inodes of the output pipes, for Report
 
-	once   sync.Once // for result and err, by the first Wait
-	result Result
-	err    error
+	once sync.Once // the first Wait completes the result
+	err  error
 }
 
 // Wait waits for the end of the run and returns what [Run] returns. It needs no bound of its own:
@@ -188,8 +188,8 @@ type Process struct {
 // reading must be over by then, and sets cmd.ProcessState.
 func (p *Process) Wait() (Result, error) {
 	<-p.done
-	p.once.Do(func() { p.result, p.err = p.run.outcome() })
-	return p.result, p.err
+	p.once.Do(func() { p.err = p.run.outcome() })
+	return p.run.result, p.err
 }
 
 // Done returns a channel that is closed at the end of the run, when Wait will not block.
@@ -226,9 +226,10 @@ type run struct {
 	cfg config
 	ctx context.Context
 	cmd *exec.Cmd // the caller's
-	own *exec.Cmd // the copy of it that is started and reaped
+	own *exec.Cmd // the copy of it that is started; nil once there is nothing that its Wait would release
 
 	// Set by begin.
+	process  *os.Process
 	deadline time.Time     // of the whole run
 	exitFD   int           // the leader's pidfd while the poller watches it, else -1
 	wake     func()        // poller.Wake, bound once
@@ -265,7 +266,6 @@ type run struct {
 	state    *os.ProcessState  // by reap
 	waitErr  error             // by reap
 	over     bool              // live has come to its end
-	released bool              // by release
 	result   Result
 }
 

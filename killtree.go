@@ -249,7 +249,7 @@ func (r *run) forward(sig syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	before := r.callerSent.Or(signalBit(sig)) // first: the leader may be gone before Signal returns
-	err := r.own.Process.Signal(sig)
+	err := r.process.Signal(sig)
 	if err != nil && before&signalBit(sig) == 0 {
 		r.callerSent.And(^signalBit(sig))
 	}
@@ -298,14 +298,14 @@ func (r *run) reap() {
 	if !r.exited {
 		// It survived SIGKILL, or a tracer holds the zombie. Waiting for it here could be for ever.
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedLeader)
-		go func() { _ = r.own.Wait() }()
+		go r.awaitAbandoned()
 	} else {
 		if r.stops != nil {
 			<-r.stops // it returns at the exit, and asks for the number, which is ours until the next line
 		}
-		r.state, r.waitErr = r.own.Process.Wait()
+		r.state, r.waitErr = r.process.Wait()
 		if r.waitErr != nil {
-			_ = r.own.Process.Release() // Wait keeps the pidfd where somebody else reaped
+			_ = r.process.Release() // Wait keeps the pidfd where somebody else reaped
 			r.tree.ReapLeader()
 		}
 	}
@@ -315,6 +315,15 @@ func (r *run) reap() {
 	r.closeWaiting()
 	r.removeLeaf()
 	r.result.Times.Total = time.Since(r.result.Times.Started)
+}
+
+// awaitAbandoned reaps a leader that is left behind, whenever it ends.
+func (r *run) awaitAbandoned() {
+	if r.own != nil {
+		_ = r.own.Wait()
+	} else {
+		_, _ = r.process.Wait()
+	}
 }
 
 // closeWaiting ends what wakes the run, the poller, and the marks, and gives up what was reserved.

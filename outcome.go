@@ -193,13 +193,13 @@ func (r *run) addHolder(p ProcessInfo, fds []int) {
 
 // outcome makes the result and the error from what the steps wrote down. It is called once, by
 // whoever waits for the command, and sets cmd.ProcessState as Wait of os/exec does.
-func (r *run) outcome() (Result, error) {
+func (r *run) outcome() error {
 	r.release()
 	r.cmd.ProcessState = r.state
 	r.askCommandContext()
 	r.status(r.state)
-	r.result.Stdout = r.streams[1].output()
-	r.result.Stderr = r.streams[2].output()
+	r.result.Stdout = r.streams[1].summary()
+	r.result.Stderr = r.streams[2].summary()
 
 	errs := r.causeErrors()
 	truncated := r.cfg.overflow == OverflowStop && r.overflowed() ||
@@ -230,20 +230,20 @@ func (r *run) outcome() (Result, error) {
 	}
 	switch {
 	case len(errs) == 0:
-		return r.result, nil
+		return nil
 	case len(errs) == 1 && exit != nil:
-		return r.result, exit
+		return exit
 	}
-	return r.result, &Error{Op: "run", Program: r.program(), PID: r.result.PID, Report: r.result.Report, errs: errs}
+	return &Error{Op: "run", Program: r.program(), PID: r.result.PID, Report: r.result.Report, errs: errs}
 }
 
 // refuse is the outcome of a run that was not started.
-func (r *run) refuse(err error) (Result, error) {
+func (r *run) refuse(err error) error {
 	if r.result.Cause == CauseNone {
 		r.result.Cause = CauseStartFailed
 	}
 	r.result.Times.Total = time.Since(r.result.Times.Started)
-	return r.result, &Error{Op: "start", Program: r.program(), errs: flatten(err)}
+	return &Error{Op: "start", Program: r.program(), errs: flatten(err)}
 }
 
 // causeErrors returns the sentinel of the cause and what the context says of it.
@@ -331,8 +331,8 @@ func (r *run) streamErrors() []error {
 	return errs
 }
 
-// output is what the result says of a stream.
-func (s *stream) output() Stream {
+// summary is what the result says of a stream.
+func (s *stream) summary() Stream {
 	if !s.kind.isOutput() {
 		return Stream{}
 	}

@@ -152,9 +152,9 @@ func spend(cmd *exec.Cmd) {
 // exec.CommandContext, as Wait of os/exec does. The leader was reaped before, so that all else in it
 // is void.
 func (r *run) release() {
-	if r.exited && !r.released {
-		r.released = true
+	if r.exited && r.own != nil {
 		_ = r.own.Wait()
+		r.own = nil
 	}
 }
 
@@ -220,10 +220,11 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 			}
 		}
 	}
-	r.cmd.Process = r.own.Process
-	r.result.PID = r.own.Process.Pid
+	r.process = r.own.Process
+	r.cmd.Process = r.process
+	r.result.PID = r.process.Pid
 	r.tree.Init(proctree.Origin{
-		Process: r.own.Process, Started: r.marks.Started(), Mark: &r.marks, InSession: r.terminal != nil,
+		Process: r.process, Started: r.marks.Started(), Mark: &r.marks, InSession: r.terminal != nil,
 		Leaf: r.leaf, Leaving: r.unwatchMember,
 	})
 	r.tree.MarkBorn()
@@ -312,6 +313,9 @@ func (r *run) filesOpen() bool {
 func (r *run) forget() {
 	r.own.Env, r.own.SysProcAttr, r.own.ExtraFiles = nil, nil, nil
 	r.own.Stdin, r.own.Stdout, r.own.Stderr = nil, nil, nil
+	if !r.pipesOut() && r.own.Cancel == nil {
+		r.own = nil // neither opened pipes for the caller nor watches a context
+	}
 }
 
 // watchExit makes step see the leader's exit: through its pidfd, or, where that is -1, through a

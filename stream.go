@@ -26,9 +26,8 @@ type stream struct {
 	end     pipe.End // our end
 	child   *os.File // the child's end; nil once closed
 	in      *drain.Input
-	out     drain.Output
-	keep    drain.HeadTail // what a captured output keeps
-	watched bool           // by the poller; if not, it waits for the caller's Reader or Writer
+	*output      // of an output that passes through this process; else nil
+	watched bool // by the poller; if not, it waits for the caller's Reader or Writer
 
 	blocked bool // an output waits for the caller's Writer
 
@@ -40,6 +39,12 @@ type stream struct {
 	finished bool // nothing of it is under way any more
 	// abandoned says that the caller's Writer was given up: what still comes is dropped.
 	abandoned bool
+}
+
+// An output is where the bytes of a stream go.
+type output struct {
+	out  drain.Output
+	keep drain.HeadTail // what is kept, if it is captured
 }
 
 // A streamKind says what passes through this process.
@@ -82,6 +87,7 @@ func (r *run) openOutput(fd int, w io.Writer) error {
 	if s.child, err = s.end.Output(); err != nil {
 		return err
 	}
+	s.output = new(output)
 	if w == nil {
 		s.kind = streamCaptured
 		s.keep.Limit(int(r.cfg.outputLimit))

@@ -27,11 +27,14 @@ type epoll struct {
 	set   time.Time   // the deadline that the file has, unless moved or stale
 	stale bool        // it passed, or was moved, and has to be set again
 
-	raw    [8]sys.EpollEvent
+	raw    [batch]sys.EpollEvent
 	n      int   // filled part of raw
 	err    error // of the last fetch
-	events [8]Event
+	events [batch]Event
 }
+
+// batch is how many events one Wait returns at most: two outputs, the input and the exit are what most runs have.
+const batch = 4
 
 // idle lends the instances that nobody uses at the moment: making one, registering it with the
 // runtime's poller and closing it is a fifth of what a run that does nothing costs us. At most

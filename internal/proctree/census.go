@@ -90,7 +90,7 @@ func (r *roll) release() {
 func (r *roll) read() {
 	r.marks = r.marks[:0]
 	r.pids, r.err = procfs.AppendPIDs(r.pids[:0])
-	if !manyLive() {
+	if liveCount() < 2 {
 		return // to read them twice would be all there is to gain
 	}
 	for _, pid := range r.pids {

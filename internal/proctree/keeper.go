@@ -59,5 +59,5 @@ func (k *keeper) tick() {
 
 // wanted reports whether some run began a short while ago and is not over.
 func (k *keeper) wanted() bool {
-	return uptime()-time.Duration(k.since.Load()) < keptFor && anyLive()
+	return uptime()-time.Duration(k.since.Load()) < keptFor && liveCount() > 0
 }

@@ -43,12 +43,12 @@ func (m *Mark) Environ(cmd *exec.Cmd) []string {
 	m.env = text[len(Variable)+1:]
 	m.tracks |= TrackEnvironment
 
-	if cmd.Env != nil {
-		env := make([]string, 0, len(cmd.Env)+1)
-		return append(append(env, cmd.Env...), text)
+	given := cmd.Env
+	if given == nil {
+		given = os.Environ()
 	}
-	env := os.Environ()
-	if cmd.Dir != "" {
+	env := append(make([]string, 0, len(given)+2), given...)
+	if cmd.Env == nil && cmd.Dir != "" {
 		if pwd, err := filepath.Abs(cmd.Dir); err == nil {
 			env = append(env, "PWD="+pwd)
 		}

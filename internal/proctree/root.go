@@ -185,13 +185,13 @@ func (t *Tree) InitBelow(root *Root, mark *Mark, leaving func(*Member)) {
 		apart:   true,
 		adopts:  sys.Adopts(),
 	}
-	t.tracks = [maxTracks]track{limitTrack{}, parent{}, nothing{}, nothing{}, nothing{}}
+	t.tracks = []track{limitTrack{}, parent{}}
 	sid, err := sys.Session(root.PID)
 	if err == nil && sid == root.PID {
-		t.tracks[1], t.tracks[2], t.number = session{}, parent{}, TrackSession
+		t.tracks, t.number = []track{limitTrack{}, session{}, parent{}}, TrackSession
 		t.apart = root.fd < 0 || sys.PidfdSignalGroup(root.fd, noSignal) != nil
 	} else if pgid, err := sys.Group(root.PID); err == nil && pgid == root.PID {
-		t.tracks[2], t.number = orphans{}, TrackGroup
+		t.tracks, t.number = append(t.tracks, orphans{}), TrackGroup
 	}
 	m := &Member{Process: root.Process, FD: -1}
 	if fd, err := sys.PidfdOpen(root.PID); err == nil {
@@ -259,11 +259,6 @@ func (t *Tree) ownRun() uint32 {
 	}
 	return id
 }
-
-// nothing is no track.
-type nothing struct{}
-
-func (nothing) judge(*candidate) verdict { return unknown }
 
 // orphans is the track of the process group's number for a root that leads a group and no session. The
 // other members of a job that a shell has made, a | b, are in the group and not in the tree: they are

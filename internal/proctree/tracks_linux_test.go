@@ -1,6 +1,7 @@
 package proctree
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,13 +23,9 @@ import (
 
 // only leaves the tree nothing but one track to go by.
 func (s *subject) only(tr track) *subject {
-	s.tree.tracks = [maxTracks]track{tr, noTrack{}, noTrack{}, noTrack{}, noTrack{}}
+	s.tree.tracks = []track{tr}
 	return s
 }
-
-type noTrack struct{}
-
-func (noTrack) judge(*candidate) verdict { return unknown }
 
 // An escape is a way to start the program with the arguments of "$@" so that it is no child any more.
 const (
@@ -270,6 +267,53 @@ func TestStartsTakeTurns(t *testing.T) {
 	assert.Less(t, time.Since(began), 20*maxStarting*stalledTurn/2, "they wait for that once, not each of them")
 	close(release)
 	wg.Wait()
+}
+
+// Among many, another goroutine starts: with the mark all the same, and the caller is told what it was told.
+func TestStartAmongMany(t *testing.T) {
+	skipDisabled(t, "slice")
+	others := make([]Mark, crowd)
+	for i := range others {
+		others[i].Begin()
+		defer others[i].End()
+	}
+	assert.Equal(t, 2, startGoroutines(t), "ours and one that ends")
+	for i := range others {
+		others[i].End()
+	}
+	assert.Equal(t, 1, startGoroutines(t))
+}
+
+// startGoroutines starts with a mark, and returns on how many goroutines that was, as far as there are slices.
+func startGoroutines(t *testing.T) int {
+	t.Helper()
+	var m Mark
+	m.Begin()
+	defer m.End()
+	caller, used := stackOf(), ""
+	failed := errors.New("no")
+	assert.Same(t, failed, m.Start(func() error {
+		used = stackOf()
+		now, err := sys.ScheduleOf(0)
+		if m.Tracks()&TrackSlice != 0 && assert.NoError(t, err) {
+			assert.Equal(t, m.slice, now.Slice())
+		}
+		return failed
+	}))
+	if noSlices.Load() {
+		t.Skip("there are no slices")
+	}
+	if used == caller {
+		return 1
+	}
+	return 2
+}
+
+// stackOf names the goroutine that calls it.
+func stackOf() string {
+	var buf [32]byte
+	name, _, _ := strings.Cut(string(buf[:runtime.Stack(buf[:], false)]), "[")
+	return name
 }
 
 // Numbers of live runs differ in what the slice shows of them.

@@ -46,7 +46,7 @@ type Tree struct {
 	siblings bool        // some of the tree are children of ours
 	mark     *Mark
 	leaving  func(*Member)
-	tracks   [maxTracks]track
+	tracks   []track
 	number   Tracks       // the track that goes by the leader's number
 	leaf     *cgroup.Leaf // nil without a cgroup
 	born     birth
@@ -54,7 +54,7 @@ type Tree struct {
 	members  map[int]*Member // alive when last looked at
 	spare    []*Member       // what Live returned last
 	corpses  corpses         // who need not be asked again
-	asked    candidate       // the one that is considered
+	asked    *candidate      // the one that is considered, or was last
 
 	// Written by each look.
 	leaderReaped  bool
@@ -70,7 +70,11 @@ type Tree struct {
 	young         bool          // the leader has just started
 }
 
-const maxTracks = 5
+// The tracks of a leader of ours. What is cheap and tells most comes first, see the costs there.
+var (
+	leadsSession = []track{limitTrack{}, session{}, sliceTrack{}, parent{}, environTrack{}}
+	leadsGroup   = []track{limitTrack{}, group{}, sliceTrack{}, parent{}, environTrack{}}
+)
 
 // noMark is the mark of trees that have none.
 var noMark Mark
@@ -90,11 +94,9 @@ func (t *Tree) Init(o Origin) {
 	if t.mark == nil {
 		t.mark = &noMark
 	}
-	// What is cheap and tells most comes first, see the costs there.
-	t.tracks = [maxTracks]track{limitTrack{}, session{}, sliceTrack{}, parent{}, environTrack{}}
-	t.number = TrackSession
+	t.tracks, t.number = leadsSession, TrackSession
 	if o.InSession {
-		t.tracks[1], t.number = group{}, TrackGroup
+		t.tracks, t.number = leadsGroup, TrackGroup
 	}
 }
 
@@ -242,9 +244,12 @@ func (t *Tree) excludes(mark uint64) bool {
 
 // judge asks the tracks about pid.
 func (t *Tree) judge(pid int, from origin) verdict {
-	t.asked = candidate{pid: pid, from: from, tree: t, linked: t.descending}
+	if t.asked == nil {
+		t.asked = new(candidate)
+	}
+	*t.asked = candidate{pid: pid, from: from, tree: t, linked: t.descending}
 	for _, track := range t.tracks {
-		if v := track.judge(&t.asked); v != unknown {
+		if v := track.judge(t.asked); v != unknown {
 			return v
 		}
 	}
@@ -286,7 +291,7 @@ func (t *Tree) leaderStart() uint64 {
 
 // Close releases the descriptors. It is called before the leader is reaped.
 func (t *Tree) Close() {
-	t.corpses = corpses{}
+	t.corpses, t.asked = corpses{}, nil
 	for pid := range t.members {
 		t.forget(pid)
 	}
