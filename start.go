@@ -32,7 +32,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 		return r, err
 	}
 	r.setDeadline(now)
-	if err = r.prepare(now, attr); err != nil {
+	if err = r.prepare(attr); err != nil {
 		r.abandonTerminal()
 		r.closeStreams()
 		r.closeWaiting()
@@ -45,10 +45,25 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 }
 
 // prepare does what has to be undone when it fails.
-func (r *run) prepare(now time.Time, attr *syscall.SysProcAttr) (err error) {
-	if r.result.Cause = r.reason(now); r.result.Cause != CauseNone {
-		return r.causeError()
+//
+// It needs a stack of 8 KiB, which a goroutine keeps, and 4 are enough for one that waits for the command. Where
+// there are many, those 4 are a fifth of what each of them takes while it is asleep, and another goroutine, which
+// ends thereafter, does it. For a single command that is dearer, by a microsecond.
+func (r *run) prepare(attr *syscall.SysProcAttr) error {
+	r.marks.Begin()
+	if err := r.takeTurn(); err != nil {
+		return err
 	}
+	if !proctree.Crowded() {
+		return r.launch(attr)
+	}
+	launched := make(chan error)
+	go func() { launched <- r.launch(attr) }()
+	return <-launched
+}
+
+// launch opens what the run needs, and starts the command.
+func (r *run) launch(attr *syscall.SysProcAttr) (err error) {
 	if r.poller, err = poll.New(); err != nil {
 		return err
 	}
@@ -65,11 +80,23 @@ func (r *run) prepare(now time.Time, attr *syscall.SysProcAttr) (err error) {
 	if err = r.reserveLeft(); err != nil {
 		return err
 	}
-	r.marks.Begin()
 	if err = r.contain(); err != nil {
 		return err
 	}
 	return r.spawn(attr)
+}
+
+// takeTurn waits until not too many others are being started. Thousands at once take seconds.
+func (r *run) takeTurn() error {
+	for {
+		r.marks.TakeTurn(r.ctx.Done(), r.deadline)
+		if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
+			return r.causeError()
+		}
+		if r.marks.HasTurn() {
+			return nil
+		}
+	}
 }
 
 func (r *run) setDeadline(now time.Time) {
@@ -125,6 +152,7 @@ func (r *run) examine() error {
 	}
 	r.look.Begin(r.cmd.Dir, r.cmd.Path, r.wake)
 	for !r.look.Done() && !r.look.Await() {
+		r.marks.EndTurn() // it may take long, and others have better files
 		if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
 			r.result.Abandoned = append(r.result.Abandoned, AbandonedStart)
 			return join(r.causeError(), ErrStartStalled)
@@ -132,6 +160,9 @@ func (r *run) examine() error {
 		if _, err := r.poller.Wait(r.nextBound()); err != nil {
 			return err
 		}
+	}
+	if err := r.takeTurn(); err != nil {
+		return err
 	}
 	if err := r.look.DirErr(); err != nil && !proctree.ChangesRoot(r.cmd.SysProcAttr) {
 		return join(ErrBadDir, err)
@@ -191,11 +222,10 @@ const (
 func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	defer r.closeChildEnds()
 	for delay := firstRetryDelay; ; delay *= 2 {
-		r.own = r.copyCmd(attr)
-		if err := r.sealFDs(); err != nil {
+		if err := r.takeTurn(); err != nil { // of another try, whose first has given it back
 			return err
 		}
-		err, ours := r.startOwn()
+		err, ours := r.try(attr)
 		if ours != nil {
 			return ours
 		}
@@ -220,16 +250,6 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 			}
 		}
 	}
-	r.process = r.own.Process
-	r.cmd.Process = r.process
-	r.result.PID = r.process.Pid
-	r.tree.Init(proctree.Origin{
-		Process: r.process, Started: r.marks.Started(), Mark: &r.marks, InSession: r.terminal != nil,
-		Leaf: r.leaf, Leaving: r.unwatchMember,
-	})
-	r.tree.MarkBorn()
-	r.result.Tracks = Tracks(r.tree.Tracks())
-	r.result.Containment = r.rung()
 	r.lastOutput = time.Now()
 	r.forget()
 	r.watchStops()
@@ -260,8 +280,35 @@ func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 	return &own
 }
 
-// startOwn starts the copy. The first error is what os/exec says; the second is ours: the command was
-// not started, or killed before it ran, and is not to be tried again.
+// try is one try. The first error is what os/exec says; the second is ours: the command was not started, or
+// killed before it ran, and is not to be tried again.
+func (r *run) try(attr *syscall.SysProcAttr) (err, ours error) {
+	r.own = r.copyCmd(attr)
+	if err := r.sealFDs(); err != nil {
+		return nil, err
+	}
+	if err, ours := r.startOwn(); err != nil || ours != nil {
+		return err, ours
+	}
+	r.plant()
+	return nil, nil
+}
+
+// plant makes what was started the leader of the run's tree.
+func (r *run) plant() {
+	r.process = r.own.Process
+	r.cmd.Process = r.process
+	r.result.PID = r.process.Pid
+	r.tree.Init(proctree.Origin{
+		Process: r.process, Started: r.marks.Started(), Mark: &r.marks, InSession: r.terminal != nil,
+		Leaf: r.leaf, Leaving: r.unwatchMember,
+	})
+	r.tree.MarkBorn()
+	r.result.Tracks = Tracks(r.tree.Tracks())
+	r.result.Containment = r.rung()
+}
+
+// startOwn starts the copy, and returns what try does.
 func (r *run) startOwn() (err, ours error) {
 	if len(r.cfg.fds) > 0 {
 		all, opened, err := fdtable.Pass(r.cfg.fds, r.cmd.ExtraFiles)

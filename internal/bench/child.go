@@ -27,6 +27,7 @@ type request struct {
 type answer struct {
 	Commands   int     // that were seen asleep
 	Seconds    float64 // until they were, or of the stream
+	Ended      float64 // seconds from the end of their context until all had returned; 0 if it does not end them
 	Before     memory
 	After      memory
 	Goroutines int

@@ -122,6 +122,7 @@ const (
 	bytesOp   = "B/op"
 
 	bytesPerCommand = "B/command"
+	secToEnd        = "end-sec"
 )
 
 func format(v float64, unit string) string {

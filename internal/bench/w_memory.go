@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -26,11 +27,12 @@ func sleepers(b *bench) error {
 		}
 		// A fresh process has no caches to fill: each round counts.
 		lanes := rounds(b.note, list, 0, min(max(9000/n, 1), 5, b.few))
-		b.report.addLanes("sleepers", name, lanes, "B", bytesPerCommand, "threads", "goroutines", "descriptors", "sec")
+		b.report.addLanes("sleepers", name, lanes, "B", bytesPerCommand, "threads", "goroutines", "descriptors", "sec", secToEnd)
 		for _, l := range lanes {
 			b.report.remark("sleepers", name, l.impl, "B", "RSS")
 			b.report.remark("sleepers", name, l.impl, bytesPerCommand, "RSS more than before the first")
 			b.report.remark("sleepers", name, l.impl, "sec", "until all sleep")
+			b.report.remark("sleepers", name, l.impl, secToEnd, "from one cancellation until all have returned")
 		}
 	}
 	return nil
@@ -54,14 +56,18 @@ func (b *bench) showDeath(name, impl string, commands, threads int) {
 
 func sleepersOf(i impl, n int) (sample, error) {
 	a, err := inChild(request{Kind: "sleepers", Impl: i.name, Commands: n})
-	return sample{values: map[string]float64{
+	s := sample{values: map[string]float64{
 		"B":             float64(a.After.RSS),
 		bytesPerCommand: float64(a.After.RSS-a.Before.RSS) / float64(n),
 		"threads":       float64(a.After.Threads),
 		"goroutines":    float64(a.Goroutines),
 		"descriptors":   float64(a.After.FDs),
 		"sec":           a.Seconds,
-	}}, err
+	}}
+	if a.Ended > 0 {
+		s.values[secToEnd] = a.Ended
+	}
+	return s, err
 }
 
 // fdsPerCommand is how many descriptors of the host a command may take.
@@ -87,8 +93,10 @@ func measureSleepers(i impl, n, threads int) (answer, error) {
 	end := began.Add(4 * time.Minute)
 	var wg sync.WaitGroup
 	failed := make(chan error, n)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	for range n {
-		wg.Go(func() { _, err := i.run(&job{argv: command}); failed <- err })
+		wg.Go(func() { _, err := i.run(&job{argv: command, ctx: ctx}); failed <- err })
 	}
 	for a.Commands = asleep(); a.Commands < n; a.Commands = asleep() {
 		select {
@@ -109,6 +117,16 @@ func measureSleepers(i impl, n, threads int) (answer, error) {
 
 	over := make(chan struct{})
 	go func() { wg.Wait(); close(over) }()
+	if i.fits(stop) {
+		began = time.Now()
+		cancel()
+		select {
+		case <-over:
+			a.Ended = time.Since(began).Seconds()
+			return a, nil
+		case <-time.After(time.Minute):
+		}
+	}
 	for {
 		killSleepers()
 		select {

@@ -26,6 +26,7 @@ type Mark struct {
 	run uint32
 
 	slice   uint64    // in nanoseconds; 0 if there is none
+	turn    turn      // from TakeTurn on until Start is over; nil at other times
 	started time.Time // by Start
 	env     string    // the value of the variable
 }
@@ -90,6 +91,7 @@ func (m *Mark) begin(run liveRun) {
 
 // End gives the number back. Nobody may be looked for by it any more.
 func (m *Mark) End() {
+	m.EndTurn()
 	if m.id == 0 {
 		return
 	}
@@ -106,6 +108,12 @@ func isLive(id uint32) bool {
 	run, taken := liveRuns.ids[id&sliceMask]
 	return taken && run.id == id && !run.below
 }
+
+// crowd is how many make one.
+const crowd = 64
+
+// Crowded reports whether there are many runs of this process.
+func Crowded() bool { return liveCount() >= crowd }
 
 // liveCount returns how many there are.
 func liveCount() int {
@@ -129,29 +137,36 @@ func runLedBy(pid int) uint32 {
 // noSlices is set once the kernel was seen to ignore or refuse slices.
 var noSlices atomic.Bool
 
+// TakeTurn waits until the run may be started, and comes before what it opens for that: thousands that wait
+// would otherwise have their pipes open. There is no turn if quit was closed or the given time has come before.
+// Start gives it back, and so does End.
+func (m *Mark) TakeTurn(quit <-chan struct{}, until time.Time) {
+	if m.turn == nil {
+		m.turn = takeTurn(quit, until)
+	}
+}
+
+// HasTurn reports whether the run may be started.
+func (m *Mark) HasTurn() bool { return m.turn != nil }
+
+// EndTurn gives the turn back, if it has one.
+func (m *Mark) EndTurn() {
+	if m.turn != nil {
+		m.turn.end()
+		m.turn = nil
+	}
+}
+
 // Start calls start on a thread whose slice is the mark, so that what it starts carries that from
 // birth on. The slice belongs to the thread and not to the process: no other start of this process
 // gets it, and it is put back afterwards. The Go runtime makes no threads from a locked one.
 func (m *Mark) Start(start func() error) error {
+	m.TakeTurn(nil, time.Time{})
+	defer m.EndTurn()
 	if m.id == 0 || noSlices.Load() {
 		m.started = time.Now()
 		return start()
 	}
-	defer takeTurn().end()
-	if liveCount() < crowd {
-		return m.startMarked(start)
-	}
-	started := make(chan error)
-	go func() { started <- m.startMarked(start) }()
-	return <-started
-}
-
-// crowd is how many runs make it worth while to start the next one from a goroutine that ends thereafter. A start
-// needs a stack of 8 KiB, where 4 are enough for the caller, who keeps the larger one as long as the command
-// runs: a third of what a run takes. For one command the goroutine is dearer, by a microsecond.
-const crowd = 64
-
-func (m *Mark) startMarked(start func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	m.started = time.Now()

@@ -1,7 +1,6 @@
 package proctree
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -222,7 +221,6 @@ func TestSliceIsPutBack(t *testing.T) {
 
 // Many starts at once are few threads; one that is held up holds up nobody.
 func TestStartsTakeTurns(t *testing.T) {
-	skipDisabled(t, "slice")
 	var at, most atomic.Int32
 	var wg sync.WaitGroup
 	for range 20 * maxStarting {
@@ -269,51 +267,30 @@ func TestStartsTakeTurns(t *testing.T) {
 	wg.Wait()
 }
 
-// Among many, another goroutine starts: with the mark all the same, and the caller is told what it was told.
-func TestStartAmongMany(t *testing.T) {
-	skipDisabled(t, "slice")
-	others := make([]Mark, crowd)
-	for i := range others {
-		others[i].Begin()
-		defer others[i].End()
+// Nobody waits for a turn for longer than there is time, or is wanted.
+func TestTurnIsGivenUp(t *testing.T) {
+	for range maxStarting {
+		starting <- struct{}{}
 	}
-	assert.Equal(t, 2, startGoroutines(t), "ours and one that ends")
-	for i := range others {
-		others[i].End()
-	}
-	assert.Equal(t, 1, startGoroutines(t))
-}
-
-// startGoroutines starts with a mark, and returns on how many goroutines that was, as far as there are slices.
-func startGoroutines(t *testing.T) int {
-	t.Helper()
+	watching <- struct{}{} // nobody goes ahead
+	quit := make(chan struct{})
 	var m Mark
 	m.Begin()
-	defer m.End()
-	caller, used := stackOf(), ""
-	failed := errors.New("no")
-	assert.Same(t, failed, m.Start(func() error {
-		used = stackOf()
-		now, err := sys.ScheduleOf(0)
-		if m.Tracks()&TrackSlice != 0 && assert.NoError(t, err) {
-			assert.Equal(t, m.slice, now.Slice())
-		}
-		return failed
-	}))
-	if noSlices.Load() {
-		t.Skip("there are no slices")
+	m.TakeTurn(nil, time.Now().Add(time.Millisecond))
+	assert.False(t, m.HasTurn())
+	time.AfterFunc(time.Millisecond, func() { close(quit) })
+	m.TakeTurn(quit, time.Now().Add(time.Hour))
+	assert.False(t, m.HasTurn())
+	<-watching
+	for range maxStarting {
+		<-starting
 	}
-	if used == caller {
-		return 1
-	}
-	return 2
-}
-
-// stackOf names the goroutine that calls it.
-func stackOf() string {
-	var buf [32]byte
-	name, _, _ := strings.Cut(string(buf[:runtime.Stack(buf[:], false)]), "[")
-	return name
+	m.TakeTurn(quit, time.Now())
+	assert.True(t, m.HasTurn())
+	m.TakeTurn(quit, time.Now())
+	assert.Len(t, starting, 1, "it has one")
+	m.End()
+	assert.Empty(t, starting)
 }
 
 // Numbers of live runs differ in what the slice shows of them.

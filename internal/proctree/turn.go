@@ -12,7 +12,8 @@ const maxStarting = 8
 
 var (
 	starting = make(turn, maxStarting)
-	turns    atomic.Uint64 // that have ended
+	turns    atomic.Uint64            // that have ended
+	watching = make(chan struct{}, 1) // one of those who wait looks whether turns end
 )
 
 // stalledTurn is how long nobody's turn may end before one of those who wait goes ahead without: starts that
@@ -22,27 +23,42 @@ const stalledTurn = 20 * time.Millisecond
 // A turn is where one that was taken is given back.
 type turn chan struct{}
 
-// takeTurn waits for a turn, or takes one too many if none ends.
-func takeTurn() turn {
+// takeTurn waits for a turn, or takes one too many if none ends. It returns nil if quit is closed or the time,
+// unless that is zero, has come before.
+func takeTurn(quit <-chan struct{}, until time.Time) turn {
 	select {
 	case starting <- struct{}{}:
 		return starting
 	default:
 	}
-	stalled := time.NewTimer(stalledTurn)
-	defer stalled.Stop()
+	var late, stalled <-chan time.Time
+	if !until.IsZero() {
+		timer := time.NewTimer(time.Until(until))
+		defer timer.Stop()
+		late = timer.C
+	}
+	watch := watching
 	for ended := turns.Load(); ; {
 		select {
 		case starting <- struct{}{}:
 			return starting
-		case <-stalled.C:
+		case <-quit:
+			return nil
+		case <-late:
+			return nil
+		case watch <- struct{}{}:
+			defer func() { <-watching }()
+			ticker := time.NewTicker(stalledTurn)
+			defer ticker.Stop()
+			watch, stalled = nil, ticker.C
+			ended = turns.Load()
+		case <-stalled:
 			// One goes ahead, and all that wait would be as many threads. It gives back a turn all the same, that
 			// of one who is held up, so that the next ones do not wait for that long again.
 			if turns.CompareAndSwap(ended, ended+1) {
 				return starting
 			}
 			ended = turns.Load()
-			stalled.Reset(stalledTurn)
 		}
 	}
 }
