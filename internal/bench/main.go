@@ -58,13 +58,14 @@ var workloads = []workload{
 	{"output", "1 KiB, 1 MiB and many short lines", output},
 	{"throughput", "much data through each stream, with the CPU time of the host", throughput},
 	{"stream", "memory while much more passes through than is kept", streamMemory},
-	{"sleepers", "memory and threads of many commands that sleep", sleepers},
 	{"deadline", "from the end of the context to the return, by size of the tree", deadline},
 	{"killtree", "from the decision to kill until a tree in many sessions is proved empty, against cgroup.kill", killTree},
 	{"shares", "a no-op without each of the marks and without the sweep", shares},
 	{"sweep", "the look for what is left after a normal exit, with many other processes", sweep},
 	{"held", "return after the exit when the pipe is held", held},
 	{"flat", "what a large heap, many descriptors and many processes cost a run", flat},
+	// Last: the load average takes minutes to forget it.
+	{"sleepers", "memory and threads of many commands that sleep", sleepers},
 }
 
 // A bench is one call of the program.

@@ -42,13 +42,14 @@ func label(of string) string {
 var units = map[string]string{
 	secPerOp: "time", cpuPerOp: "CPU time of the host", secPerGiB: "time a GiB", cpuPerGiB: "CPU time of the host a GiB",
 	allocsOp: "allocations", bytesPerCommand: "memory of the host each", "threads": "threads of the host",
-	"descriptors": "descriptors of the host", "B": "memory more than before",
+	"descriptors": "descriptors of the host", secToEnd: "time from one cancellation until all have returned", "B": "memory more than before",
 }
 
 // shown are the rows of the table of costs.
 var shown = []struct{ workload, unit string }{
 	{"latency", secPerOp}, {"latency", cpuPerOp}, {"allocs", allocsOp}, {"output", secPerOp}, {"throughput", secPerGiB},
 	{"throughput", cpuPerGiB}, {"stream", "B"}, {"sleepers", bytesPerCommand}, {"sleepers", "threads"}, {"sleepers", "descriptors"},
+	{"sleepers", secToEnd},
 }
 
 // costs is the table of os/exec and safeexec, and what of it does not fit.

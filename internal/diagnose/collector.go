@@ -61,7 +61,6 @@ func (c *collector) late() bool { return c.quit() || time.Now().After(c.soft) }
 // run looks at the root first, then at whatever it waits for, then at the rest of the tree, and
 // publishes after each step what can be said by then.
 func (c *collector) run() {
-	defer c.ends.close()
 	c.now, _ = procfs.ReadOwnSched()
 	c.findMembers()
 	c.look(c.target.PID)
@@ -79,6 +78,7 @@ func (c *collector) run() {
 		c.followUrgent()
 	}
 	c.finishEnds()
+	c.ends.close()
 	c.conclude()
 	if c.target.Commands {
 		c.readCommands()

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
@@ -28,13 +29,16 @@ type ends struct {
 	parent int  // of the root
 	hidden bool // one of the tree, or its parent, is among the unseen
 
-	turn    bool // it is one of those that search
-	refused bool // others did for all the time there was
+	endTurn func() // gives back the turn to search; nil without one
+	refused bool   // others searched for all the time there was
 }
 
 // searches holds one for each that is under way. Where many commands are ended at once each of them wants to
 // know who has its pipes, and all of that together would take the square of their number, and every processor.
 var searches = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
+
+// longestTurn is after how long a search no longer counts, should the kernel keep it.
+const longestTurn = time.Second
 
 // takeTurn waits until the search may begin, as long as there is time.
 func (e *ends) takeTurn() bool {
@@ -42,17 +46,19 @@ func (e *ends) takeTurn() bool {
 	defer late.Stop()
 	select {
 	case searches <- struct{}{}:
-		e.turn = true
 	case <-late.C:
+		return false
 	}
-	return e.turn
+	giveBack := sync.OnceFunc(func() { <-searches })
+	lease := time.AfterFunc(longestTurn, giveBack)
+	e.endTurn = func() { lease.Stop(); giveBack() }
+	return true
 }
 
 // close lets the next one search.
 func (e *ends) close() {
-	if e.turn {
-		<-searches
-		e.turn = false
+	if e.endTurn != nil {
+		e.endTurn()
 	}
 }
 

@@ -2,6 +2,7 @@ package proctree
 
 import (
 	"os"
+	"slices"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -23,9 +24,11 @@ func (t *Tree) ReapAdopted() {
 	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
 	for range maxPasses { // whoever is reaped while the list is read can hide others
 		reaped := false
-		for _, pid := range ourChildren() {
+		dead := deadChildren.take()
+		for _, pid := range dead.pids {
 			reaped = t.reapAdopted(pid) || reaped
 		}
+		dead.release()
 		if !reaped {
 			return
 		}
@@ -50,6 +53,14 @@ func (t *Tree) reapAdopted(pid int) bool {
 	}
 	return sys.Reap(pid) == nil
 }
+
+// deadChildren lists our zombies, but not the leaders of runs, which reap those themselves.
+var deadChildren = census{read: func(r *roll) {
+	r.pids = slices.DeleteFunc(ourChildren(), func(pid int) bool {
+		exited, err := sys.ExitedUnreaped(pid)
+		return err != nil || !exited || runLedBy(pid) != 0
+	})
+}}
 
 // ourChildren lists our children, zombies included.
 func ourChildren() []int {

@@ -8,20 +8,23 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// A census lists all processes for those who ask at the same time: once for all of them. Were each to list
-// /proc for itself, the end of a thousand commands at once would take the square of their number.
+// A census lists processes for those who ask at the same time: once for all of them. Were each to list them for
+// itself, the end of a thousand commands at once would take the square of their number.
 //
 // Whoever asks is given a list that was begun after they had asked, since only that has everybody in it
 // whom they look for. So those who come while one is made wait for the next, which one of them makes.
 type census struct {
+	read func(*roll) // makes a list
+
 	sync.Mutex
 	underWay bool
 	next     *roll // for those who have come meanwhile; nil if nobody has
 }
 
-var everybody census
+// everybody lists all processes.
+var everybody = census{read: (*roll).all}
 
-// A roll is one list of all processes. It is not changed once it is made.
+// A roll is one list. It is not changed once it is made.
 type roll struct {
 	pids []int // in ascending order
 	// marks are the limit marks of those who bear one of a live run of this process, 0 for others: parallel to
@@ -67,7 +70,7 @@ func (c *census) take() *roll {
 
 // make makes the list, for which it is the caller's turn, and gives the turn to the next.
 func (c *census) make(r *roll) {
-	r.read()
+	c.read(r)
 	if r.made != nil {
 		close(r.made)
 	}
@@ -87,7 +90,8 @@ func (r *roll) release() {
 	}
 }
 
-func (r *roll) read() {
+// all lists all processes, with their marks.
+func (r *roll) all() {
 	r.marks = r.marks[:0]
 	r.pids, r.err = procfs.AppendPIDs(r.pids[:0])
 	if liveCount() < 2 {

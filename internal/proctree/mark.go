@@ -53,10 +53,11 @@ func runsOf(limit uint64) (outer, inner uint32, ok bool) {
 
 // liveRuns are the runs of this process, by the part of their numbers that is in the slice, and the trees
 // below a root, whose numbers are no run's.
-var liveRuns struct {
+var liveRuns = struct {
 	sync.RWMutex
-	ids map[uint32]liveRun
-}
+	ids     map[uint32]liveRun
+	leaders map[int]uint32 // the runs whose leaders have the limit mark, by their PIDs
+}{ids: make(map[uint32]liveRun), leaders: make(map[int]uint32)}
 
 type liveRun struct {
 	id     uint32
@@ -75,9 +76,6 @@ func (m *Mark) BeginBelow() { m.begin(liveRun{below: true}) }
 func (m *Mark) begin(run liveRun) {
 	liveRuns.Lock()
 	defer liveRuns.Unlock()
-	if liveRuns.ids == nil {
-		liveRuns.ids = make(map[uint32]liveRun)
-	}
 	m.half = 1 + rand.Uint32N(idMask)
 	for m.id == 0 {
 		id := rand.Uint32() & idMask
@@ -97,7 +95,11 @@ func (m *Mark) End() {
 	}
 	liveRuns.Lock()
 	defer liveRuns.Unlock()
+	leader := liveRuns.ids[m.id&sliceMask].leader
 	delete(liveRuns.ids, m.id&sliceMask)
+	if liveRuns.leaders[leader] == m.id { // or the number leads another run by now
+		delete(liveRuns.leaders, leader)
+	}
 	m.id, m.half = 0, 0
 }
 
@@ -126,12 +128,7 @@ func liveCount() int {
 func runLedBy(pid int) uint32 {
 	liveRuns.RLock()
 	defer liveRuns.RUnlock()
-	for _, run := range liveRuns.ids {
-		if run.leader == pid {
-			return run.id
-		}
-	}
-	return 0
+	return liveRuns.leaders[pid]
 }
 
 // noSlices is set once the kernel was seen to ignore or refuse slices.
@@ -205,6 +202,7 @@ func (m *Mark) Limit(pid int) bool {
 	run := liveRuns.ids[m.id&sliceMask]
 	run.leader = pid
 	liveRuns.ids[m.id&sliceMask] = run
+	liveRuns.leaders[pid] = m.id
 	return true
 }
 

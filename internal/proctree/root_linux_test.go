@@ -44,6 +44,7 @@ func TestRootLeadsARun(t *testing.T) {
 	// It can not be told who leads the runs of other programs.
 	liveRuns.Lock()
 	clear(liveRuns.ids)
+	clear(liveRuns.leaders)
 	liveRuns.Unlock()
 	for _, pid := range pids {
 		_, err := sys.SetRTTimeLimit(pid, s.mark.limit, 1<<64-1) // as before it was marked anew

@@ -122,6 +122,7 @@ func TestMarksOfOthers(t *testing.T) {
 		a.tree.born.started, b.tree.born.started = time.Time{}, time.Time{}
 		liveRuns.Lock()
 		clear(liveRuns.ids)
+		clear(liveRuns.leaders)
 		liveRuns.Unlock()
 	}
 }
