@@ -45,7 +45,8 @@ type Report struct {
 	Unreadable int // processes whose system call may not be read
 	Omitted    int // processes of the tree for which there was no time
 	// Unseen counts processes of the machine whose descriptors may not be seen: they may have the
-	// other end of a pipe that seems to have none. Partial says that there was no time for all.
+	// other end of a pipe that seems to have none. Partial says that there was no time for all, as where many
+	// runs are ended together, which search one after the other.
 	Unseen  int
 	Partial bool
 }

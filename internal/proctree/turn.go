@@ -31,34 +31,43 @@ func takeTurn(quit <-chan struct{}, until time.Time) turn {
 		return starting
 	default:
 	}
-	var late, stalled <-chan time.Time
+	var late <-chan time.Time
 	if !until.IsZero() {
 		timer := time.NewTimer(time.Until(until))
 		defer timer.Stop()
 		late = timer.C
 	}
-	watch := watching
+	select {
+	case starting <- struct{}{}:
+		return starting
+	case watching <- struct{}{}:
+		defer func() { <-watching }()
+		return watchTurns(quit, late)
+	case <-quit:
+	case <-late:
+	}
+	return nil
+}
+
+// watchTurns waits like all others, and looks whether turns end.
+func watchTurns(quit <-chan struct{}, late <-chan time.Time) turn {
+	look := time.NewTicker(stalledTurn)
+	defer look.Stop()
 	for ended := turns.Load(); ; {
 		select {
 		case starting <- struct{}{}:
 			return starting
-		case <-quit:
-			return nil
-		case <-late:
-			return nil
-		case watch <- struct{}{}:
-			defer func() { <-watching }()
-			ticker := time.NewTicker(stalledTurn)
-			defer ticker.Stop()
-			watch, stalled = nil, ticker.C
-			ended = turns.Load()
-		case <-stalled:
+		case <-look.C:
 			// One goes ahead, and all that wait would be as many threads. It gives back a turn all the same, that
 			// of one who is held up, so that the next ones do not wait for that long again.
 			if turns.CompareAndSwap(ended, ended+1) {
 				return starting
 			}
 			ended = turns.Load()
+		case <-quit:
+			return nil
+		case <-late:
+			return nil
 		}
 	}
 }
