@@ -226,7 +226,7 @@ type run struct {
 	cfg config
 	ctx context.Context
 	cmd *exec.Cmd // the caller's
-	own *exec.Cmd // the copy of it that is started; nil once there is nothing that its Wait would release
+	own *exec.Cmd // the copy of it that is started; nil once it was waited for
 
 	// Set by begin.
 	process  *os.Process

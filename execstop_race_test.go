@@ -18,7 +18,6 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/procfs"
-	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 	"github.com/seed841d8200/safeexec/safeexectest"
 )
@@ -72,24 +71,6 @@ func TestProofLeavesNoTrace(t *testing.T) {
 		}
 		assert.Equal(t, seen[0], seen[1])
 		assert.Contains(t, seen[1], "TracerPid:\t0")
-	}
-}
-
-// Among many another goroutine makes the try, which is the one that traces as well.
-func TestProofAmongMany(t *testing.T) {
-	var others [100]proctree.Mark
-	for i := range others {
-		others[i].Begin()
-		defer others[i].End()
-	}
-	for range 5 {
-		res, err := run(t, exec.Command("echo", "proved"), safeexec.WithFDProof())
-		require.NoError(t, err)
-		assert.True(t, res.FDsProved)
-		assert.Equal(t, "proved", res.Stdout.String())
-		res, err = run(t, exec.Command("echo", "started"))
-		require.NoError(t, err)
-		assert.Equal(t, "started", res.Stdout.String())
 	}
 }
 

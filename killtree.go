@@ -298,7 +298,8 @@ func (r *run) reap() {
 	if !r.exited {
 		// It survived SIGKILL, or a tracer holds the zombie. Waiting for it here could be for ever.
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedLeader)
-		go r.awaitAbandoned()
+		own := r.own
+		go func() { _ = own.Wait() }()
 	} else {
 		if r.stops != nil {
 			<-r.stops // it returns at the exit, and asks for the number, which is ours until the next line
@@ -315,15 +316,6 @@ func (r *run) reap() {
 	r.closeWaiting()
 	r.removeLeaf()
 	r.result.Times.Total = time.Since(r.result.Times.Started)
-}
-
-// awaitAbandoned reaps a leader that is left behind, whenever it ends.
-func (r *run) awaitAbandoned() {
-	if r.own != nil {
-		_ = r.own.Wait()
-	} else {
-		_, _ = r.process.Wait()
-	}
 }
 
 // closeWaiting ends what wakes the run, the poller, and the marks, and gives up what was reserved.

@@ -46,24 +46,13 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 
 // prepare does what has to be undone when it fails.
 //
-// It needs a stack of 8 KiB, which a goroutine keeps, and 4 are enough for one that waits for the command. Where
-// there are many, those 4 are a fifth of what each of them takes while it is asleep, and another goroutine, which
-// ends thereafter, does it. For a single command that is dearer, by a microsecond.
-func (r *run) prepare(attr *syscall.SysProcAttr) error {
+// All of it is on the caller's thread: one that is locked to it passes on its namespaces, its credentials and its
+// place in the scheduler.
+func (r *run) prepare(attr *syscall.SysProcAttr) (err error) {
 	r.marks.Begin()
-	if err := r.takeTurn(); err != nil {
+	if err = r.takeTurn(); err != nil {
 		return err
 	}
-	if !proctree.Crowded() {
-		return r.launch(attr)
-	}
-	launched := make(chan error)
-	go func() { launched <- r.launch(attr) }()
-	return <-launched
-}
-
-// launch opens what the run needs, and starts the command.
-func (r *run) launch(attr *syscall.SysProcAttr) (err error) {
 	if r.poller, err = poll.New(); err != nil {
 		return err
 	}
@@ -360,9 +349,6 @@ func (r *run) filesOpen() bool {
 func (r *run) forget() {
 	r.own.Env, r.own.SysProcAttr, r.own.ExtraFiles = nil, nil, nil
 	r.own.Stdin, r.own.Stdout, r.own.Stderr = nil, nil, nil
-	if !r.pipesOut() && r.own.Cancel == nil {
-		r.own = nil // neither opened pipes for the caller nor watches a context
-	}
 }
 
 // watchExit makes step see the leader's exit: through its pidfd, or, where that is -1, through a

@@ -5,11 +5,13 @@ package safeexec_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -325,5 +328,34 @@ func TestStdoutIsSet(t *testing.T) {
 		}
 		assert.Nil(t, cmd.Process)
 		canary.WaitGone(t)
+	}
+}
+
+// A thread that a goroutine is locked to passes on what it has, as with os/exec, however many runs there are.
+func TestThreadOfTheCaller(t *testing.T) {
+	var others [200]proctree.Mark
+	for _, many := range []bool{false, true} {
+		if many {
+			for i := range others {
+				others[i].Begin()
+				defer others[i].End()
+			}
+		}
+		outcome := make(chan string)
+		go func() {
+			runtime.LockOSThread() // for good: it ends with the goroutine
+			before, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
+			if err == nil { // the system call counts from 40 downward
+				err = syscall.Setpriority(syscall.PRIO_PROCESS, 0, min(20-before+3, 19))
+			}
+			if err != nil {
+				outcome <- err.Error()
+				return
+			}
+			res, err := safeexec.Run(testproc.Deadline(t), exec.Command("nice"))
+			std, stdErr := exec.Command("nice").Output()
+			outcome <- fmt.Sprint(errors.Join(err, stdErr), res.Stdout.String() == strings.TrimSpace(string(std)), " ", before != 20 || res.Stdout.String() == "3")
+		}()
+		assert.Equal(t, "<nil> true true", <-outcome)
 	}
 }

@@ -22,27 +22,32 @@ const searchPart = 0.5
 type ends struct {
 	c      *collector
 	queue  []int // whom to list, in this order; nil before the first question
-	next   int   // in queue
-	near   int   // the part of queue that is always listed
+	queued map[int]bool
+	next   int  // in queue
+	near   int  // the part of queue that is always listed, given a turn
+	all    bool // everybody is in queue
 	byLink map[string][]End
 	unseen int
 	parent int  // of the root
 	hidden bool // one of the tree, or its parent, is among the unseen
 
 	endTurn func() // gives back the turn to search; nil without one
-	refused bool   // others searched for all the time there was
 }
 
 // searches holds one for each that is under way. Where many commands are ended at once each of them wants to
 // know who has its pipes, and all of that together would take the square of their number, and every processor.
+// What lies within a tree needs no turn.
 var searches = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 
 // longestTurn is after how long a search no longer counts, should the kernel keep it.
 const longestTurn = time.Second
 
-// takeTurn waits until the search may begin, as long as there is time.
-func (e *ends) takeTurn() bool {
-	late := time.NewTimer(time.Until(e.c.soft))
+// takeTurn waits until the search beyond the tree may begin, until the given time at the latest.
+func (e *ends) takeTurn(until time.Time) bool {
+	if e.endTurn != nil {
+		return true
+	}
+	late := time.NewTimer(time.Until(until))
 	defer late.Stop()
 	select {
 	case searches <- struct{}{}:
@@ -66,48 +71,49 @@ func pipeLink(inode uint64) string { return "pipe:[" + strconv.FormatUint(inode,
 
 func socketLink(inode uint64) string { return "socket:[" + strconv.FormatUint(inode, 10) + "]" }
 
-// begin lines up all processes: the tree, its parent and ourselves, then the session of the root, then
-// those whose PIDs are close: who waits for each other mostly are relatives.
+// begin lines up the tree.
 func (e *ends) begin() {
 	if e.queue != nil {
 		return
 	}
-	e.byLink = make(map[string][]End)
+	e.byLink, e.queued = make(map[string][]End), make(map[int]bool)
 	root := e.c.target.PID
-	if !e.takeTurn() {
-		e.queue, e.refused = []int{root}, true
-		return
-	}
-	everyone, _ := procfs.PIDs()
 	if st, err := procfs.ReadStatNoComm(root); err == nil {
 		e.parent = st.PPID
 	}
-	done := make(map[int]bool)
-	add := func(pids ...int) {
-		for _, pid := range pids {
-			if pid > 0 && !done[pid] {
-				done[pid] = true
-				e.queue = append(e.queue, pid)
-			}
+	e.line(root)
+	e.line(e.c.target.Holders...)
+	e.line(e.c.members...)
+}
+
+func (e *ends) line(pids ...int) {
+	for _, pid := range pids {
+		if pid > 0 && !e.queued[pid] {
+			e.queued[pid] = true
+			e.queue = append(e.queue, pid)
 		}
 	}
-	add(root)
-	add(e.c.target.Holders...)
-	add(e.parent)
-	add(e.c.members...)
-	add(os.Getpid())
+}
+
+// lineEverybody goes on with its parent and ourselves, who may have thousands of descriptors, then with the session
+// of the root, then with those whose PIDs are close: who waits for each other mostly are relatives.
+func (e *ends) lineEverybody() {
+	root := e.c.target.PID
+	e.line(e.parent, os.Getpid())
 	siblings, _ := procfs.Children(e.parent)
-	add(siblings[:min(len(siblings), maxSiblings)]...)
+	e.line(siblings[:min(len(siblings), maxSiblings)]...)
 	e.near = len(e.queue)
+	everyone, _ := procfs.PIDs()
 	if sid, err := sys.Session(root); err == nil {
 		for _, pid := range everyone {
 			if other, err := sys.Session(pid); err == nil && other == sid {
-				add(pid)
+				e.line(pid)
 			}
 		}
 	}
 	slices.SortFunc(everyone, func(a, b int) int { return cmp.Compare(distance(a, root), distance(b, root)) })
-	add(everyone...)
+	e.line(everyone...)
+	e.all = true
 }
 
 // maxSiblings bounds how many other children of the root's parent are always listed.
@@ -116,11 +122,18 @@ const maxSiblings = 32
 func distance(a, b int) int { return max(a-b, b-a) }
 
 // search lists processes until found is satisfied, the end of the queue, or the given time. What is
-// near is listed in any case.
+// near is listed in any case, if there is a turn.
 func (e *ends) search(until time.Time, found func() bool) {
 	e.begin()
-	for e.next < len(e.queue) {
-		if e.next >= e.near && found() || e.next > 0 && (e.c.quit() || time.Now().After(until)) {
+	for {
+		if e.next == len(e.queue) && !e.all {
+			if found() || !e.takeTurn(until) || e.c.quit() {
+				return
+			}
+			e.lineEverybody()
+		}
+		if e.next == len(e.queue) || e.next >= e.near && e.all && found() ||
+			e.next > 0 && (e.c.quit() || time.Now().After(until)) {
 			return
 		}
 		e.list(e.queue[e.next])
@@ -189,7 +202,7 @@ func (e *ends) any(link string, asker int) []End {
 }
 
 // partial reports whether there was no time to list everybody.
-func (e *ends) partial() bool { return e.refused || e.next < len(e.queue) }
+func (e *ends) partial() bool { return e.queue != nil && !e.all || e.next < len(e.queue) }
 
 // known reports whether what was found is all there is: everybody was listed, and of those who have
 // inherited the descriptors of the tree everybody could be. A stranger that was handed one is possible,

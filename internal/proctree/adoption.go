@@ -2,7 +2,6 @@ package proctree
 
 import (
 	"os"
-	"slices"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -55,11 +54,13 @@ func (t *Tree) reapAdopted(pid int) bool {
 }
 
 // deadChildren lists our zombies, but not the leaders of runs, which reap those themselves.
-var deadChildren = census{read: func(r *roll) {
-	r.pids = slices.DeleteFunc(ourChildren(), func(pid int) bool {
-		exited, err := sys.ExitedUnreaped(pid)
-		return err != nil || !exited || runLedBy(pid) != 0
-	})
+var deadChildren = census{read: func(r *roll, _ bool) {
+	r.pids, r.marks, r.err = r.pids[:0], r.marks[:0], nil
+	for _, pid := range ourChildren() {
+		if exited, err := sys.ExitedUnreaped(pid); err == nil && exited && runLedBy(pid) == 0 {
+			r.pids = append(r.pids, pid)
+		}
+	}
 }}
 
 // ourChildren lists our children, zombies included.

@@ -70,7 +70,8 @@ func TestSound(t *testing.T) {
 		pidMax, cpus int
 		want         bool
 	}{
-		{0, pidMax, 1, true},
+		{1, pidMax, 1, true},
+		{0, pidMax, 1, false},
 		{-1, pidMax, 1, false},
 		{time.Duration(lap-1) * fastestClone, pidMax, 1, true},
 		{time.Duration(lap+1) * fastestClone, pidMax, 1, false},

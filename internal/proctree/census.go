@@ -12,13 +12,15 @@ import (
 // itself, the end of a thousand commands at once would take the square of their number.
 //
 // Whoever asks is given a list that was begun after they had asked, since only that has everybody in it
-// whom they look for. So those who come while one is made wait for the next, which one of them makes.
+// whom they look for. So those who come while one is made wait for the next. There are no channels in it: those
+// of a bubble of testing/synctest can not be used from outside.
 type census struct {
-	read func(*roll) // makes a list
+	read    func(r *roll, shared bool) // makes a list
+	begun   atomic.Uint64              // lists
+	waiting atomic.Int32               // who have asked and do not have the lock
 
 	sync.Mutex
-	underWay bool
-	next     *roll // for those who have come meanwhile; nil if nobody has
+	last *roll // as long as somebody waits who may have asked before it was begun
 }
 
 // everybody lists all processes.
@@ -28,74 +30,59 @@ var everybody = census{read: (*roll).all}
 type roll struct {
 	pids []int // in ascending order
 	// marks are the limit marks of those who bear one of a live run of this process, 0 for others: parallel to
-	// pids, or empty where there is one run at most.
+	// pids, or empty.
 	marks []uint64
 	err   error
 
-	users atomic.Int32
-	turn  chan struct{} // whoever receives makes the list
-	made  chan struct{} // closed when it is
+	number uint64       // of lists that were begun, with this one
+	users  atomic.Int32 // and one for the census while it is the last
 }
 
 // rolls lends the memory for one: it is the largest that a run takes, and many take it one after the other.
-var rolls = sync.Pool{New: func() any {
-	return &roll{turn: make(chan struct{}, 1)}
-}}
+var rolls = sync.Pool{New: func() any { return new(roll) }}
 
 // take returns a list that is begun after the call. It is to be released.
 func (c *census) take() *roll {
+	asked := c.begun.Load()
+	c.waiting.Add(1)
 	c.Lock()
-	if !c.underWay {
-		c.underWay = true
-		c.Unlock()
-		r := rolls.Get().(*roll)
-		r.users.Store(1)
-		c.make(r)
-		return r
+	defer c.Unlock()
+	shared := c.waiting.Add(-1) > 0
+	if c.last == nil || c.last.number <= asked {
+		c.forget()
+		c.last = rolls.Get().(*roll)
+		c.last.users.Store(1)
+		c.last.number = c.begun.Add(1)
+		c.read(c.last, shared)
 	}
-	if c.next == nil {
-		c.next = rolls.Get().(*roll)
-		c.next.made = make(chan struct{})
-	}
-	r := c.next
+	r := c.last
 	r.users.Add(1)
-	c.Unlock()
-	select {
-	case <-r.made:
-	case <-r.turn:
-		c.make(r)
+	if c.waiting.Load() == 0 {
+		c.forget()
 	}
 	return r
 }
 
-// make makes the list, for which it is the caller's turn, and gives the turn to the next.
-func (c *census) make(r *roll) {
-	c.read(r)
-	if r.made != nil {
-		close(r.made)
-	}
-	c.Lock()
-	next := c.next
-	c.next, c.underWay = nil, next != nil
-	c.Unlock()
-	if next != nil {
-		next.turn <- struct{}{}
+func (c *census) forget() {
+	if c.last != nil {
+		c.last.release()
+		c.last = nil
 	}
 }
 
 func (r *roll) release() {
 	if r.users.Add(-1) == 0 {
-		r.made = nil
 		rolls.Put(r)
 	}
 }
 
-// all lists all processes, with their marks.
-func (r *roll) all() {
+// all lists all processes. For one who asks alone the marks are not read: to read each twice would be all there is
+// to gain.
+func (r *roll) all(shared bool) {
 	r.marks = r.marks[:0]
 	r.pids, r.err = procfs.AppendPIDs(r.pids[:0])
-	if liveCount() < 2 {
-		return // to read them twice would be all there is to gain
+	if !shared {
+		return
 	}
 	for _, pid := range r.pids {
 		var mark uint64

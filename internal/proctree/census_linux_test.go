@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -15,36 +17,74 @@ import (
 // Those who come while a list is made share the next one, and nobody shares the one that was begun before.
 func TestOneListForAllWhoWait(t *testing.T) {
 	const askers = 20
-	c := census{read: (*roll).all, underWay: true}
-	lists := make(chan *roll, askers)
+	begun, goOn := make(chan bool), make(chan struct{})
+	c := census{read: func(r *roll, shared bool) {
+		begun <- shared
+		<-goOn
+		r.all(shared)
+	}}
+	lists := make(chan *roll, askers+1)
+	take := func() { lists <- c.take() }
+	go take()
+	assert.False(t, <-begun, "who asks alone")
 	for range askers {
-		go func() { lists <- c.take() }()
+		go take()
 	}
-	var next *roll
-	await(t, func() bool {
-		c.Lock()
-		defer c.Unlock()
-		next = c.next
-		return next != nil && next.users.Load() == askers
-	})
-	assert.Empty(t, lists)
-	first := new(roll)
-	c.make(first)
+	await(t, func() bool { return c.waiting.Load() == askers })
+	goOn <- struct{}{}
+	assert.True(t, <-begun)
+	first := <-lists
 	assert.Contains(t, first.pids, os.Getpid())
-	for range askers {
-		r := <-lists
-		assert.Same(t, next, r)
-		assert.Contains(t, r.pids, os.Getpid())
+	assert.Empty(t, first.marks)
+	goOn <- struct{}{}
+	next := <-lists
+	assert.NotSame(t, first, next)
+	assert.Len(t, next.marks, len(next.pids))
+	for range askers - 1 {
+		assert.Same(t, next, <-lists)
 	}
-	assert.False(t, c.underWay)
+	assert.Equal(t, uint64(2), c.begun.Load())
+	assert.Nil(t, c.last)
 	for range askers {
 		next.release()
 	}
+	first.release()
 	assert.Zero(t, next.users.Load())
+	assert.Zero(t, first.users.Load())
+}
 
-	alone := c.take()
-	assert.Contains(t, alone.pids, os.Getpid())
-	alone.release()
+// A list may be made in a bubble whose channels and clock nobody else can use.
+func TestListsAndTurnsInABubble(t *testing.T) {
+	askAll := func() {
+		var wg sync.WaitGroup
+		for range 4 * maxStarting {
+			wg.Go(func() {
+				var m Mark
+				m.Begin()
+				defer m.End()
+				m.TakeTurn(nil, time.Time{})
+				everybody.take().release()
+			})
+		}
+		wg.Wait()
+	}
+	for range 3 {
+		for range maxStarting { // so that somebody waits
+			starting <- struct{}{}
+		}
+		time.AfterFunc(time.Millisecond, func() {
+			for range maxStarting {
+				<-starting
+			}
+		})
+		synctest.Test(t, func(t *testing.T) {
+			assert.True(t, inBubble())
+			askAll()
+		})
+		askAll()
+	}
+	assert.False(t, inBubble())
+	await(t, func() bool { return !stalls.armed.Load() })
 }
 
 // Whoever lives when a list is asked for is on it, however many ask at that moment.
@@ -73,14 +113,15 @@ func TestListIsBegunAfterTheQuestion(t *testing.T) {
 // Of the processes of other runs a look asks nobody; those without a mark, its own, and those whose run is over,
 // it does.
 func TestOthersAreLeftOut(t *testing.T) {
-	ours, theirs := start(t, testproc.Command("fork", "1")), start(t, testproc.Command("fork", "1"))
+	const script = `sleep 600 & echo ready $$ $!; wait` // after it was marked
+	ours, theirs := startGated(t, script), startGated(t, script)
 	born, others := testproc.Ready(t, ours.stdout), testproc.Ready(t, theirs.stdout)
 	if ours.tree.mark.tracks&TrackLimit == 0 || theirs.tree.mark.tracks&TrackLimit == 0 {
 		t.Skip("there is no limit mark")
 	}
 	asked := func() (pids []int) {
-		r := everybody.take()
-		defer r.release()
+		var r roll
+		r.all(true)
 		r.each(&ours.tree, func(pid int, _ origin) { pids = append(pids, pid) })
 		return pids
 	}
@@ -96,9 +137,6 @@ func TestOthersAreLeftOut(t *testing.T) {
 	assert.Subset(t, asked(), others, "without a mark of our own it tells nothing")
 	ours.tree.mark.tracks = marks
 
-	extra := new(Mark) // or one run is left, and no marks are read
-	extra.Begin()
-	defer extra.End()
 	other.End()
 	assert.Subset(t, asked(), others, "nobody else ends them")
 }

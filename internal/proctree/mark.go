@@ -111,12 +111,6 @@ func isLive(id uint32) bool {
 	return taken && run.id == id && !run.below
 }
 
-// crowd is how many make one.
-const crowd = 64
-
-// Crowded reports whether there are many runs of this process.
-func Crowded() bool { return liveCount() >= crowd }
-
 // liveCount returns how many there are.
 func liveCount() int {
 	liveRuns.RLock()

@@ -273,7 +273,7 @@ func TestTurnIsGivenUp(t *testing.T) {
 	for range maxStarting {
 		starting <- struct{}{}
 	}
-	watching <- struct{}{} // nobody goes ahead
+	await(t, func() bool { return stalls.armed.CompareAndSwap(false, true) }) // nobody goes ahead
 	quit := make(chan struct{})
 	var m Mark
 	m.Begin()
@@ -282,7 +282,7 @@ func TestTurnIsGivenUp(t *testing.T) {
 	time.AfterFunc(time.Millisecond, func() { close(quit) })
 	m.TakeTurn(quit, time.Now().Add(time.Hour))
 	assert.False(t, m.HasTurn())
-	<-watching
+	stalls.armed.Store(false)
 	for range maxStarting {
 		<-starting
 	}

@@ -12,19 +12,17 @@ const maxStarting = 8
 
 var (
 	starting = make(turn, maxStarting)
-	turns    atomic.Uint64            // that have ended
-	watching = make(chan struct{}, 1) // one of those who wait looks whether turns end
+	stalls   = newStallWatch()
 )
 
-// stalledTurn is how long nobody's turn may end before one of those who wait goes ahead without: starts that
-// are held up must not hold up every other.
+// stalledTurn is how long nobody's turn may end before the first of those who wait goes ahead: starts that are
+// held up must not hold up every other.
 const stalledTurn = 20 * time.Millisecond
 
 // A turn is where one that was taken is given back.
 type turn chan struct{}
 
-// takeTurn waits for a turn, or takes one too many if none ends. It returns nil if quit is closed or the time,
-// unless that is zero, has come before.
+// takeTurn waits for a turn. It returns nil if quit is closed or the time, unless that is zero, has come before.
 func takeTurn(quit <-chan struct{}, until time.Time) turn {
 	select {
 	case starting <- struct{}{}:
@@ -37,45 +35,61 @@ func takeTurn(quit <-chan struct{}, until time.Time) turn {
 		defer timer.Stop()
 		late = timer.C
 	}
+	stalls.waiting.Add(1)
+	defer stalls.waiting.Add(-1)
+	stalls.arm()
 	select {
 	case starting <- struct{}{}:
 		return starting
-	case watching <- struct{}{}:
-		defer func() { <-watching }()
-		return watchTurns(quit, late)
 	case <-quit:
 	case <-late:
 	}
 	return nil
 }
 
-// watchTurns waits like all others, and looks whether turns end.
-func watchTurns(quit <-chan struct{}, late <-chan time.Time) turn {
-	look := time.NewTicker(stalledTurn)
-	defer look.Stop()
-	for ended := turns.Load(); ; {
-		select {
-		case starting <- struct{}{}:
-			return starting
-		case <-look.C:
-			// One goes ahead, and all that wait would be as many threads. It gives back a turn all the same, that
-			// of one who is held up, so that the next ones do not wait for that long again.
-			if turns.CompareAndSwap(ended, ended+1) {
-				return starting
-			}
-			ended = turns.Load()
-		case <-quit:
-			return nil
-		case <-late:
-			return nil
-		}
-	}
-}
-
 func (t turn) end() {
-	turns.Add(1)
+	stalls.ended.Add(1)
 	select {
 	case <-t:
 	default:
+	}
+}
+
+// A stallWatch looks now and then whether turns end, as long as somebody waits for one. It is nobody who waits:
+// whoever leaves the queue to look around comes back to its end.
+type stallWatch struct {
+	timer   *time.Timer   // calls tick
+	armed   atomic.Bool   // the timer is set, or tick runs
+	waiting atomic.Int32  // for a turn
+	ended   atomic.Uint64 // turns
+	seen    atomic.Uint64 // of ended, when it was armed
+}
+
+func newStallWatch() *stallWatch {
+	w := &stallWatch{}
+	w.timer = time.AfterFunc(time.Hour, w.tick)
+	w.timer.Stop()
+	return w
+}
+
+func (w *stallWatch) arm() {
+	if !inBubble() && w.armed.CompareAndSwap(false, true) {
+		w.seen.Store(w.ended.Load())
+		w.timer.Reset(stalledTurn)
+	}
+}
+
+// tick gives back the turn of one who is held up, if none has ended. One who waits has it then, and the next have
+// it after that, so that they do not wait for that long again.
+func (w *stallWatch) tick() {
+	if w.waiting.Load() > 0 && w.ended.Load() == w.seen.Load() {
+		select {
+		case <-starting:
+		default:
+		}
+	}
+	w.armed.Store(false) // before it asks, so that whoever waits from now on finds it so
+	if w.waiting.Load() > 0 {
+		w.arm()
 	}
 }
