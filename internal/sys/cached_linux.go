@@ -2,7 +2,6 @@ package sys
 
 import (
 	"strings"
-	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -78,32 +77,24 @@ func SearchableCached(dir string) error {
 	return unix.Faccessat(fd, "", unix.X_OK, unix.AT_EACCESS|unix.AT_EMPTY_PATH)
 }
 
-// pathNames lends the memory for a path. On the stack it would be what makes that of every run twice as large, as
-// long as the command runs.
-var pathNames = sync.Pool{New: func() any { return new([maxName]byte) }}
-
-// maxName is the longest path, with the zero byte at its end; longer ones are not looked up.
-const maxName = 512
-
 func openCached(path string, flags int) (int, error) {
 	// A relative path begins at the working directory, wherever that is.
 	if !Enabled(Cached) || rootIs.Load() != rootLocal || path == "" || path[0] != '/' {
 		return -1, unix.EAGAIN
 	}
 	// By hand, as unix.Openat2 copies each path to the heap, and every start opens two.
-	if len(path) >= maxName || strings.IndexByte(path, 0) >= 0 {
+	var name [512]byte
+	if len(path) >= len(name) || strings.IndexByte(path, 0) >= 0 {
 		return -1, unix.EAGAIN
 	}
-	name := pathNames.Get().(*[maxName]byte)
-	name[copy(name[:], path)] = 0
+	copy(name[:], path)
 	how := unix.OpenHow{
 		Flags:   uint64(flags | unix.O_CLOEXEC),
 		Resolve: resolveCached | unix.RESOLVE_NO_XDEV,
 	}
 	cwd := unix.AT_FDCWD
 	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT2, uintptr(cwd),
-		uintptr(unsafe.Pointer(name)), uintptr(unsafe.Pointer(&how)), unix.SizeofOpenHow, 0, 0)
-	pathNames.Put(name)
+		uintptr(unsafe.Pointer(&name)), uintptr(unsafe.Pointer(&how)), unix.SizeofOpenHow, 0, 0)
 	if errno != 0 {
 		return -1, errno
 	}
