@@ -54,7 +54,7 @@ func (t *Tree) reapAdopted(pid int) bool {
 }
 
 // deadChildren lists our zombies, but not the leaders of runs, which reap those themselves.
-var deadChildren = census{read: func(r *roll, _ bool) {
+var deadChildren = census{read: func(r *roll) {
 	r.pids, r.marks, r.err = r.pids[:0], r.marks[:0], nil
 	for _, pid := range ourChildren() {
 		if exited, err := sys.ExitedUnreaped(pid); err == nil && exited && runLedBy(pid) == 0 {

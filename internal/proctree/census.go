@@ -15,9 +15,9 @@ import (
 // whom they look for. So those who come while one is made wait for the next. There are no channels in it: those
 // of a bubble of testing/synctest can not be used from outside.
 type census struct {
-	read    func(r *roll, shared bool) // makes a list
-	begun   atomic.Uint64              // lists
-	waiting atomic.Int32               // who have asked and do not have the lock
+	read    func(*roll)   // makes a list
+	begun   atomic.Uint64 // lists
+	waiting atomic.Int32  // who have asked and do not have the lock
 
 	sync.Mutex
 	last *roll // as long as somebody waits who may have asked before it was begun
@@ -34,6 +34,7 @@ type roll struct {
 	marks []uint64
 	err   error
 
+	shared bool         // somebody else has asked as well
 	number uint64       // of lists that were begun, with this one
 	users  atomic.Int32 // and one for the census while it is the last
 }
@@ -52,8 +53,9 @@ func (c *census) take() *roll {
 		c.forget()
 		c.last = rolls.Get().(*roll)
 		c.last.users.Store(1)
+		c.last.shared = shared
 		c.last.number = c.begun.Add(1)
-		c.read(c.last, shared)
+		c.read(c.last)
 	}
 	r := c.last
 	r.users.Add(1)
@@ -78,10 +80,10 @@ func (r *roll) release() {
 
 // all lists all processes. For one who asks alone the marks are not read: to read each twice would be all there is
 // to gain.
-func (r *roll) all(shared bool) {
+func (r *roll) all() {
 	r.marks = r.marks[:0]
 	r.pids, r.err = procfs.AppendPIDs(r.pids[:0])
-	if !shared {
+	if !r.shared {
 		return
 	}
 	for _, pid := range r.pids {

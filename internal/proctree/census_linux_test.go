@@ -18,10 +18,10 @@ import (
 func TestOneListForAllWhoWait(t *testing.T) {
 	const askers = 20
 	begun, goOn := make(chan bool), make(chan struct{})
-	c := census{read: func(r *roll, shared bool) {
-		begun <- shared
+	c := census{read: func(r *roll) {
+		begun <- r.shared
 		<-goOn
-		r.all(shared)
+		r.all()
 	}}
 	lists := make(chan *roll, askers+1)
 	take := func() { lists <- c.take() }
@@ -120,8 +120,8 @@ func TestOthersAreLeftOut(t *testing.T) {
 		t.Skip("there is no limit mark")
 	}
 	asked := func() (pids []int) {
-		var r roll
-		r.all(true)
+		r := roll{shared: true}
+		r.all()
 		r.each(&ours.tree, func(pid int, _ origin) { pids = append(pids, pid) })
 		return pids
 	}

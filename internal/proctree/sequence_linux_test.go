@@ -17,8 +17,17 @@ import (
 // setPIDMax has the sequence believe in another pid_max.
 func setPIDMax(t *testing.T, n int) {
 	before := pidMax.get()
+	ask := func(at time.Time) {
+		pids.Lock()
+		defer pids.Unlock()
+		pids.askedAt = at
+	}
+	ask(time.Now().Add(time.Hour)) // or the keeper's timer looks at it in the midst of the test
 	pidMax.value.Store(int64(n))
-	t.Cleanup(func() { pidMax.value.Store(int64(before)) })
+	t.Cleanup(func() {
+		pidMax.value.Store(int64(before))
+		ask(time.Time{})
+	})
 }
 
 func TestSequence(t *testing.T) {
