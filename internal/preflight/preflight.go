@@ -131,12 +131,7 @@ func (l *Look) program(peek peekFunc) error {
 			return err
 		}
 		if bytes.HasPrefix(page[:n], []byte(elfMagic)) {
-			linker, err := l.linker(peek, path, page[:n])
-			if err != nil || linker == "" {
-				return err
-			}
-			_, err = peek(linker, page[:1], 0)
-			return err
+			return l.linker(peek, path, page[:n])
 		}
 		interpreter, ok := bytes.CutPrefix(page[:min(n, scriptLine)], []byte("#!"))
 		if !ok {
@@ -152,9 +147,9 @@ func (l *Look) program(peek peekFunc) error {
 	return nil
 }
 
-// linker returns the dynamic linker of the ELF program at path, which begins with page; none of a static
-// one. What lies beyond page is read in the same way.
-func (l *Look) linker(peek peekFunc, path string, page []byte) (string, error) {
+// linker touches the dynamic linker of the ELF program at path, which begins with page. What lies
+// beyond page is read in the same way.
+func (l *Look) linker(peek peekFunc, path string, page []byte) error {
 	interpreter, err := elfInterpreter(func(offset, size uint64) ([]byte, error) {
 		if have := uint64(len(page)); offset <= have && size <= have-offset {
 			return page[offset : offset+size], nil
@@ -167,9 +162,10 @@ func (l *Look) linker(peek peekFunc, path string, page []byte) (string, error) {
 		return p, err
 	})
 	if err != nil || len(interpreter) == 0 {
-		return "", err
+		return err
 	}
-	return l.fromDir(interpreterPath(interpreter)), nil
+	_, err = peek(l.fromDir(interpreterPath(interpreter)), page[:1], 0)
+	return err
 }
 
 // fromDir returns path as this process has to say it.

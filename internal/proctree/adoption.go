@@ -55,7 +55,6 @@ func (t *Tree) reapAdopted(pid int) bool {
 
 // deadChildren lists our zombies, but not the leaders of runs, which reap those themselves.
 var deadChildren = census{read: func(r *roll) {
-	r.pids, r.marks, r.err = r.pids[:0], r.marks[:0], nil
 	for _, pid := range ourChildren() {
 		if exited, err := sys.ExitedUnreaped(pid); err == nil && exited && runLedBy(pid) == 0 {
 			r.pids = append(r.pids, pid)

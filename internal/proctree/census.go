@@ -15,7 +15,7 @@ import (
 // whom they look for. So those who come while one is made wait for the next. There are no channels in it: those
 // of a bubble of testing/synctest can not be used from outside.
 type census struct {
-	read    func(*roll)   // makes a list
+	read    func(*roll)   // makes a list of an empty one
 	begun   atomic.Uint64 // lists
 	waiting atomic.Int32  // who have asked and do not have the lock
 
@@ -52,6 +52,7 @@ func (c *census) take() *roll {
 	if c.last == nil || c.last.number <= asked {
 		c.forget()
 		c.last = rolls.Get().(*roll)
+		c.last.pids, c.last.marks, c.last.err = c.last.pids[:0], c.last.marks[:0], nil
 		c.last.users.Store(1)
 		c.last.shared = shared
 		c.last.number = c.begun.Add(1)
@@ -81,8 +82,7 @@ func (r *roll) release() {
 // all lists all processes. For one who asks alone the marks are not read: to read each twice would be all there is
 // to gain.
 func (r *roll) all() {
-	r.marks = r.marks[:0]
-	r.pids, r.err = procfs.AppendPIDs(r.pids[:0])
+	r.pids, r.err = procfs.AppendPIDs(r.pids)
 	if !r.shared {
 		return
 	}

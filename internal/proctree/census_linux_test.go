@@ -56,17 +56,10 @@ func TestOneListForAllWhoWait(t *testing.T) {
 // A list may be made in a bubble whose channels and clock nobody else can use.
 func TestListsAndTurnsInABubble(t *testing.T) {
 	askAll := func() {
-		var wg sync.WaitGroup
-		for range 4 * maxStarting {
-			wg.Go(func() {
-				var m Mark
-				m.Begin()
-				defer m.End()
-				m.TakeTurn(nil, time.Time{})
-				everybody.take().release()
-			})
-		}
-		wg.Wait()
+		together(4*maxStarting, func(m *Mark) {
+			m.TakeTurn(nil, time.Time{})
+			everybody.take().release()
+		})
 	}
 	for range 3 {
 		for range maxStarting { // so that somebody waits

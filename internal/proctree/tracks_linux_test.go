@@ -223,48 +223,42 @@ func TestSliceIsPutBack(t *testing.T) {
 // Many starts at once are few threads; one that is held up holds up nobody.
 func TestStartsTakeTurns(t *testing.T) {
 	var at, most atomic.Int32
-	var wg sync.WaitGroup
-	for range 20 * maxStarting {
-		wg.Go(func() {
-			var m Mark
-			m.Begin()
-			defer m.End()
-			_ = m.Start(func() error {
-				now := at.Add(1)
-				for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
-				}
-				runtime.Gosched()
-				at.Add(-1)
-				return nil
-			})
+	together(20*maxStarting, func(m *Mark) {
+		_ = m.Start(func() error {
+			now := at.Add(1)
+			for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
+			}
+			runtime.Gosched()
+			at.Add(-1)
+			return nil
 		})
-	}
-	wg.Wait()
+	})
 	assert.LessOrEqual(t, most.Load(), int32(2*maxStarting), "some may be one too many, on a busy machine")
 
 	release := make(chan struct{})
-	for range maxStarting {
+	var held sync.WaitGroup
+	held.Go(func() {
+		together(maxStarting, func(m *Mark) { _ = m.Start(func() error { <-release; return nil }) })
+	})
+	await(t, func() bool { return len(starting) == maxStarting })
+	began := time.Now()
+	together(20*maxStarting, func(m *Mark) { assert.NoError(t, m.Start(func() error { return nil })) })
+	assert.Less(t, time.Since(began), 20*maxStarting*stalledTurn/2, "they wait for that once, not each of them")
+	close(release)
+	held.Wait()
+}
+
+// together calls f in n goroutines at once, each with a mark of its own.
+func together(n int, f func(*Mark)) {
+	var wg sync.WaitGroup
+	for range n {
 		wg.Go(func() {
 			var m Mark
 			m.Begin()
 			defer m.End()
-			_ = m.Start(func() error { <-release; return nil })
+			f(&m)
 		})
 	}
-	await(t, func() bool { return len(starting) == maxStarting })
-	began := time.Now()
-	var others sync.WaitGroup
-	for range 20 * maxStarting {
-		others.Go(func() {
-			var m Mark
-			m.Begin()
-			defer m.End()
-			assert.NoError(t, m.Start(func() error { return nil }))
-		})
-	}
-	others.Wait()
-	assert.Less(t, time.Since(began), 20*maxStarting*stalledTurn/2, "they wait for that once, not each of them")
-	close(release)
 	wg.Wait()
 }
 
