@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -319,6 +320,9 @@ func TestWithFDsBesideOthers(t *testing.T) {
 
 func TestWithFDsRefused(t *testing.T) {
 	t.Parallel()
+	null, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer null.Close()
 	for _, test := range []struct {
 		name string
 		cmd  *exec.Cmd
@@ -326,7 +330,7 @@ func TestWithFDsRefused(t *testing.T) {
 	}{
 		{"WithFDs", exec.Command("true"), safeexec.WithFDs(2)},
 		{"WithFDs", exec.Command("true"), safeexec.WithFDs(-1)},
-		{"WithFDs", exec.Command("true"), safeexec.WithFDs(9, 1<<20)},
+		{"WithFDs", exec.Command("true"), safeexec.WithFDs(int(null.Fd()), math.MaxInt32)},
 		{"WithFDs", &exec.Cmd{Path: "/bin/true", ExtraFiles: []*os.File{nil}}, safeexec.WithFDs(3)},
 		{"WithFDPolicy", exec.Command("true"), safeexec.WithFDPolicy(-1)},
 		{"WithFDPolicy", exec.Command("true"), safeexec.WithFDPolicy(safeexec.FDOff + 1)},

@@ -18,6 +18,10 @@ import (
 func Pass(fds []int, extra []*os.File) (all, opened []*os.File, err error) {
 	highest := 0
 	for _, fd := range fds {
+		// Before the first duplicate: while we have one of a pipe, its reader waits for its end.
+		if _, err := sys.CloseOnExec(fd); err != nil {
+			return nil, nil, notPassed(fd, err)
+		}
 		highest = max(highest, fd)
 	}
 	all = append(all, extra...)
@@ -34,11 +38,15 @@ func Pass(fds []int, extra []*os.File) (all, opened []*os.File, err error) {
 		}
 		if err != nil {
 			CloseAll(opened)
-			return nil, nil, fmt.Errorf("descriptor %d: %w", fd, os.NewSyscallError("fcntl", err))
+			return nil, nil, notPassed(fd, err)
 		}
 		// NewFile leaves O_NONBLOCK as it is, and so does os/exec with such a file.
 		f := os.NewFile(uintptr(dup), "")
 		all, opened = append(all, f), append(opened, f)
 	}
 	return all, opened, nil
+}
+
+func notPassed(fd int, err error) error {
+	return fmt.Errorf("descriptor %d: %w", fd, os.NewSyscallError("fcntl", err))
 }
