@@ -175,7 +175,7 @@ func (o *subreaperOutcome) killTree() {
 }
 
 func awaitZombie(pid int) {
-	for st, err := procfs.ReadStat(pid); err == nil && st.State != 'Z'; st, err = procfs.ReadStat(pid) {
+	for st, err := procfs.ReadStat(pid); err == nil && st.Alive(); st, err = procfs.ReadStat(pid) {
 		time.Sleep(time.Millisecond)
 	}
 }

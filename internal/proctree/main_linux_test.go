@@ -30,7 +30,7 @@ func init() {
 // endFirstThread prints a ready line once the first thread has ended, and hangs.
 func endFirstThread() {
 	go func() {
-		for testproc.State(os.Getpid()) != 'Z' {
+		for testproc.State(os.Getpid()) != 'z' {
 			time.Sleep(time.Millisecond)
 		}
 		fmt.Println("ready", os.Getpid())

@@ -98,7 +98,7 @@ func TestFirstThreadExited(t *testing.T) {
 	cmd := exec.Command("sh", "-c", firstThreadExits+`=1 "$0" & wait`, exe)
 	s := start(t, cmd)
 	pid := testproc.Ready(t, s.stdout)[0]
-	require.Equal(t, byte('Z'), testproc.State(pid))
+	require.Equal(t, byte('z'), testproc.State(pid))
 	assert.Equal(t, []int{pid}, s.live())
 	require.NoError(t, s.tree.Signal(s.members()[0], syscall.SIGKILL))
 	s.tree.WaitLeader() // sh has reaped it

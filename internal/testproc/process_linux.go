@@ -15,7 +15,7 @@ import (
 type process struct {
 	pid, ppid int
 	comm      string
-	state     byte   // as in proc_pid_stat(5)
+	state     byte   // as in proc_pid_stat(5), but 'z' while the first thread alone has exited
 	start     uint64 // start time in clock ticks since boot, which tells a reused PID apart
 }
 
@@ -39,8 +39,12 @@ func readProcess(pid int) (process, error) {
 		return process{}, fmt.Errorf("/proc/%d/stat: %q", pid, stat)
 	}
 	ppid, err1 := strconv.Atoi(fields[1])
+	state := fields[0][0]
+	if state == 'Z' && fields[17] != "0" && fields[17] != "1" { // threads; they are counted down in the midst of an exit
+		state = 'z'
+	}
 	start, err2 := strconv.ParseUint(fields[19], 10, 64)
-	return process{pid, ppid, stat[open+1 : last], fields[0][0], start}, errors.Join(err1, err2)
+	return process{pid, ppid, stat[open+1 : last], state, start}, errors.Join(err1, err2)
 }
 
 // pids lists the processes in /proc.
@@ -55,8 +59,8 @@ func pids() []int {
 	return list
 }
 
-// State returns the state of the process as in ps: 'R', 'S', 'D', 'T', 'Z' and so on; 0 if there is
-// no such process.
+// State returns the state of the process as in ps: 'R', 'S', 'D', 'T', 'Z' and so on, 'z' for one whose first
+// thread alone has exited, which nobody can wait for yet; 0 if there is no such process.
 func State(pid int) byte {
 	p, err := readProcess(pid)
 	if err != nil {

@@ -49,7 +49,7 @@ func (w *Witness) living() []process {
 		if !w.marked(pid) {
 			continue
 		}
-		if p, err := readProcess(pid); err == nil && (p.state != 'Z' || threads(pid) > 1) && p.state != 'X' {
+		if p, err := readProcess(pid); err == nil && p.state != 'Z' && p.state != 'X' {
 			list = append(list, p)
 		}
 	}
@@ -65,11 +65,6 @@ func (w *Witness) marked(pid int) bool {
 	_, rest, found := strings.Cut(string(text), "\nMax file locks ")
 	fields := strings.Fields(rest)
 	return found && len(fields) > 0 && fields[0] == strconv.FormatUint(w.mark, 10)
-}
-
-func threads(pid int) int {
-	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	return len(entries)
 }
 
 // kill ends who is left. What pins a number is the handle, opened before the second look at the mark.
