@@ -27,6 +27,10 @@ type epoll struct {
 	set   time.Time   // the deadline that the file has, unless moved or stale
 	stale bool        // it passed, or was moved, and has to be set again
 
+	alarm alarm
+	armed bool // for the present Wait
+	rang  bool // in the last fetch
+
 	raw    [batch]sys.EpollEvent
 	n      int   // filled part of raw
 	err    error // of the last fetch
@@ -51,7 +55,7 @@ func CloseIdle() {
 	for {
 		select {
 		case p := <-idle:
-			p.file.Close()
+			p.release()
 		default:
 			return
 		}
@@ -115,8 +119,11 @@ func (p *epoll) Remove(fd int) error {
 
 // fetch reports whether the wait is over.
 func (p *epoll) fetch(fd uintptr) bool {
-	p.n, p.err = sys.EpollPoll(int(fd), p.raw[:])
-	return p.n > 0 || p.err != nil
+	n, err := sys.EpollPoll(int(fd), p.raw[:])
+	p.n, p.rang = p.alarm.cut(p.raw[:n])
+	p.rang = p.rang && p.armed // or it was set for a Wait of before
+	p.err = err
+	return p.n > 0 || p.rang || err != nil
 }
 
 // Wait orders three steps against Wake's two, so that no wake-up is lost. Wait: set the deadline,
@@ -127,14 +134,21 @@ func (p *epoll) fetch(fd uintptr) bool {
 //
 // An earlier deadline than asked for is left as it is: to come too early costs one round more, once,
 // and to move a timer costs every run. Runs with the same timeout follow each other on one instance.
+//
+// The file's deadline ends a wait a little early, and the alarm is set for the rest.
 func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 	for {
-		if p.moved.Swap(false) || p.stale || later(p.set, deadline) || onWall(p.set) || onWall(deadline) {
-			if err := p.file.SetReadDeadline(deadline); err != nil {
+		left, end := time.Until(deadline), deadline
+		if !deadline.IsZero() && left > nearBound {
+			end = deadline.Add(-nearBound)
+		}
+		p.armed = !deadline.IsZero() && left <= nearBound && p.alarm.set(p.fd, left)
+		if p.moved.Swap(false) || p.stale || !p.armed && later(p.set, end) || onWall(p.set) || onWall(end) {
+			if err := p.file.SetReadDeadline(end); err != nil {
 				p.failed = true
 				return nil, err
 			}
-			p.set, p.stale = deadline, false
+			p.set, p.stale = end, false
 		}
 		if p.woken.Swap(false) {
 			p.fetch(uintptr(p.fd))
@@ -198,7 +212,12 @@ func (p *epoll) Close() {
 		default:
 		}
 	}
+	p.release()
+}
+
+func (p *epoll) release() {
 	p.file.Close()
+	p.alarm.close()
 }
 
 // past is long gone, whatever the clock says.

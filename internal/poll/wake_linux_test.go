@@ -281,3 +281,63 @@ func TestOnWall(t *testing.T) {
 	assert.True(t, onWall(time.Now().Round(0)))
 	assert.True(t, onWall(time.Unix(1, 0)))
 }
+
+// The runtime's timers count in milliseconds where nothing else goes on. The best of many waits shows it whatever
+// else the machine does.
+func TestShortWaitsEndInTime(t *testing.T) {
+	skipDisabled(t, "epoll")
+	testproc.NoLeaks(t)
+	p, err := newNative()
+	require.NoError(t, err)
+	defer p.Close()
+	for _, wait := range []time.Duration{200 * time.Microsecond, nearBound + 200*time.Microsecond} {
+		best := time.Hour
+		for range 100 {
+			end := time.Now().Add(wait)
+			events, err := p.Wait(end)
+			late := time.Since(end)
+			require.NoError(t, err)
+			require.Empty(t, events)
+			require.GreaterOrEqual(t, late, time.Duration(0), "returned before its deadline")
+			best = min(best, late)
+		}
+		t.Logf("%v: the best of 100 was %v late", wait, best)
+		assert.Less(t, best, 400*time.Microsecond)
+	}
+}
+
+// An alarm that was set for a Wait which ended otherwise ends no other.
+func TestAlarmOfAWaitOfBefore(t *testing.T) {
+	skipDisabled(t, "epoll")
+	testproc.NoLeaks(t)
+	p, err := newNative()
+	require.NoError(t, err)
+	defer p.Close()
+	pipe := newPipe(t, Read)
+	require.NoError(t, p.Add(pipe.r, Read, 1))
+	for range 20 {
+		pipe.write(t, "x")
+		events, err := p.Wait(time.Now().Add(nearBound))
+		require.NoError(t, err)
+		require.Equal(t, []Event{{Token: 1, Ready: true}}, events)
+		pipe.read(t)
+		nothing(t, p)
+	}
+}
+
+// Where no alarm can be had, a short wait is one of the runtime's.
+func TestWithoutAnAlarm(t *testing.T) {
+	skipDisabled(t, "epoll")
+	testproc.NoLeaks(t)
+	p, err := openEpoll()
+	require.NoError(t, err)
+	defer p.Close()
+	p.(*epoll).alarm.refused = true
+	for range 3 {
+		end := time.Now().Add(nearBound / 2)
+		events, err := p.Wait(end)
+		require.NoError(t, err)
+		require.Empty(t, events)
+		require.False(t, time.Now().Before(end))
+	}
+}

@@ -1,6 +1,10 @@
 package sys
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // An EpollEvent is what epoll_wait(2) hands over; Fd carries the token given to [EpollAdd].
 type EpollEvent = unix.EpollEvent
@@ -10,6 +14,7 @@ const (
 	EpollIn     = unix.EPOLLIN
 	EpollOut    = unix.EPOLLOUT
 	EpollChange = unix.EPOLLPRI // of files that the kernel writes: cgroups(7), cgroup.events
+	EpollEdge   = unix.EPOLLET
 	EpollHangup = unix.EPOLLHUP | unix.EPOLLERR
 )
 
@@ -48,4 +53,15 @@ func EpollPoll(epfd int, events []EpollEvent) (int, error) {
 			return max(n, 0), err
 		}
 	}
+}
+
+// NewTimer makes a timer that a poller can watch: readable once it has gone off (timerfd_create(2)).
+func NewTimer() (int, error) {
+	return unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+}
+
+// SetTimer has a timer go off once, after the time given, which must not be 0. It is not readable any more
+// until then.
+func SetTimer(fd int, after time.Duration) error {
+	return unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(after))}, nil)
 }
