@@ -82,7 +82,7 @@ type ReportProcess struct {
 	Tracer          int            // PID; 0 for none
 	CPU             time.Duration  // processor time since its start
 	Cores           float64        // of processor time during the report; -1 if unknown
-	PipeFDs         []int          // its descriptors that are output pipes of the run
+	PipeFDs         []int          // of one outside of the tree: its descriptors that are output pipes of the run
 	ThreadCount     int
 	Threads         []ReportThread // that were looked at
 	Unreadable      bool           // its system calls may not be read
@@ -193,7 +193,8 @@ func (r *run) diagnose() {
 	target := diagnose.Target{
 		PID: r.result.PID, Child: true, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
 	}
-	members, _ := r.tree.Live()
+	members, sure := r.tree.All()
+	target.Whole = sure
 	for _, m := range members {
 		target.Members = append(target.Members, m.PID)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -160,4 +161,57 @@ func TestManySearchAtOnce(t *testing.T) {
 	require.NotNil(t, s)
 	assert.False(t, s.Partial)
 	assert.Empty(t, searches, "the turn is given back")
+}
+
+// The descriptors of a tree that waits for no pipe are left out, until one outside who holds the run's pipe turns
+// out to wait for somebody in it.
+func TestHolderWaitsForTheTree(t *testing.T) {
+	testproc.NoLeaks(t)
+	pipe := func() (r, w *os.File) {
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		t.Cleanup(func() { r.Close(); w.Close() })
+		return r, w
+	}
+	start := func(cmd *exec.Cmd, fds ...*os.File) int {
+		cmd.ExtraFiles = fds
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		return cmd.Process.Pid
+	}
+	asked, answer := pipe()
+	output, outputs := pipe()
+	root := start(exec.Command("sleep", "600"), answer, outputs)
+	holder := start(exec.Command("sh", "-c", "exec cat <&3 >&4"), asked, outputs)
+	require.NoError(t, answer.Close())
+	require.NoError(t, outputs.Close())
+	testproc.WaitState(t, root, "S")
+	waitComm(t, holder, "cat")
+	testproc.WaitState(t, holder, "S")
+	var st syscall.Stat_t
+	require.NoError(t, syscall.Fstat(int(output.Fd()), &st))
+
+	s, _ := take(Target{PID: root, Whole: true, Pipes: []uint64{st.Ino}}, time.Minute)
+	require.NotNil(t, s)
+	require.Len(t, s.Processes, 2)
+	assert.Equal(t, root, s.Processes[0].PID)
+	assert.Empty(t, s.Processes[0].PipeFDs)
+	p := s.Processes[1]
+	assert.Equal(t, holder, p.PID)
+	assert.Equal(t, Holder, p.Role)
+	assert.Equal(t, []int{1, 4}, p.PipeFDs)
+	require.Len(t, p.Threads[0].Call.FDs, 1)
+	assert.Equal(t, []End{{PID: root, FD: 3, Name: "sleep"}}, p.Threads[0].Call.FDs[0].Ends)
+	assert.True(t, p.Threads[0].Call.FDs[0].EndsKnown)
+}
+
+// waitComm waits until the process executes the program of that name.
+func waitComm(t *testing.T, pid int, name string) {
+	t.Helper()
+	end, _ := testproc.Deadline(t).Deadline()
+	for st, err := procfs.ReadStat(pid); st.Comm != name; st, err = procfs.ReadStat(pid) {
+		require.NoError(t, err)
+		require.True(t, time.Now().Before(end), "it is %q", st.Comm)
+	}
 }

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -206,7 +207,12 @@ func (d *decoder) children(name string) {
 
 func (d *decoder) allChildren() {
 	d.call.Any = true
-	d.call.Children, _ = procfs.Children(d.p.PID)
+	if d.p.ThreadCount == 1 {
+		d.call.Children, _ = procfs.ReadChildren(d.p.PID, d.p.PID)
+		slices.Sort(d.call.Children)
+	} else {
+		d.call.Children, _ = procfs.Children(d.p.PID)
+	}
 	d.wantChildren()
 }
 

@@ -79,7 +79,9 @@ func (c *collector) run() {
 	}
 	c.finishEnds()
 	c.ends.close()
-	c.conclude()
+	if c.target.Commands || c.runs() {
+		c.conclude() // what follows takes its time
+	}
 	if c.target.Commands {
 		c.readCommands()
 	}
@@ -99,8 +101,8 @@ func (c *collector) readCommands() {
 	}
 }
 
-// findMembers makes the list of the tree: what the caller knows, the session, and the children of
-// all of them.
+// findMembers makes the list of the tree: what the caller knows, and if that is not all, the session,
+// and the children of all of them.
 func (c *collector) findMembers() {
 	add := func(pid int) {
 		if pid > 0 && !c.inTree[pid] && pid != os.Getpid() {
@@ -120,7 +122,7 @@ func (c *collector) findMembers() {
 			}
 		}
 	}
-	for i := 0; i < len(c.members) && !c.late(); i++ {
+	for i := 0; i < len(c.members) && !c.target.Whole && !c.late(); i++ {
 		children, _ := procfs.Children(c.members[i])
 		for _, pid := range children {
 			add(pid)
@@ -165,6 +167,18 @@ func (c *collector) look(pid int) {
 	if pid != os.Getpid() { // our own threads are in the middle of this
 		c.lookAtThreads(p, st)
 	}
+}
+
+// nameOf returns the name of a process, empty if that can not be had.
+func (c *collector) nameOf(pid int) string {
+	if i, ok := c.seen[pid]; ok && c.processes[i].Name != "" {
+		return c.processes[i].Name
+	}
+	st, err := procfs.ReadStat(pid)
+	if err != nil {
+		return ""
+	}
+	return st.Comm
 }
 
 func (c *collector) role(pid int) Role {
@@ -232,7 +246,7 @@ func (c *collector) followUrgent() {
 // finishEnds lists the descriptors of everybody, where the tree waits for a pipe or may have left one
 // of the run to somebody.
 func (c *collector) finishEnds() {
-	if c.ends.queue != nil || len(c.target.Pipes) > 0 {
+	if c.ends.lined || len(c.target.Pipes) > 0 {
 		c.ends.finish()
 		c.findMoreEnds()
 		c.findHolders()
@@ -243,11 +257,12 @@ func (c *collector) finishEnds() {
 // findHolders looks for those outside of the tree that have a pipe of the run.
 func (c *collector) findHolders() {
 	for _, inode := range c.target.Pipes {
-		for _, end := range c.ends.of(pipeLink(inode), writeEnd, 0) {
-			if end.PID == os.Getpid() {
+		for _, end := range c.ends.listed(pipeLink(inode), writeEnd) {
+			known := slices.Contains(c.target.Holders, end.PID)
+			if end.PID == os.Getpid() || c.inTree[end.PID] && !known {
 				continue
 			}
-			if !c.inTree[end.PID] && end.PID != c.target.PID && !slices.Contains(c.target.Holders, end.PID) {
+			if !known {
 				c.target.Holders = append(c.target.Holders, end.PID)
 			}
 			c.look(end.PID)
@@ -272,7 +287,7 @@ func (c *collector) findHolders() {
 // sampleCPU looks a second time at the processor time. Only if something runs is it worth waiting
 // for that.
 func (c *collector) sampleCPU() {
-	if slices.ContainsFunc(c.processes, func(p *Process) bool { return p.State == 'R' }) {
+	if c.runs() {
 		wait := min(minSample-time.Since(c.begun), time.Until(c.soft))
 		if wait > 0 && !c.quit() {
 			time.Sleep(wait)
@@ -290,6 +305,11 @@ func (c *collector) sampleCPU() {
 			p.Cores = float64(used-first.used) / float64(passed)
 		}
 	}
+}
+
+// runs reports whether one of the processes was seen running.
+func (c *collector) runs() bool {
+	return slices.ContainsFunc(c.processes, func(p *Process) bool { return p.State == 'R' })
 }
 
 // conclude publishes what is known by now.

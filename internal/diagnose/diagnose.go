@@ -19,6 +19,7 @@ type Target struct {
 	Session  bool     // PID leads a session, and its members belong to the tree
 	Child    bool     // PID is a child of ours that we have not reaped
 	Members  []int    // processes known to belong to the tree
+	Whole    bool     // Members is all of it but the root
 	Holders  []int    // processes known to hold a pipe of ours
 	Pipes    []uint64 // inodes of the pipes that we read the tree's output from
 	Commands bool     // command lines are wanted
@@ -71,7 +72,7 @@ type Process struct {
 	CPU                  time.Duration
 	Cores                float64 // of processor time during the report; -1 if unknown
 	Command              []string
-	PipeFDs              []int // that are pipes of the run
+	PipeFDs              []int // that are pipes of the run, of one outside of the tree
 	ThreadCount          int
 	Threads              []Thread // that live, as far as they were looked at
 	Gone                 bool     // it ended meanwhile

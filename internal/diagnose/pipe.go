@@ -22,6 +22,7 @@ func Pipe(inode uint64, quit func() bool) PipeUse {
 	c.publish = func(*Snapshot) {}
 	c.ends.endTurn = func() {} // somebody asked for this one, and quit is to end it
 	link := pipeLink(inode)
+	c.ends.begin()
 	c.ends.finish()
 	use := PipeUse{
 		Readers: c.ends.of(link, readEnd, 0), Writers: c.ends.of(link, writeEnd, 0), Filled: -1, Size: -1,
