@@ -53,30 +53,40 @@ type child struct {
 	state byte
 }
 
-// children lists them, zombies included.
+// children lists them, zombies included. It is asked again and again while the memory of this process is
+// measured, and leaves next to no garbage behind.
 func children() []child {
-	self := strconv.Itoa(os.Getpid())
+	self := []byte(strconv.Itoa(os.Getpid()))
 	names, _ := readNames("/proc")
 	var found []child
+	var buf [1024]byte
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
 			continue
 		}
-		stat, err := os.ReadFile("/proc/" + name + "/stat")
-		if err != nil {
-			continue
-		}
+		stat := buf[:readStart("/proc/"+name+"/stat", buf[:])]
 		open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
-		if open < 0 || end < 0 {
+		if open < 0 || end < open || len(stat) < end+4 {
 			continue
 		}
-		fields := strings.Fields(string(stat[end+1:]))
-		if len(fields) > 1 && fields[1] == self {
-			found = append(found, child{pid, string(stat[open+1 : end]), fields[0][0]})
+		parent, _, _ := bytes.Cut(stat[end+4:], []byte(" ")) // behind ") S "
+		if bytes.Equal(parent, self) {
+			found = append(found, child{pid, string(stat[open+1 : end]), stat[end+2]})
 		}
 	}
 	return found
+}
+
+// readStart reads what one read gives, and returns how much that is: nothing where there is an error.
+func readStart(path string, buf []byte) int {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	n, _ := unix.Read(fd, buf)
+	return max(n, 0)
 }
 
 func readNames(dir string) ([]string, error) {
