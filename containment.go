@@ -61,16 +61,19 @@ type (
 	cpuMaxOption       float64
 )
 
-func (o containmentOption) apply(c *config)  { c.containment.rung = Containment(o) }
-func (o cgroupParentOption) apply(c *config) { c.containment.parent = string(o) }
+func (o containmentOption) apply(c *config)  { c.contained().rung = Containment(o) }
+func (o cgroupParentOption) apply(c *config) { c.contained().parent = string(o) }
 func (o memoryMaxOption) apply(c *config) {
-	c.containment.limits.Memory, c.containment.memorySet = int64(o), true
+	want := c.contained()
+	want.limits.Memory, want.memorySet = int64(o), true
 }
 func (o pidsMaxOption) apply(c *config) {
-	c.containment.limits.PIDs, c.containment.pidsSet = int(o), true
+	want := c.contained()
+	want.limits.PIDs, want.pidsSet = int(o), true
 }
 func (o cpuMaxOption) apply(c *config) {
-	c.containment.limits.CPU, c.containment.cpuSet = float64(o), true
+	want := c.contained()
+	want.limits.CPU, want.cpuSet = float64(o), true
 }
 
 // WithContainment sets what the run must have to start at all. Where it can not be had the error is
@@ -115,13 +118,24 @@ func WithMemoryMax(n int64) Option { return memoryMaxOption(n) }
 // included: a fork beyond that fails with EAGAIN, pids.max. n must be positive. See [WithMemoryMax].
 func WithPIDsMax(n int) Option { return pidsMaxOption(n) }
 
+// contained returns what c asks for, to be added to.
+func (c *config) contained() *containment {
+	if c.containment == nil {
+		c.containment = new(containment)
+	}
+	return c.containment
+}
+
 // WithCPUMax limits the processor time of the tree to that of so many processors, which may be a
 // fraction, from 0.01 on: within each tenth of a second, cpu.max. See [WithMemoryMax].
 func WithCPUMax(processors float64) Option { return cpuMaxOption(processors) }
 
 // checkContainment completes what was asked for: limits need a cgroup, and a parent is named for one.
 func (c *config) checkContainment(cmd *exec.Cmd) error {
-	want := &c.containment
+	want := c.containment
+	if want == nil {
+		return nil
+	}
 	switch {
 	case want.rung < ContainmentBest || want.rung > ContainmentCgroup:
 		return &ConfigError{Name: "WithContainment", Reason: "is no known containment"}
@@ -205,8 +219,8 @@ func (r *run) rung() Containment {
 // contain makes the cgroup that the command is to be born in. Where there is none and there need not
 // be, the command is to be stopped.
 func (r *run) contain() error {
-	c := &r.cfg.containment
-	if c.rung == ContainmentBest {
+	c := r.cfg.containment
+	if c == nil || c.rung == ContainmentBest {
 		return nil
 	}
 	leaf, err := cgroup.Make(c.parent)

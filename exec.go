@@ -88,7 +88,6 @@ import (
 
 	"github.com/seed841d8200/safeexec/internal/diagnose"
 	"github.com/seed841d8200/safeexec/internal/escalate"
-	"github.com/seed841d8200/safeexec/internal/preflight"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/terminal"
 )
@@ -234,8 +233,7 @@ type run struct {
 	exitFD   int           // the leader's pidfd while the poller watches it, else -1
 	wake     func()        // poller.Wake, bound once
 	lent     chan struct{} // by Start: closed once the pidfd is lent
-	look     preflight.Look
-	streams  [3]stream // by descriptor of the child
+	streams  [3]stream     // by descriptor of the child
 	unwatch  func() bool
 	marks    proctree.Mark
 	terminal *terminal.Terminal // lent to the command; else nil
@@ -258,13 +256,13 @@ type run struct {
 
 	// Written by the steps of live.
 	mark     time.Time // when the present phase began
-	left     bool      // by background: the tree lives on, and is signaled no more
 	ctxErr   error     // ctx.Err() and its cause, if the context is why the run was ended
 	ctxCause error
-	held     bool              // by drain: a pipe was left with a writer
 	inquiry  *diagnose.Inquiry // by diagnose, or by drain if a pipe is held
 	state    *os.ProcessState  // by reap
 	waitErr  error             // by reap
+	left     bool              // by background: the tree lives on, and is signaled no more
+	held     bool              // by drain: a pipe was left with a writer
 	over     bool              // live has come to its end
 	result   Result
 }

@@ -23,9 +23,9 @@ type ending struct {
 	exited bool // the leader has exited and is not reaped, or is a member like others
 	blind  bool // the poller failed: everything is tried, at short intervals
 
+	vacated     bool         // the leaf was seen to be empty
+	leafWatched bool         // by the poller
 	leaf        *cgroup.Leaf // that the tree was born in; nil without a cgroup
-	leafWatched bool         // the poller watches it
-	vacated     bool         // it was seen to be empty
 
 	watched  map[int]*proctree.Member // by poller token
 	signaled map[proctree.Process]struct{}
@@ -298,7 +298,7 @@ func (r *run) reap() {
 	if !r.exited {
 		// It survived SIGKILL, or a tracer holds the zombie. Waiting for it here could be for ever.
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedLeader)
-		go func() { _ = r.own.Wait() }()
+		go r.waitOwn()
 	} else {
 		if r.stops != nil {
 			<-r.stops // it returns at the exit, and asks for the number, which is ours until the next line

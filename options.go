@@ -52,19 +52,18 @@ type config struct {
 
 	fdPolicy FDPolicy
 	fds      []int // of WithFDs
-	proof    bool
 	limits   []resourceLimit
+	nice     int // in force if niceSet
 
-	containment containment
-	nice        int
-	niceSet     bool
+	containment *containment // nil where none was asked for
+	redact      func(command []string) []string
 
-	timeoutSet, idleSet bool
-	diagnosticSet       bool
-	terminal            bool
-	merge               bool // both outputs through one pipe; set by CombinedOutput
-	redact              func(command []string) []string
-	complete            bool // a truncated stdout is an error; set by Output and CombinedOutput
+	timeoutSet, idleSet, diagnosticSet, niceSet bool
+
+	proof    bool
+	terminal bool
+	merge    bool // both outputs through one pipe; set by CombinedOutput
+	complete bool // a truncated stdout is an error; set by Output and CombinedOutput
 }
 
 // defaults is the only place where defaults are set.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed841d8200/safeexec/internal/fdtable"
 	"github.com/seed841d8200/safeexec/internal/poll"
+	"github.com/seed841d8200/safeexec/internal/preflight"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
@@ -139,8 +140,9 @@ func (r *run) examine() error {
 	if r.cmd.Err != nil || r.cmd.Path == "" {
 		return nil //nolint:nilerr // Start says so, and touches nothing
 	}
-	r.look.Begin(r.cmd.Dir, r.cmd.Path, r.wake)
-	for !r.look.Done() && !r.look.Await() {
+	var look preflight.Look // not of the run, which the look that does not end would keep
+	look.Begin(r.cmd.Dir, r.cmd.Path, r.wake)
+	for !look.Done() && !look.Await() {
 		r.marks.EndTurn() // it may take long, and others have better files
 		if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
 			r.result.Abandoned = append(r.result.Abandoned, AbandonedStart)
@@ -153,7 +155,7 @@ func (r *run) examine() error {
 	if err := r.takeTurn(); err != nil {
 		return err
 	}
-	if err := r.look.DirErr(); err != nil && !proctree.ChangesRoot(r.cmd.SysProcAttr) {
+	if err := look.DirErr(); err != nil && !proctree.ChangesRoot(r.cmd.SysProcAttr) {
 		return join(ErrBadDir, err)
 	}
 	return nil
@@ -176,6 +178,15 @@ func (r *run) release() {
 		_ = r.own.Wait()
 		r.own = nil
 	}
+}
+
+// waitOwn waits for a leader that may never end, and reaps it.
+func (r *run) waitOwn() {
+	if r.own == nil {
+		_, _ = r.process.Wait()
+		return
+	}
+	_ = r.own.Wait()
 }
 
 // pipesOut reports whether the caller may be reading or writing a pipe that release closes.
@@ -347,6 +358,10 @@ func (r *run) filesOpen() bool {
 
 // forget lets go of what only the start needs: thousands of commands may be asleep at once.
 func (r *run) forget() {
+	if r.cmd.Cancel == nil && !r.pipesOut() {
+		r.own = nil // os/exec neither watches a context nor has a pipe to close
+		return
+	}
 	r.own.Env, r.own.SysProcAttr, r.own.ExtraFiles = nil, nil, nil
 	r.own.Stdin, r.own.Stdout, r.own.Stderr = nil, nil, nil
 }

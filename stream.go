@@ -22,23 +22,23 @@ const (
 // A stream is one standard stream of the command. The zero stream does not pass through this
 // process: the caller's *os.File, or /dev/null.
 type stream struct {
-	kind    streamKind
 	end     pipe.End // our end
 	child   *os.File // the child's end; nil once closed
 	in      *drain.Input
-	*output      // of an output that passes through this process; else nil
-	watched bool // by the poller; if not, it waits for the caller's Reader or Writer
-
-	blocked bool // an output waits for the caller's Writer
+	*output // of an output that passes through this process; else nil
 
 	// Used by drain.
-	final    bool          // owed is set
-	owed     int           // bytes that were in the pipe when it was given up
+	owed     int           // bytes that were in the pipe when it was given up, if final
 	look     time.Duration // between two looks for who holds the pipe
 	nextLook time.Time
+	final    bool // owed is set
 	finished bool // nothing of it is under way any more
 	// abandoned says that the caller's Writer was given up: what still comes is dropped.
 	abandoned bool
+
+	kind    streamKind
+	watched bool // by the poller; if not, it waits for the caller's Reader or Writer
+	blocked bool // an output waits for the caller's Writer
 }
 
 // An output is where the bytes of a stream go.
@@ -48,7 +48,7 @@ type output struct {
 }
 
 // A streamKind says what passes through this process.
-type streamKind int
+type streamKind int8
 
 const (
 	streamDirect   streamKind = iota // nothing

@@ -37,13 +37,13 @@ type Output struct {
 
 	open   func() Source // of Lend
 	source Source        // what it returned
-	chunks int           // put into the pump
+	chunks int32         // put into the pump
+	ended  bool
 
 	stopAt    int64        // -1: no limit on the total
 	total     atomic.Int64 // by whoever reads the pipe
 	delivered int64        // to now, or to keep
 	err       error        // of now, or of the pipe
-	ended     bool
 }
 
 // Capture makes o keep the head and the tail of the pipe in b.

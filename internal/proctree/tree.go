@@ -60,14 +60,14 @@ type Tree struct {
 	leaderReaped  bool
 	sessionPinned bool
 	descending    bool
-	pidfds        int  // how many pidfds may be held while Kill is under way; 0 at other times
+	blurred       bool // somebody is there who can not be told from others later
 	grows         bool // somebody was found after a Kill
 	killing       bool // SIGKILL was sent: most who are known are dead by now
-	blurred       bool // somebody is there who can not be told from others later
+	young         bool // the leader has just started
+	pidfds        int  // how many pidfds may be held while Kill is under way; 0 at other times
 	hidden        int
 	reading       time.Duration // that may still be spent on environments
 	readers       *atomic.Int32 // of environments, under way; nil until there is one
-	young         bool          // the leader has just started
 }
 
 // The tracks of a leader of ours. What is cheap and tells most comes first, see the costs there.
