@@ -125,5 +125,6 @@ func waitForEnd(limit time.Duration) {
 // dying reports whether the first thread of the process is a zombie or has a SIGKILL coming, as each
 // thread has from the moment that the process ends in any way.
 func dying(pid int) bool {
-	return State(pid) == 'Z' || signalMask(pid, "SigPnd")&(1<<(syscall.SIGKILL-1)) != 0
+	state := State(pid)
+	return state == 'Z' || state == 'z' || signalMask(pid, "SigPnd")&(1<<(syscall.SIGKILL-1)) != 0
 }
