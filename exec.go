@@ -299,6 +299,7 @@ func (r *run) liveWith(pidfd int) {
 		close(r.lent)
 	}
 	r.watchExit(pidfd)
+	r.watchStreams()
 	r.observe()
 	if r.result.Cause == CauseExited {
 		r.background()

@@ -253,7 +253,6 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	r.lastOutput = time.Now()
 	r.forget()
 	r.watchStops()
-	r.watchStreams()
 	return nil
 }
 
@@ -369,6 +368,10 @@ func (r *run) forget() {
 // watchExit makes step see the leader's exit: through its pidfd, or, where that is -1, through a
 // goroutine that blocks a thread in waitid until the exit.
 func (r *run) watchExit(pidfd int) {
+	// A short command is over by the time its parent has come back from vfork(2), and nothing has to be watched.
+	if r.exited = r.tree.LeaderExited(); r.exited {
+		return
+	}
 	if pidfd >= 0 && !r.poller.SetsNonblock() && r.poller.Add(pidfd, poll.Read, tokenExit) == nil {
 		r.exitFD = pidfd
 		return

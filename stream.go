@@ -158,6 +158,8 @@ func (r *run) watchStreams() {
 			s.in.Feed(&s.end, r.cmd.Stdin, r.wake) // not before: a start that fails reads nothing
 			s.in.Lend(s)
 			r.push(s)
+		case s.kind.isOutput() && r.exited:
+			r.pull(i)
 		case s.kind.isOutput():
 			r.watch(i, poll.Read)
 		}
