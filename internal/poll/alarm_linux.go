@@ -7,27 +7,42 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// nearBound is how near the end of a wait an alarm tells it. The runtime's own timers come up to a millisecond
+// nearBound is how near the end of a wait an alarm is set. The runtime's own timers come up to a millisecond
 // late where nothing else goes on: it waits for them in epoll_wait(2), which counts in those.
 const nearBound = 2 * time.Millisecond
+
+// alarmAfter is by how much an alarm comes after the file's deadline. Where goroutines always are ready to run
+// the runtime looks at its timers all the time and at descriptors every 10 ms, and whoever is woken by one waits
+// behind all others: there the deadline is to be the first.
+const alarmAfter = 50 * time.Microsecond
 
 // tokenAlarm is no descriptor's.
 const tokenAlarm = math.MinInt32
 
-// An alarm is a timer of the kernel's that an epoll instance watches (timerfd_create(2)), made when it is first
-// asked for. Where none can be had the runtime's has to do.
+// An alarm is a timer of the kernel's in an epoll instance (timerfd_create(2)), made when it is first asked for.
+// Where none can be had the file's deadline has to do.
 type alarm struct {
-	fd            int
-	open, refused bool
+	fd      int
+	open    bool
+	refused bool // none could be had
+	set     bool // and has not gone off
 }
 
-// set has the alarm go off once, after the time given and not when it was set for before. It reports whether it
-// will.
-func (a *alarm) set(epoll int, after time.Duration) bool {
+// arm has the alarm go off once, after the time given. It reports whether it will.
+func (a *alarm) arm(epoll int, after time.Duration) bool {
 	if after <= 0 || a.refused || !a.open && !a.make(epoll) {
 		return false
 	}
-	return sys.SetTimer(a.fd, after) == nil
+	a.set = sys.SetTimer(a.fd, after) == nil
+	return a.set
+}
+
+// disarm has it not go off: whoever is woken for nothing waits behind all others as well.
+func (a *alarm) disarm() {
+	if a.set {
+		a.set = false
+		_ = sys.SetTimer(a.fd, 0)
+	}
 }
 
 func (a *alarm) make(epoll int) bool {
@@ -46,13 +61,19 @@ func (a *alarm) make(epoll int) bool {
 func (a *alarm) cut(events []sys.EpollEvent) (rest int, rang bool) {
 	for _, e := range events {
 		if e.Fd == tokenAlarm {
-			rang = true
+			rang, a.set = true, false
 			continue
 		}
 		events[rest] = e
 		rest++
 	}
 	return rest, rang
+}
+
+// idle makes the alarm one for whoever has the instance next, who may be luckier.
+func (a *alarm) idle() {
+	a.disarm()
+	a.refused = false
 }
 
 func (a *alarm) close() {

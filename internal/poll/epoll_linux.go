@@ -135,15 +135,19 @@ func (p *epoll) fetch(fd uintptr) bool {
 // An earlier deadline than asked for is left as it is: to come too early costs one round more, once,
 // and to move a timer costs every run. Runs with the same timeout follow each other on one instance.
 //
-// The file's deadline ends a wait a little early, and the alarm is set for the rest.
+// The file's deadline ends a long wait a little early. At the end of that, and of a short one, there is the file's
+// deadline again, and the alarm soon after it.
 func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 	for {
 		left, end := time.Until(deadline), deadline
 		if !deadline.IsZero() && left > nearBound {
 			end = deadline.Add(-nearBound)
 		}
-		p.armed = !deadline.IsZero() && left <= nearBound && p.alarm.set(p.fd, left)
-		if p.moved.Swap(false) || p.stale || !p.armed && later(p.set, end) || onWall(p.set) || onWall(end) {
+		p.armed = !deadline.IsZero() && 0 < left && left <= nearBound && p.alarm.arm(p.fd, left+alarmAfter)
+		if !p.armed {
+			p.alarm.disarm()
+		}
+		if p.moved.Swap(false) || p.stale || later(p.set, end) || onWall(p.set) || onWall(end) {
 			if err := p.file.SetReadDeadline(end); err != nil {
 				p.failed = true
 				return nil, err
@@ -206,6 +210,7 @@ func (p *epoll) Wake() {
 func (p *epoll) Close() {
 	if p.watches == 0 && !p.failed {
 		p.woken.Store(false)
+		p.alarm.idle()
 		select {
 		case idle <- p:
 			return

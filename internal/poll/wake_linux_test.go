@@ -3,14 +3,17 @@ package poll
 import (
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/internal/sys"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -323,6 +326,77 @@ func TestAlarmOfAWaitOfBefore(t *testing.T) {
 		pipe.read(t)
 		nothing(t, p)
 	}
+}
+
+// Where goroutines always are ready to run, the runtime looks at descriptors now and then only. A wait ends by its
+// timers there.
+func TestShortWaitsEndInTimeInABusyProgram(t *testing.T) {
+	skipDisabled(t, "epoll")
+	testproc.NoLeaks(t)
+	p, err := newNative()
+	require.NoError(t, err)
+	defer p.Close()
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	var over atomic.Bool
+	defer over.Store(true)
+	for range 4 * runtime.GOMAXPROCS(0) {
+		busy.Go(func() {
+			for !over.Load() {
+				runtime.Gosched()
+			}
+		})
+	}
+	for _, wait := range []time.Duration{200 * time.Microsecond, nearBound + 200*time.Microsecond} {
+		var late []time.Duration
+		for range 40 {
+			end := time.Now().Add(wait)
+			events, err := p.Wait(end)
+			late = append(late, time.Since(end))
+			require.NoError(t, err)
+			require.Empty(t, events)
+		}
+		slices.Sort(late)
+		t.Logf("%v: a quarter of 40 was at most %v late, all %v", wait, late[10], late[39])
+		assert.Less(t, late[10], 2*time.Millisecond)
+	}
+}
+
+// An alarm that never comes holds up nobody.
+func TestAlarmDoesNotCome(t *testing.T) {
+	skipDisabled(t, "epoll")
+	testproc.NoLeaks(t)
+	p, err := openEpoll()
+	require.NoError(t, err)
+	defer p.Close()
+	fd, err := sys.NewTimer() // which is not watched
+	require.NoError(t, err)
+	p.(*epoll).alarm = alarm{fd: fd, open: true}
+	for range 3 {
+		end := time.Now().Add(nearBound / 2)
+		events, err := p.Wait(end)
+		require.NoError(t, err)
+		require.Empty(t, events)
+		require.False(t, time.Now().Before(end))
+	}
+}
+
+// Want of a descriptor keeps nobody else from an alarm.
+func TestAlarmIsRefusedOnce(t *testing.T) {
+	skipDisabled(t, "epoll")
+	testproc.NoLeaks(t)
+	p, err := openEpoll()
+	require.NoError(t, err)
+	e := p.(*epoll)
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	_, err = p.Wait(time.Now().Add(nearBound / 2))
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	require.NoError(t, err)
+	assert.True(t, e.alarm.refused)
+	p.Close()
+	assert.False(t, e.alarm.refused)
 }
 
 // Where no alarm can be had, a short wait is one of the runtime's.

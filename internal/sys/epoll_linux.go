@@ -35,7 +35,7 @@ func EpollCreate() (int, error) {
 	return fd, nil
 }
 
-// EpollAdd watches fd for events, level-triggered.
+// EpollAdd watches fd for events, level-triggered unless EpollEdge is among them.
 func EpollAdd(epfd, fd int, events uint32, token int32) error {
 	return unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, fd, &EpollEvent{Events: events, Fd: token})
 }
@@ -60,8 +60,7 @@ func NewTimer() (int, error) {
 	return unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 }
 
-// SetTimer has a timer go off once, after the time given, which must not be 0. It is not readable any more
-// until then.
+// SetTimer has a timer go off once, after the time given, or never for 0. It is not readable any more until then.
 func SetTimer(fd int, after time.Duration) error {
 	return unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(after))}, nil)
 }
