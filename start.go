@@ -180,15 +180,6 @@ func (r *run) release() {
 	}
 }
 
-// waitOwn waits for a leader that may never end, and reaps it.
-func (r *run) waitOwn() {
-	if r.own == nil {
-		_, _ = r.process.Wait()
-		return
-	}
-	_ = r.own.Wait()
-}
-
 // pipesOut reports whether the caller may be reading or writing a pipe that release closes.
 func (r *run) pipesOut() bool {
 	return direct(r.cmd.Stdin) || direct(r.cmd.Stdout) || direct(r.cmd.Stderr)
@@ -357,10 +348,6 @@ func (r *run) filesOpen() bool {
 
 // forget lets go of what only the start needs: thousands of commands may be asleep at once.
 func (r *run) forget() {
-	if r.cmd.Cancel == nil && !r.pipesOut() {
-		r.own = nil // os/exec neither watches a context nor has a pipe to close
-		return
-	}
 	r.own.Env, r.own.SysProcAttr, r.own.ExtraFiles = nil, nil, nil
 	r.own.Stdin, r.own.Stdout, r.own.Stderr = nil, nil, nil
 }

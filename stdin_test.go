@@ -169,6 +169,24 @@ func TestPipesOfTheCaller(t *testing.T) {
 
 // TestStdoutPipeOutlivesCommand reads what a command wrote after it has ended and before Wait, which
 // is when os/exec closes the pipe: StdoutPipe, Start, read to the end, Wait.
+// What StdoutPipe and its kin have opened is closed at the end also where the field was set to something else since:
+// only os/exec knows of it by then.
+func TestPipeThatWasGivenUp(t *testing.T) {
+	testproc.NoLeaks(t)
+	for name, give := range map[string]func(*exec.Cmd) (io.Closer, error){
+		"stdin":  func(cmd *exec.Cmd) (io.Closer, error) { w, err := cmd.StdinPipe(); cmd.Stdin = nil; return w, err },
+		"stdout": func(cmd *exec.Cmd) (io.Closer, error) { r, err := cmd.StdoutPipe(); cmd.Stdout = nil; return r, err },
+		"stderr": func(cmd *exec.Cmd) (io.Closer, error) { r, err := cmd.StderrPipe(); cmd.Stderr = nil; return r, err },
+	} {
+		cmd := exec.Command("true")
+		pipe, err := give(cmd)
+		require.NoError(t, err)
+		_, err = run(t, cmd)
+		require.NoError(t, err)
+		assert.ErrorIs(t, pipe.Close(), os.ErrClosed, name)
+	}
+}
+
 func TestStdoutPipeOutlivesCommand(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command("echo", "hello")
