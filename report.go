@@ -44,8 +44,8 @@ type Report struct {
 
 	Unreadable int // processes whose system call may not be read
 	Omitted    int // processes of the tree for which there was no time
-	// Unseen counts processes of the machine whose descriptors may not be seen: they may have the
-	// other end of a pipe that seems to have none. Partial says that there was no time for all, as where many
+	// Unseen counts processes whose descriptors may not be seen: they may have the other end of a pipe that seems
+	// to have none. Those of the tree are only looked at if somebody waits for one. Partial says that there was no time for all, as where many
 	// runs are ended together, which search one after the other.
 	Unseen  int
 	Partial bool
@@ -157,7 +157,7 @@ func (p *Process) Report() (Report, error) {
 		return Report{}, ErrUnsupported
 	}
 	target := diagnose.Target{
-		PID: p.PID(), Session: true, Child: true, Pipes: p.pipes, Commands: p.run.cfg.redact != nil,
+		PID: p.PID(), Session: p.PID(), Child: true, Pipes: p.pipes, Commands: p.run.cfg.redact != nil,
 	}
 	report, err := take(context.Background(), target, &p.run.cfg)
 	select {
@@ -192,6 +192,9 @@ func (r *run) diagnose() {
 	}
 	target := diagnose.Target{
 		PID: r.result.PID, Child: true, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
+	}
+	if r.terminal == nil {
+		target.Session = r.result.PID
 	}
 	members, sure := r.tree.All()
 	target.Whole = sure

@@ -122,6 +122,39 @@ func TestReportNamesTheStopSignal(t *testing.T) {
 	assert.Contains(t, res.Report.Verdict, "is stopped by SIGSTOP and waits for SIGCONT")
 }
 
+// A child that its parent does not reap is one of the tree, whether the parent waits for it or not. For one of
+// another session somebody has to wait.
+func TestReportNamesZombies(t *testing.T) {
+	python := testproc.HasProgram(t, "python3")
+	for name, test := range map[string]struct{ child, parent string }{
+		"waited for":                  {"", "signal.pause()"},
+		"forgotten":                   {"", "time.sleep(600)"},
+		"waited for, another session": {"os.setsid()", "signal.pause()"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			testproc.NoLeaks(t)
+			script := fmt.Sprintf(`import os, signal, time
+pid = os.fork()
+if pid == 0:
+    %s
+    os._exit(0)
+os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+print("ready", pid, flush=True)
+%s`, test.child, test.parent)
+			p, pids, _ := startReady(t, testproc.Deadline(t), exec.Command(python, "-c", script), safeexec.WithReportBound(bound))
+			testproc.WaitState(t, p.PID(), "S")
+			res, err := p.Stop()
+			require.ErrorIs(t, err, safeexec.ErrStopped)
+			require.NotNil(t, res.Report)
+			require.Len(t, res.Report.Processes, 2, "%v", res.Report)
+			zombie := res.Report.Processes[1]
+			assert.Equal(t, pids[0], zombie.PID)
+			assert.Equal(t, "Z", zombie.State)
+			assert.Equal(t, safeexec.RoleMember, zombie.Role)
+		})
+	}
+}
+
 // A process outside of the tree that has saved copies of both output pipes is named with the numbers
 // of its descriptors, although it is not signaled.
 func TestReportOfAHeldPipe(t *testing.T) {

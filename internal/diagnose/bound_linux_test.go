@@ -68,7 +68,7 @@ func TestBounds(t *testing.T) {
 	for _, size := range []int{100, 500} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			pid := startTree(t, size)
-			target := Target{PID: pid, Session: true}
+			target := Target{PID: pid, Session: pid}
 			ready := testproc.Deadline(t) // until all have execed
 			for {
 				s, _ := take(target, time.Minute)
@@ -120,7 +120,7 @@ func TestFinishEarly(t *testing.T) {
 	const size = 20
 	pid := startTree(t, size)
 	done := make(chan struct{})
-	q := Begin(Target{PID: pid, Session: true}, time.Minute, func() { close(done) })
+	q := Begin(Target{PID: pid, Session: pid}, time.Minute, func() { close(done) })
 	q.Finish()
 	<-done
 	assert.True(t, q.Done())
@@ -141,7 +141,7 @@ func TestFinishEarly(t *testing.T) {
 func TestManySearchAtOnce(t *testing.T) {
 	const size, bound = 3, 2 * time.Second
 	pid := startTree(t, size)
-	target := Target{PID: pid, Session: true, Pipes: []uint64{1}}
+	target := Target{PID: pid, Session: pid, Pipes: []uint64{1}}
 	for range cap(searches) {
 		searches <- struct{}{}
 	}
@@ -192,18 +192,24 @@ func TestHolderWaitsForTheTree(t *testing.T) {
 	var st syscall.Stat_t
 	require.NoError(t, syscall.Fstat(int(output.Fd()), &st))
 
-	s, _ := take(Target{PID: root, Whole: true, Pipes: []uint64{st.Ino}}, time.Minute)
-	require.NotNil(t, s)
-	require.Len(t, s.Processes, 2)
-	assert.Equal(t, root, s.Processes[0].PID)
-	assert.Empty(t, s.Processes[0].PipeFDs)
-	p := s.Processes[1]
-	assert.Equal(t, holder, p.PID)
-	assert.Equal(t, Holder, p.Role)
-	assert.Equal(t, []int{1, 4}, p.PipeFDs)
-	require.Len(t, p.Threads[0].Call.FDs, 1)
-	assert.Equal(t, []End{{PID: root, FD: 3, Name: "sleep"}}, p.Threads[0].Call.FDs[0].Ends)
-	assert.True(t, p.Threads[0].Call.FDs[0].EndsKnown)
+	for name, passed := range map[string]time.Duration{"at once": 0, "most of the time has passed": 40 * time.Second} {
+		now := time.Now()
+		c := newCollector(Target{PID: root, Whole: true, Pipes: []uint64{st.Ino}}, now.Add(-passed), now.Add(time.Minute-passed))
+		var s *Snapshot
+		c.quit, c.publish = func() bool { return false }, func(news *Snapshot) { s = news }
+		c.run()
+		require.Len(t, s.Processes, 2, name)
+		assert.Equal(t, root, s.Processes[0].PID)
+		assert.Empty(t, s.Processes[0].PipeFDs)
+		p := s.Processes[1]
+		assert.Equal(t, holder, p.PID)
+		assert.Equal(t, Holder, p.Role)
+		assert.Equal(t, []int{1, 4}, p.PipeFDs)
+		require.Len(t, p.Threads[0].Call.FDs, 1)
+		assert.Equal(t, []End{{PID: root, FD: 3, Name: "sleep"}}, p.Threads[0].Call.FDs[0].Ends, name)
+		assert.True(t, p.Threads[0].Call.FDs[0].EndsKnown)
+		assert.False(t, s.Partial)
+	}
 }
 
 // waitComm waits until the process executes the program of that name.

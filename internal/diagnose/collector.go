@@ -101,34 +101,35 @@ func (c *collector) readCommands() {
 	}
 }
 
-// findMembers makes the list of the tree: what the caller knows, and if that is not all, the session,
-// and the children of all of them.
+// findMembers makes the list of the tree: what the caller knows, the session, and the children of all of
+// them. Where the caller knows all of it, children that are not in the session are noticed in passing, see look.
 func (c *collector) findMembers() {
-	add := func(pid int) {
-		if pid > 0 && !c.inTree[pid] && pid != os.Getpid() {
-			c.inTree[pid] = true
-			c.members = append(c.members, pid)
-		}
-	}
-	add(c.target.PID)
+	c.add(c.target.PID)
 	for _, pid := range c.target.Members {
-		add(pid)
+		c.add(pid)
 	}
-	if c.target.Session {
+	if session := c.target.Session; session != 0 {
 		everyone, _ := procfs.PIDs()
 		for _, pid := range everyone {
-			if sid, err := sys.Session(pid); err == nil && sid == c.target.PID {
-				add(pid)
+			if sid, err := sys.Session(pid); err == nil && sid == session && pid != session {
+				c.add(pid)
 			}
 		}
 	}
-	for i := 0; i < len(c.members) && !c.target.Whole && !c.late(); i++ {
+	for i := 0; i < len(c.members) && !(c.target.Whole && c.target.Session != 0) && !c.late(); i++ {
 		children, _ := procfs.Children(c.members[i])
 		for _, pid := range children {
-			add(pid)
+			c.add(pid)
 		}
 	}
 	slices.Sort(c.members)
+}
+
+func (c *collector) add(pid int) {
+	if pid > 0 && !c.inTree[pid] && pid != os.Getpid() {
+		c.inTree[pid] = true
+		c.members = append(c.members, pid)
+	}
 }
 
 // look takes down one process, once, and notes whom to look at next.
@@ -145,6 +146,10 @@ func (c *collector) look(pid int) {
 		return
 	}
 	p.PPID, p.PGID, p.SID, p.Start = st.PPID, st.PGRP, st.Session, st.StartTime
+	if c.inTree[p.PPID] && !c.inTree[pid] { // a zombie, or it was born since
+		c.add(pid)
+		p.Role = c.role(pid)
+	}
 	p.Name, p.State, p.ThreadCount = st.Comm, st.State, st.NumThreads
 	if used, err := sys.CPUTime(pid); err == nil {
 		p.CPU = used
@@ -258,14 +263,17 @@ func (c *collector) finishEnds() {
 func (c *collector) findHolders() {
 	for _, inode := range c.target.Pipes {
 		for _, end := range c.ends.listed(pipeLink(inode), writeEnd) {
+			if end.PID == os.Getpid() {
+				continue
+			}
+			c.look(end.PID)
 			known := slices.Contains(c.target.Holders, end.PID)
-			if end.PID == os.Getpid() || c.inTree[end.PID] && !known {
+			if c.inTree[end.PID] && !known {
 				continue
 			}
 			if !known {
 				c.target.Holders = append(c.target.Holders, end.PID)
 			}
-			c.look(end.PID)
 			i, ok := c.seen[end.PID]
 			if !ok {
 				continue

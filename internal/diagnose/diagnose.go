@@ -16,10 +16,10 @@ import (
 // A Target says what to look at.
 type Target struct {
 	PID      int      // the root
-	Session  bool     // PID leads a session, and its members belong to the tree
+	Session  int      // whose members belong to the tree, but for its leader if that is not PID; 0 if unknown
 	Child    bool     // PID is a child of ours that we have not reaped
 	Members  []int    // processes known to belong to the tree
-	Whole    bool     // Members is all of it but the root
+	Whole    bool     // Members and the session are all of it, but for zombies and who was born meanwhile
 	Holders  []int    // processes known to hold a pipe of ours
 	Pipes    []uint64 // inodes of the pipes that we read the tree's output from
 	Commands bool     // command lines are wanted

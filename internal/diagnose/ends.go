@@ -223,6 +223,9 @@ func open(ends []End, mode os.FileMode) []End {
 // any returns all descriptors that are the file.
 func (e *ends) any(link string, asker int) []End {
 	until := e.c.begun.Add(time.Duration(float64(e.c.soft.Sub(e.c.begun)) * searchPart))
+	if len(e.spared) > 0 {
+		until = e.c.soft // everybody else may have been listed, and these are few
+	}
 	e.search(until, func() bool {
 		return slices.ContainsFunc(e.byLink[link], func(end End) bool { return end.PID != asker })
 	})
