@@ -71,10 +71,10 @@
 // every call returns [ErrUnsupported].
 //
 // Some things are kept open for the life of the process once the first command ran: /dev/null,
-// /proc/loadavg, the Go runtime's poller, and at most 16 epoll instances, each with a timer, that later commands reuse. While
-// commands run, for ten seconds after the last was started, a timer reads which PID was given out last,
-// twice in the time in which all could be used up: each 12 ms with 32 768 PIDs on two CPUs, each second
-// and a half with 4 million.
+// /proc/loadavg, the Go runtime's poller, and at most 16 epoll instances, each with a timer, that later
+// commands reuse. While commands run, for ten seconds after the last was started, a timer reads which PID
+// was given out last, twice in the time in which all could be used up: each 12 ms with 32 768 PIDs on two
+// CPUs, each second and a half with 4 million.
 package safeexec
 
 import (

@@ -45,8 +45,8 @@ type Report struct {
 	Unreadable int // processes whose system call may not be read
 	Omitted    int // processes of the tree for which there was no time
 	// Unseen counts processes whose descriptors may not be seen: they may have the other end of a pipe that seems
-	// to have none. Those of the tree are only looked at if somebody waits for one. Partial says that there was no time for all, as where many
-	// runs are ended together, which search one after the other.
+	// to have none. Those of the tree are only looked at if somebody waits for one. Partial says that there was no
+	// time for all, as where many runs are ended together, which search one after the other.
 	Unseen  int
 	Partial bool
 }

@@ -28,6 +28,7 @@ type collector struct {
 	quit    func() bool
 	publish func(*Snapshot)
 
+	pids      []int // of the machine, see everybody
 	inTree    map[int]bool
 	members   []int
 	seen      map[int]int // index in processes
@@ -109,8 +110,7 @@ func (c *collector) findMembers() {
 		c.add(pid)
 	}
 	if session := c.target.Session; session != 0 {
-		everyone, _ := procfs.PIDs()
-		for _, pid := range everyone {
+		for _, pid := range c.everybody() {
 			if sid, err := sys.Session(pid); err == nil && sid == session && pid != session {
 				c.add(pid)
 			}
@@ -123,6 +123,14 @@ func (c *collector) findMembers() {
 		}
 	}
 	slices.Sort(c.members)
+}
+
+// everybody lists the processes of the machine, once. The list is not to be changed.
+func (c *collector) everybody() []int {
+	if c.pids == nil {
+		c.pids, _ = procfs.PIDs()
+	}
+	return c.pids
 }
 
 func (c *collector) add(pid int) {
