@@ -102,24 +102,32 @@ func (c *collector) readCommands() {
 	}
 }
 
+// fewMembers is up to how many the children of each are asked for, at 10 us each. To list the machine takes
+// longer where thousands of commands are ended together.
+const fewMembers = 16
+
 // findMembers makes the list of the tree: what the caller knows, the session, and the children of all of
-// them. Where the caller knows all of it, children that are not in the session are noticed in passing, see look.
+// them. Where the caller knows all of it, either the session or the children do: who is in neither is noticed in
+// passing, see look.
 func (c *collector) findMembers() {
 	c.add(c.target.PID)
 	for _, pid := range c.target.Members {
 		c.add(pid)
 	}
-	if session := c.target.Session; session != 0 {
+	session, few := c.target.Session, len(c.members) <= fewMembers
+	if session != 0 && !(c.target.Whole && few) {
 		for _, pid := range c.everybody() {
 			if sid, err := sys.Session(pid); err == nil && sid == session && pid != session {
 				c.add(pid)
 			}
 		}
 	}
-	for i := 0; i < len(c.members) && !(c.target.Whole && c.target.Session != 0) && !c.late(); i++ {
-		children, _ := procfs.Children(c.members[i])
-		for _, pid := range children {
-			c.add(pid)
+	if session == 0 || !c.target.Whole || few {
+		for i := 0; i < len(c.members) && !c.late(); i++ {
+			children, _ := procfs.Children(c.members[i])
+			for _, pid := range children {
+				c.add(pid)
+			}
 		}
 	}
 	slices.Sort(c.members)

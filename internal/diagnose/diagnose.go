@@ -19,7 +19,7 @@ type Target struct {
 	Session  int      // whose members belong to the tree, but for its leader if that is not PID; 0 if unknown
 	Child    bool     // PID is a child of ours that we have not reaped
 	Members  []int    // processes known to belong to the tree
-	Whole    bool     // Members and the session are all of it, but for zombies and who was born meanwhile
+	Whole    bool     // Members is all of it, but for zombies and who was born meanwhile
 	Holders  []int    // processes known to hold a pipe of ours
 	Pipes    []uint64 // inodes of the pipes that we read the tree's output from
 	Commands bool     // command lines are wanted
