@@ -45,13 +45,26 @@ func Session(pid int) (int, error) { return unix.Getsid(pid) }
 // Group returns the process group of pid.
 func Group(pid int) (int, error) { return unix.Getpgid(pid) }
 
-// WaitExit blocks a thread until the child pid has exited, and leaves it to be reaped: kqueue(2),
-// EVFILT_PROC with NOTE_EXIT. A child that has exited already is ESRCH to kevent on some systems
-// and an immediate event on others; both mean that it can be reaped.
+// WaitExit blocks a thread until the child pid has exited, and leaves it to be reaped.
 func WaitExit(pid int) error {
+	_, err := exited(pid, nil)
+	return err
+}
+
+// ExitedUnreaped reports whether the child pid has exited; one that we wait for alone stays a zombie. Where that
+// can not be asked, for want of a descriptor perhaps, it is taken to live.
+func ExitedUnreaped(pid int) (bool, error) {
+	over, err := exited(pid, new(unix.Timespec))
+	return over && err == nil, nil
+}
+
+// exited waits for the exit of the child pid for as long as timeout says, for ever if that is nil: kqueue(2),
+// EVFILT_PROC with NOTE_EXIT. A child that has exited already is ESRCH to kevent on some systems and an
+// immediate event on others; both mean that it can be reaped.
+func exited(pid int, timeout *unix.Timespec) (bool, error) {
 	kq, err := unix.Kqueue()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unix.Close(kq)
 	unix.CloseOnExec(kq)
@@ -60,22 +73,19 @@ func WaitExit(pid int) error {
 	change[0].Fflags = unix.NOTE_EXIT
 	var event [1]unix.Kevent_t
 	for {
-		n, err := unix.Kevent(kq, change[:], event[:], nil)
+		n, err := unix.Kevent(kq, change[:], event[:], timeout)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.ESRCH):
-			return nil
+			return true, nil
 		case err != nil:
-			return err
-		case n > 0:
-			return nil
+			return false, err
+		case n > 0 || timeout != nil:
+			return n > 0, nil
 		}
 	}
 }
-
-// ExitedUnreaped can not be asked without reaping; a child that we wait for alone stays a zombie.
-func ExitedUnreaped(int) (bool, error) { return true, nil }
 
 // ReadLoadavg has no counterpart here.
 func ReadLoadavg([]byte) (int, error) { return 0, unix.ENOSYS }
