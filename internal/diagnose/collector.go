@@ -28,7 +28,6 @@ type collector struct {
 	quit    func() bool
 	publish func(*Snapshot)
 
-	pids      []int // of the machine, see everybody
 	inTree    map[int]bool
 	members   []int
 	seen      map[int]int // index in processes
@@ -116,14 +115,19 @@ func (c *collector) findMembers() {
 	}
 	session, few := c.target.Session, len(c.members) <= fewMembers
 	if session != 0 && !(c.target.Whole && few) {
-		for _, pid := range c.everybody() {
+		everyone, _ := procfs.PIDs()
+		for _, pid := range everyone {
 			if sid, err := sys.Session(pid); err == nil && sid == session && pid != session {
 				c.add(pid)
 			}
 		}
 	}
 	if session == 0 || !c.target.Whole || few {
+		known := len(c.members)
 		for i := 0; i < len(c.members) && !c.late(); i++ {
+			if c.target.Whole && i >= known {
+				break // the others have no children, or were born this moment
+			}
 			children, _ := procfs.Children(c.members[i])
 			for _, pid := range children {
 				c.add(pid)
@@ -131,14 +135,6 @@ func (c *collector) findMembers() {
 		}
 	}
 	slices.Sort(c.members)
-}
-
-// everybody lists the processes of the machine, once. The list is not to be changed.
-func (c *collector) everybody() []int {
-	if c.pids == nil {
-		c.pids, _ = procfs.PIDs()
-	}
-	return c.pids
 }
 
 func (c *collector) add(pid int) {
@@ -279,13 +275,13 @@ func (c *collector) finishEnds() {
 func (c *collector) findHolders() {
 	for _, inode := range c.target.Pipes {
 		for _, end := range c.ends.listed(pipeLink(inode), writeEnd) {
-			if end.PID == os.Getpid() {
+			known := slices.Contains(c.target.Holders, end.PID)
+			if end.PID == os.Getpid() || c.inTree[end.PID] && !known {
 				continue
 			}
 			c.look(end.PID)
-			known := slices.Contains(c.target.Holders, end.PID)
 			if c.inTree[end.PID] && !known {
-				continue
+				continue // which was noticed just now
 			}
 			if !known {
 				c.target.Holders = append(c.target.Holders, end.PID)

@@ -113,7 +113,7 @@ func (e *ends) lineEverybody() {
 	siblings, _ := procfs.Children(e.parent)
 	e.line(siblings[:min(len(siblings), maxSiblings)]...)
 	e.near = len(e.queue)
-	everyone := slices.Clone(e.c.everybody())
+	everyone, _ := procfs.PIDs()
 	if sid, err := sys.Session(root); err == nil {
 		for _, pid := range everyone {
 			if other, err := sys.Session(pid); err == nil && other == sid {
