@@ -161,7 +161,7 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 	go func() {
 		defer close(p.done)
 		r.live()
-		if !r.pipesOut() {
+		if !r.pipesOut {
 			r.release()
 		}
 	}()
@@ -261,6 +261,7 @@ type run struct {
 	inquiry  *diagnose.Inquiry // by diagnose, or by drain if a pipe is held
 	state    *os.ProcessState  // by reap
 	waitErr  error             // by reap
+	pipesOut bool              // by begin: the caller may be at a pipe that release closes
 	left     bool              // by background: the tree lives on, and is signaled no more
 	held     bool              // by drain: a pipe was left with a writer
 	over     bool              // live has come to its end

@@ -175,14 +175,12 @@ func spend(cmd *exec.Cmd) {
 // is void.
 func (r *run) release() {
 	if r.exited && r.own != nil {
+		gone := &os.Process{Pid: r.result.PID} // whose number may be somebody else's by now
+		_ = gone.Release()
+		r.own.Process = gone
 		_ = r.own.Wait()
 		r.own = nil
 	}
-}
-
-// pipesOut reports whether the caller may be reading or writing a pipe that release closes.
-func (r *run) pipesOut() bool {
-	return direct(r.cmd.Stdin) || direct(r.cmd.Stdout) || direct(r.cmd.Stderr)
 }
 
 // askCommandContext asks the context of exec.CommandContext, which only os/exec can reach, whether it
@@ -244,6 +242,7 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	r.lastOutput = time.Now()
 	r.forget()
 	r.watchStops()
+	r.feed()
 	return nil
 }
 
@@ -349,6 +348,9 @@ func (r *run) filesOpen() bool {
 // forget lets go of what only the start needs: thousands of commands may be asleep at once.
 func (r *run) forget() {
 	r.own.Env, r.own.SysProcAttr, r.own.ExtraFiles = nil, nil, nil
+	// One that a field names, or one whose other end is passed on as an extra file.
+	r.pipesOut = len(r.cmd.ExtraFiles) > 0 || len(r.cfg.fds) > 0 ||
+		direct(r.cmd.Stdin) || direct(r.cmd.Stdout) || direct(r.cmd.Stderr)
 	r.own.Stdin, r.own.Stdout, r.own.Stderr = nil, nil, nil
 }
 
@@ -356,7 +358,7 @@ func (r *run) forget() {
 // goroutine that blocks a thread in waitid until the exit.
 func (r *run) watchExit(pidfd int) {
 	// A short command is over by the time its parent has come back from vfork(2), and nothing has to be watched.
-	if r.exited = r.tree.LeaderExited(); r.exited {
+	if r.exited = pidfd >= 0 && r.tree.LeaderExited(); r.exited {
 		return
 	}
 	if pidfd >= 0 && !r.poller.SetsNonblock() && r.poller.Add(pidfd, poll.Read, tokenExit) == nil {

@@ -167,8 +167,6 @@ func TestPipesOfTheCaller(t *testing.T) {
 	assert.Equal(t, safeexec.Stream{}, res.Stderr)
 }
 
-// TestStdoutPipeOutlivesCommand reads what a command wrote after it has ended and before Wait, which
-// is when os/exec closes the pipe: StdoutPipe, Start, read to the end, Wait.
 // What StdoutPipe and its kin have opened is closed at the end also where the field was set to something else since:
 // only os/exec knows of it by then.
 func TestPipeThatWasGivenUp(t *testing.T) {
@@ -187,6 +185,41 @@ func TestPipeThatWasGivenUp(t *testing.T) {
 	}
 }
 
+// A pipe whose other end was passed on as an extra file stays open until Wait, as any of Start.
+func TestPipeAsExtraFile(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("sh", "-c", "echo hello >&3")
+	pipe, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	cmd.ExtraFiles, cmd.Stdout = []*os.File{cmd.Stdout.(*os.File)}, nil
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
+	require.NoError(t, err)
+	<-p.Done()
+	out, err := io.ReadAll(pipe)
+	assert.NoError(t, err)
+	assert.Equal(t, "hello\n", string(out))
+	_, err = p.Wait()
+	assert.NoError(t, err)
+	assert.ErrorIs(t, pipe.Close(), os.ErrClosed)
+}
+
+// After Start the Cmd's field is the caller's again, as with os/exec.
+func TestStdinIsTakenByStart(t *testing.T) {
+	t.Parallel()
+	for range 200 {
+		cmd := exec.Command("cat")
+		cmd.Stdin = strings.NewReader("given")
+		p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
+		require.NoError(t, err)
+		cmd.Stdin = nil
+		res, err := p.Wait()
+		require.NoError(t, err)
+		require.Equal(t, "given", res.Stdout.String())
+	}
+}
+
+// TestStdoutPipeOutlivesCommand reads what a command wrote after it has ended and before Wait, which
+// is when os/exec closes the pipe: StdoutPipe, Start, read to the end, Wait.
 func TestStdoutPipeOutlivesCommand(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command("echo", "hello")

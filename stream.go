@@ -150,13 +150,20 @@ func (r *run) closeChildEnds() {
 	}
 }
 
+// feed begins to read the caller's Reader: a start that fails reads nothing, and after Start the field is the
+// caller's again.
+func (r *run) feed() {
+	if s := &r.streams[0]; s.kind == streamInput {
+		s.in.Feed(&s.end, r.cmd.Stdin, r.wake)
+		s.in.Lend(s)
+	}
+}
+
 // watchStreams begins to watch the pipes. What can be written at once is written at once.
 func (r *run) watchStreams() {
 	for i := range r.streams {
 		switch s := &r.streams[i]; {
 		case s.kind == streamInput:
-			s.in.Feed(&s.end, r.cmd.Stdin, r.wake) // not before: a start that fails reads nothing
-			s.in.Lend(s)
 			r.push(s)
 		case s.kind.isOutput() && r.exited:
 			r.pull(i)
