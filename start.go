@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"time"
 
@@ -175,13 +176,18 @@ func spend(cmd *exec.Cmd) {
 // is void.
 func (r *run) release() {
 	if r.exited && r.own != nil {
-		gone := &os.Process{Pid: r.result.PID} // whose number may be somebody else's by now
-		_ = gone.Release()
-		r.own.Process = gone
+		r.own.Process = released() // the number may be somebody else's by now
 		_ = r.own.Wait()
 		r.own = nil
 	}
 }
+
+// released returns a process of which Wait knows without asking the kernel that it can not be waited for.
+var released = sync.OnceValue(func() *os.Process {
+	p := new(os.Process)
+	_ = p.Release()
+	return p
+})
 
 // askCommandContext asks the context of exec.CommandContext, which only os/exec can reach, whether it
 // was canceled or its deadline passed: Start says so before it does anything. Should it say neither,
