@@ -26,7 +26,8 @@ var running sync.Map // *exec.Cmd to *safeexec.Process
 func (c *Cmd) options() []safeexec.Option {
 	opts := []safeexec.Option{safeexec.WithTimeout(timeout)}
 	if c.WaitDelay > 0 {
-		opts = append(opts, safeexec.WithGracePeriod(c.WaitDelay), safeexec.WithDrainTimeout(c.WaitDelay))
+		// Nobody holds a pipe once the tree is dead. On a busy machine that can take longer than a test's delay.
+		opts = append(opts, safeexec.WithGracePeriod(c.WaitDelay), safeexec.WithDrainTimeout(max(c.WaitDelay, time.Second)))
 	} else {
 		// To os/exec it means to wait for ever for a Reader that is in Read when the command exits.
 		// The slowest of the tests takes 100 ms, as long as safeexec's default: a race, and no answer.
