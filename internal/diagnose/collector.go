@@ -113,8 +113,9 @@ func (c *collector) findMembers() {
 	for _, pid := range c.target.Members {
 		c.add(pid)
 	}
-	session, few := c.target.Session, len(c.members) <= fewMembers
-	if session != 0 && !(c.target.Whole && few) {
+	session, whole := c.target.Session, c.target.Whole
+	bySession := session != 0 && !(whole && len(c.members) <= fewMembers)
+	if bySession {
 		everyone, _ := procfs.PIDs()
 		for _, pid := range everyone {
 			if sid, err := sys.Session(pid); err == nil && sid == session && pid != session {
@@ -122,10 +123,10 @@ func (c *collector) findMembers() {
 			}
 		}
 	}
-	if session == 0 || !c.target.Whole || few {
+	if !(whole && bySession) {
 		known := len(c.members)
 		for i := 0; i < len(c.members) && !c.late(); i++ {
-			if c.target.Whole && i >= known {
+			if whole && i >= known {
 				break // the others have no children, or were born this moment
 			}
 			children, _ := procfs.Children(c.members[i])

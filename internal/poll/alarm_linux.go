@@ -28,13 +28,13 @@ type alarm struct {
 	set     bool // and has not gone off
 }
 
-// arm has the alarm go off once, after the time given. It reports whether it will.
-func (a *alarm) arm(epoll int, after time.Duration) bool {
-	if after <= 0 || a.refused || !a.open && !a.make(epoll) {
-		return false
+// aim has the alarm go off at the end of a wait that is near, and of no other.
+func (a *alarm) aim(epoll int, left time.Duration) {
+	if left <= 0 || left > nearBound || a.refused || !a.open && !a.make(epoll) {
+		a.disarm()
+		return
 	}
-	a.set = sys.SetTimer(a.fd, after) == nil
-	return a.set
+	a.set = sys.SetTimer(a.fd, left+alarmAfter) == nil
 }
 
 // disarm has it not go off: whoever is woken for nothing waits behind all others as well.

@@ -27,9 +27,7 @@ type epoll struct {
 	set   time.Time   // the deadline that the file has, unless moved or stale
 	stale bool        // it passed, or was moved, and has to be set again
 
-	alarm alarm
-	armed bool // for the present Wait
-	rang  bool // in the last fetch
+	alarm alarm // of the present Wait
 
 	raw    [batch]sys.EpollEvent
 	n      int   // filled part of raw
@@ -120,10 +118,9 @@ func (p *epoll) Remove(fd int) error {
 // fetch reports whether the wait is over.
 func (p *epoll) fetch(fd uintptr) bool {
 	n, err := sys.EpollPoll(int(fd), p.raw[:])
-	p.n, p.rang = p.alarm.cut(p.raw[:n])
-	p.rang = p.rang && p.armed // or it was set for a Wait of before
-	p.err = err
-	return p.n > 0 || p.rang || err != nil
+	rest, rang := p.alarm.cut(p.raw[:n])
+	p.n, p.err = rest, err
+	return rest > 0 || rang || err != nil
 }
 
 // Wait orders three steps against Wake's two, so that no wake-up is lost. Wait: set the deadline,
@@ -143,10 +140,7 @@ func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 		if !deadline.IsZero() && left > nearBound {
 			end = deadline.Add(-nearBound)
 		}
-		p.armed = !deadline.IsZero() && 0 < left && left <= nearBound && p.alarm.arm(p.fd, left+alarmAfter)
-		if !p.armed {
-			p.alarm.disarm()
-		}
+		p.alarm.aim(p.fd, left) // which is far below 0 where there is no deadline
 		if p.moved.Swap(false) || p.stale || later(p.set, end) || onWall(p.set) || onWall(end) {
 			if err := p.file.SetReadDeadline(end); err != nil {
 				p.failed = true

@@ -285,14 +285,21 @@ func TestOnWall(t *testing.T) {
 	assert.True(t, onWall(time.Unix(1, 0)))
 }
 
+// onEpoll returns a poller of the kind that has alarms, for the time of the test.
+func onEpoll(t *testing.T) *epoll {
+	t.Helper()
+	skipDisabled(t, "epoll")
+	testproc.NoLeaks(t)
+	p, err := openEpoll()
+	require.NoError(t, err)
+	t.Cleanup(p.Close)
+	return p.(*epoll)
+}
+
 // The runtime's timers count in milliseconds where nothing else goes on. The best of many waits shows it whatever
 // else the machine does.
 func TestShortWaitsEndInTime(t *testing.T) {
-	skipDisabled(t, "epoll")
-	testproc.NoLeaks(t)
-	p, err := newNative()
-	require.NoError(t, err)
-	defer p.Close()
+	p := onEpoll(t)
 	for _, wait := range []time.Duration{200 * time.Microsecond, nearBound + 200*time.Microsecond} {
 		best := time.Hour
 		for range 100 {
@@ -311,11 +318,7 @@ func TestShortWaitsEndInTime(t *testing.T) {
 
 // An alarm that was set for a Wait which ended otherwise ends no other.
 func TestAlarmOfAWaitOfBefore(t *testing.T) {
-	skipDisabled(t, "epoll")
-	testproc.NoLeaks(t)
-	p, err := newNative()
-	require.NoError(t, err)
-	defer p.Close()
+	p := onEpoll(t)
 	pipe := newPipe(t, Read)
 	require.NoError(t, p.Add(pipe.r, Read, 1))
 	for range 20 {
@@ -331,11 +334,7 @@ func TestAlarmOfAWaitOfBefore(t *testing.T) {
 // Where goroutines always are ready to run, the runtime looks at descriptors now and then only. A wait ends by its
 // timers there.
 func TestShortWaitsEndInTimeInABusyProgram(t *testing.T) {
-	skipDisabled(t, "epoll")
-	testproc.NoLeaks(t)
-	p, err := newNative()
-	require.NoError(t, err)
-	defer p.Close()
+	p := onEpoll(t)
 	var busy sync.WaitGroup
 	defer busy.Wait()
 	var over atomic.Bool
@@ -364,14 +363,11 @@ func TestShortWaitsEndInTimeInABusyProgram(t *testing.T) {
 
 // An alarm that never comes holds up nobody.
 func TestAlarmDoesNotCome(t *testing.T) {
-	skipDisabled(t, "epoll")
-	testproc.NoLeaks(t)
-	p, err := openEpoll()
-	require.NoError(t, err)
-	defer p.Close()
+	p := onEpoll(t)
 	fd, err := sys.NewTimer() // which is not watched
 	require.NoError(t, err)
-	p.(*epoll).alarm = alarm{fd: fd, open: true}
+	p.alarm.close()
+	p.alarm = alarm{fd: fd, open: true}
 	for range 3 {
 		end := time.Now().Add(nearBound / 2)
 		events, err := p.Wait(end)
@@ -401,12 +397,8 @@ func TestAlarmIsRefusedOnce(t *testing.T) {
 
 // Where no alarm can be had, a short wait is one of the runtime's.
 func TestWithoutAnAlarm(t *testing.T) {
-	skipDisabled(t, "epoll")
-	testproc.NoLeaks(t)
-	p, err := openEpoll()
-	require.NoError(t, err)
-	defer p.Close()
-	p.(*epoll).alarm.refused = true
+	p := onEpoll(t)
+	p.alarm.refused = true
 	for range 3 {
 		end := time.Now().Add(nearBound / 2)
 		events, err := p.Wait(end)
