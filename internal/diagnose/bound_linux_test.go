@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -187,7 +186,7 @@ func TestHolderWaitsForTheTree(t *testing.T) {
 	require.NoError(t, answer.Close())
 	require.NoError(t, outputs.Close())
 	testproc.WaitState(t, root, "S")
-	waitComm(t, holder, "cat")
+	testproc.WaitComm(t, holder, "cat")
 	testproc.WaitState(t, holder, "S")
 	var st syscall.Stat_t
 	require.NoError(t, syscall.Fstat(int(output.Fd()), &st))
@@ -209,15 +208,5 @@ func TestHolderWaitsForTheTree(t *testing.T) {
 		assert.Equal(t, []End{{PID: root, FD: 3, Name: "sleep"}}, p.Threads[0].Call.FDs[0].Ends, name)
 		assert.True(t, p.Threads[0].Call.FDs[0].EndsKnown)
 		assert.False(t, s.Partial)
-	}
-}
-
-// waitComm waits until the process executes the program of that name.
-func waitComm(t *testing.T, pid int, name string) {
-	t.Helper()
-	end, _ := testproc.Deadline(t).Deadline()
-	for st, err := procfs.ReadStat(pid); st.Comm != name; st, err = procfs.ReadStat(pid) {
-		require.NoError(t, err)
-		require.True(t, time.Now().Before(end), "it is %q", st.Comm)
 	}
 }

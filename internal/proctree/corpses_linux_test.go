@@ -76,7 +76,7 @@ func TestCorpsesAreAskedOnce(t *testing.T) {
 	if _, known := lastPID(); !known || testproc.IsDisabled("pidfd") {
 		t.Skip("needs the last PID and pidfds")
 	}
-	waitComm(t, pids[0], "sleep") // until then it is a shell, which reaps
+	testproc.WaitComm(t, pids[0], "sleep") // until then it is a shell, which reaps
 	members := s.live()
 	require.Len(t, members, 2)
 	for _, m := range s.tree.members {

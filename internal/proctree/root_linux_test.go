@@ -82,7 +82,7 @@ func TestRootBearsTheMarkOfARun(t *testing.T) {
 		b=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &)
 		setsid sleep 600 & echo ready $$ $a $b $!; read x`)
 	pids := testproc.Ready(t, s.stdout)
-	waitComm(t, pids[3], "sleep")
+	testproc.WaitComm(t, pids[3], "sleep")
 	for _, pid := range pids[1:] {
 		tree := below(t, pid)
 		require.NoError(t, tree.Gather())

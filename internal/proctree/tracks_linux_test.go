@@ -68,9 +68,9 @@ func TestTracks(t *testing.T) {
 					t.Skipf("the track is not in force: %v", s.tree.Tracks())
 				}
 				pid := readPID(t, said)
-				waitComm(t, pid, "sleep")
+				testproc.WaitComm(t, pid, "sleep")
 				s.only(c.track)
-				waitComm(t, s.cmd.Process.Pid, map[bool]string{true: "sleep", false: "sh"}[strings.Contains(script, "exec sleep")])
+				testproc.WaitComm(t, s.cmd.Process.Pid, map[bool]string{true: "sleep", false: "sh"}[strings.Contains(script, "exec sleep")])
 				for _, mode := range []string{"window", "everybody"} {
 					s.tree.born.started = time.Now()
 					if mode == "everybody" {
@@ -163,7 +163,7 @@ func TestFoundAreMarked(t *testing.T) {
 	}
 	s := startGated(t, testproc.HasProgram(t, "prlimit")+` --rttime=unlimited:unlimited sleep 600 & echo ready $$ $!; wait`)
 	pid := testproc.Ready(t, s.stdout)[1]
-	waitComm(t, pid, "sleep")
+	testproc.WaitComm(t, pid, "sleep")
 	soft, _, err := sys.RTTimeLimit(pid)
 	require.NoError(t, err)
 	require.Equal(t, uint64(procfs.Unlimited), soft)

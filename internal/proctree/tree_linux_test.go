@@ -79,7 +79,7 @@ func TestOtherSession(t *testing.T) {
 func TestZombieMemberIsDead(t *testing.T) {
 	s := start(t, exec.Command("sh", "-c", "sleep 600 & echo ready $$ $!; exec sleep 601"))
 	pids := testproc.Ready(t, s.stdout)
-	waitComm(t, pids[0], "sleep") // until then it is a shell, which reaps
+	testproc.WaitComm(t, pids[0], "sleep") // until then it is a shell, which reaps
 	members := s.members()
 	require.Equal(t, pids[1:], pidsOf(members))
 	require.NoError(t, s.tree.Signal(members[0], syscall.SIGKILL))
@@ -191,7 +191,7 @@ func TestHostileNames(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, sleep, 0o755))
 		s := start(t, exec.Command("sh", "-c", `"$0" 600 & echo ready $$ $!; wait`, path))
 		pids := testproc.Ready(t, s.stdout)
-		waitComm(t, pids[1], name)
+		testproc.WaitComm(t, pids[1], name)
 		members := s.members()
 		require.Equal(t, pids[1:], pidsOf(members), i)
 		p := Inspect(pids[1])
@@ -200,20 +200,6 @@ func TestHostileNames(t *testing.T) {
 		assert.Equal(t, p.Start, members[0].Start)
 		require.NoError(t, s.tree.Signal(members[0], syscall.SIGKILL))
 		s.tree.WaitLeader() // sh has reaped it: no zombie of such a name is left for others to read
-	}
-}
-
-// waitComm waits until the process bears the name, which it does from exec on.
-func waitComm(t *testing.T, pid int, name string) {
-	t.Helper()
-	ctx := testproc.Deadline(t)
-	for {
-		comm, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
-		require.NoError(t, err)
-		if string(comm) == name+"\n" {
-			return
-		}
-		require.NoError(t, ctx.Err(), "it is called %q", comm)
 	}
 }
 

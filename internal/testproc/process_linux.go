@@ -79,6 +79,20 @@ func WaitState(t testing.TB, pid int, states string) {
 	}
 }
 
+// WaitComm waits until the process bears the name, which it does from exec on, and fails the test at its
+// deadline.
+func WaitComm(t testing.TB, pid int, name string) {
+	t.Helper()
+	var p process
+	var err error
+	if !poll(t, func() bool { p, err = readProcess(pid); return err != nil || p.comm == name }) {
+		t.Fatalf("process %d is not called %q: %v", pid, name, p)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Dead reports whether the process runs no more: there is none of that number, or a zombie. A number
 // may have been given to a stranger; a Canary cannot be fooled by that.
 func Dead(pid int) bool {
