@@ -255,7 +255,7 @@ func TestSixtyFourPipes(t *testing.T) {
 	each := (float64(heap()) - float64(bytes)) / n
 	t.Logf("%d goroutines, %d threads more; %.0f bytes of heap a pipe", runtime.NumGoroutine()-goroutines, threads(t)-before, each)
 	if !testproc.IsDisabled("epoll") {
-		assert.Equal(t, goroutines, runtime.NumGoroutine())
+		assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines)
 		assert.Less(t, each, 2000.0)
 	}
 	assert.Less(t, threads(t)-before, 8, "far from one each")
