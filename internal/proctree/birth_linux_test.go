@@ -276,3 +276,16 @@ func TestInsideSmallNamespace(t *testing.T) {
 	}
 	t.Error("the sequence of PIDs never wrapped around within a tree")
 }
+
+// On a machine of many CPUs and few PIDs a look at everybody takes longer than all PIDs could be used up in, so
+// that time never proves it complete.
+func TestLookThatTakesLongerThanALap(t *testing.T) {
+	setCPUs(t, manyCPUs)
+	setPIDMax(t, 1<<15)
+	s := start(t, testproc.Command("hang"))
+	testproc.Ready(t, s.stdout)
+	s.endLeader(t)
+	members, sure := s.tree.Live()
+	assert.Empty(t, members)
+	assert.True(t, sure)
+}

@@ -243,3 +243,10 @@ func TestWindowWithoutLeaders(t *testing.T) {
 	b := birth{leader: theirs[0] - 1, serial: other.tree.born.serial - 1 + lapOf(pidMax.get())}
 	assert.Contains(t, b.windowList(theirs[0], pidMax.get()), theirs[0])
 }
+
+// setCPUs has the machine have another number of CPUs.
+func setCPUs(t *testing.T, n int) {
+	before := cpus.get()
+	cpus.value.Store(int64(n))
+	t.Cleanup(func() { cpus.value.Store(int64(before)) })
+}
