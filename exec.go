@@ -162,7 +162,7 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 		defer close(p.done)
 		r.live()
 		if !r.pipesOut {
-			r.release()
+			r.releaseEnded()
 		}
 	}()
 	<-r.lent // from now on the caller may do with cmd.Process what they like
@@ -225,7 +225,7 @@ type run struct {
 	cfg config
 	ctx context.Context
 	cmd *exec.Cmd // the caller's
-	own *exec.Cmd // the copy of it that is started; nil once it was waited for
+	own *exec.Cmd // the copy of it that is started; nil once it was released
 
 	// Set by begin.
 	process  *os.Process

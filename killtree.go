@@ -298,7 +298,12 @@ func (r *run) reap() {
 	if !r.exited {
 		// It survived SIGKILL, or a tracer holds the zombie. Waiting for it here could be for ever.
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedLeader)
-		go func() { _ = r.own.Wait() }()
+		go func() {
+			_, _ = r.process.Wait()
+			if r.own != nil { // which nobody else releases now
+				r.release()
+			}
+		}()
 	} else {
 		if r.stops != nil {
 			<-r.stops // it returns at the exit, and asks for the number, which is ours until the next line

@@ -172,13 +172,17 @@ func spend(cmd *exec.Cmd) {
 }
 
 // release closes what StdinPipe and its kin opened and ends the goroutine that watches the context of
-// exec.CommandContext, as Wait of os/exec does. The leader was reaped before, so that all else in it
-// is void.
+// exec.CommandContext, as Wait of os/exec does, and lets go of the copy. Of the process it asks nothing.
 func (r *run) release() {
+	r.own.Process = released()
+	_ = r.own.Wait()
+	r.own = nil
+}
+
+// releaseEnded is release after the run, unless it was done before or the leader could not be reaped.
+func (r *run) releaseEnded() {
 	if r.exited && r.own != nil {
-		r.own.Process = released() // the number may be somebody else's by now
-		_ = r.own.Wait()
-		r.own = nil
+		r.release()
 	}
 }
 
@@ -358,6 +362,9 @@ func (r *run) forget() {
 	r.pipesOut = len(r.cmd.ExtraFiles) > 0 || len(r.cfg.fds) > 0 ||
 		direct(r.cmd.Stdin) || direct(r.cmd.Stdout) || direct(r.cmd.Stderr)
 	r.own.Stdin, r.own.Stdout, r.own.Stderr = nil, nil, nil
+	if !r.pipesOut && r.own.Cancel == nil { // which CommandContext sets
+		r.release()
+	}
 }
 
 // watchExit makes step see the leader's exit: through its pidfd, or, where that is -1, through a
