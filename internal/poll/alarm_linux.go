@@ -57,17 +57,13 @@ func (a *alarm) make(epoll int) bool {
 	return a.open
 }
 
-// cut takes the alarm out of what epoll_wait returned, and reports whether it was there.
-func (a *alarm) cut(events []sys.EpollEvent) (rest int, rang bool) {
-	for _, e := range events {
-		if e.Fd == tokenAlarm {
-			rang, a.set = true, false
-			continue
-		}
-		events[rest] = e
-		rest++
+// is reports whether it is the alarm that has gone off.
+func (a *alarm) is(e sys.EpollEvent) bool {
+	if e.Fd != tokenAlarm {
+		return false
 	}
-	return rest, rang
+	a.set = false
+	return true
 }
 
 // idle makes the alarm one for whoever has the instance next, who may be luckier.

@@ -19,20 +19,19 @@ type epoll struct {
 	conn syscall.RawConn
 	take func(fd uintptr) bool // fetch, bound once so that Wait allocates nothing
 
-	watches int  // added and not removed
-	failed  bool // Wait failed: not to be used again
+	watches int // added and not removed
 
-	woken atomic.Bool // set by Wake, cleared by Wait
-	moved atomic.Bool // set by Wake, which moves the file's deadline; cleared by Wait
-	set   time.Time   // the deadline that the file has, unless moved or stale
-	stale bool        // it passed, or was moved, and has to be set again
+	set    time.Time   // the deadline that the file has, unless moved or stale
+	woken  atomic.Bool // set by Wake, cleared by Wait
+	moved  atomic.Bool // set by Wake, which moves the file's deadline; cleared by Wait
+	stale  bool        // the deadline passed, or was moved, and has to be set again
+	failed bool        // Wait failed: not to be used again
 
 	alarm alarm // of the present Wait
 
-	raw    [batch]sys.EpollEvent
-	n      int   // filled part of raw
-	err    error // of the last fetch
 	events [batch]Event
+	n      int   // filled part of events
+	err    error // of the last fetch
 }
 
 // batch is how many events one Wait returns at most: two outputs, the input and the exit are what most runs have.
@@ -117,10 +116,23 @@ func (p *epoll) Remove(fd int) error {
 
 // fetch reports whether the wait is over.
 func (p *epoll) fetch(fd uintptr) bool {
-	n, err := sys.EpollPoll(int(fd), p.raw[:])
-	rest, rang := p.alarm.cut(p.raw[:n])
-	p.n, p.err = rest, err
-	return rest > 0 || rang || err != nil
+	var raw [batch]sys.EpollEvent
+	n, err := sys.EpollPoll(int(fd), raw[:])
+	p.n, p.err = 0, err
+	rang := false
+	for _, e := range raw[:n] {
+		if p.alarm.is(e) {
+			rang = true
+			continue
+		}
+		p.events[p.n] = Event{
+			Token:  int(e.Fd),
+			Ready:  e.Events&(sys.EpollIn|sys.EpollOut|sys.EpollChange) != 0,
+			Hangup: e.Events&sys.EpollHangup != 0,
+		}
+		p.n++
+	}
+	return p.n > 0 || rang || err != nil
 }
 
 // Wait orders three steps against Wake's two, so that no wake-up is lost. Wait: set the deadline,
@@ -170,13 +182,6 @@ func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 	if p.err != nil {
 		p.failed = true
 		return nil, os.NewSyscallError("epoll_wait", p.err)
-	}
-	for i, e := range p.raw[:p.n] {
-		p.events[i] = Event{
-			Token:  int(e.Fd),
-			Ready:  e.Events&(sys.EpollIn|sys.EpollOut|sys.EpollChange) != 0,
-			Hangup: e.Events&sys.EpollHangup != 0,
-		}
 	}
 	return p.events[:p.n], nil
 }
