@@ -3,6 +3,7 @@ package poll
 import (
 	"errors"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -19,7 +20,8 @@ type epoll struct {
 	conn syscall.RawConn
 	take func(fd uintptr) bool // fetch, bound once so that Wait allocates nothing
 
-	watches int // added and not removed
+	watches int32 // added and not removed
+	came    tick  // when it was lent
 
 	set    time.Time   // the deadline that the file has, unless moved or stale
 	woken  atomic.Bool // set by Wake, cleared by Wait
@@ -60,6 +62,21 @@ func CloseIdle() {
 }
 
 func newNative() (Poller, error) {
+	came := now()
+	recent.come(came)
+	if recent.overfull(came) {
+		runtime.Gosched()
+	}
+	p, err := lend()
+	if err != nil {
+		recent.leave(came)
+		return nil, err
+	}
+	p.came = came
+	return p, nil
+}
+
+func lend() (*epoll, error) {
 	select {
 	case p := <-idle:
 		return p, nil
@@ -68,7 +85,7 @@ func newNative() (Poller, error) {
 	}
 }
 
-func openEpoll() (Poller, error) {
+func openEpoll() (*epoll, error) {
 	fd, err := sys.EpollCreate()
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -164,6 +181,9 @@ func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 			p.fetch(uintptr(p.fd))
 			break
 		}
+		if p.takeTurns(deadline) {
+			break
+		}
 		err := p.conn.Read(p.take)
 		if err == nil {
 			break
@@ -207,6 +227,7 @@ func (p *epoll) Wake() {
 // descriptor does not end its watch while a child between fork and exec has a copy of it (epoll(7)),
 // and the next one would be told of what is not theirs.
 func (p *epoll) Close() {
+	recent.leave(p.came)
 	if p.watches == 0 && !p.failed {
 		p.woken.Store(false)
 		p.alarm.idle()

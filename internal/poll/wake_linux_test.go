@@ -293,7 +293,7 @@ func onEpoll(t *testing.T) *epoll {
 	p, err := openEpoll()
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
-	return p.(*epoll)
+	return p
 }
 
 // The runtime's timers count in milliseconds where nothing else goes on. The best of many waits shows it whatever
@@ -383,16 +383,15 @@ func TestAlarmIsRefusedOnce(t *testing.T) {
 	testproc.NoLeaks(t)
 	p, err := openEpoll()
 	require.NoError(t, err)
-	e := p.(*epoll)
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
 	_, err = p.Wait(time.Now().Add(nearBound / 2))
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 	require.NoError(t, err)
-	assert.True(t, e.alarm.refused)
+	assert.True(t, p.alarm.refused)
 	p.Close()
-	assert.False(t, e.alarm.refused)
+	assert.False(t, p.alarm.refused)
 }
 
 // Where no alarm can be had, a short wait is one of the runtime's.
