@@ -370,9 +370,8 @@ func (r *run) forget() {
 // watchExit makes step see the leader's exit: through its pidfd, or, where that is -1, through a
 // goroutine that blocks a thread in waitid until the exit.
 func (r *run) watchExit(pidfd int) {
-	// A short command is over by the time its parent has come back from vfork(2), or a moment later. Then nothing
-	// has to be watched, and no thread put to sleep and woken. Where many run at once, others can use the moment.
-	if r.exited = pidfd >= 0 && (r.tree.LeaderExited() || !poll.Crowded() && r.tree.LeaderExitsSoon(pidfd)); r.exited {
+	// A short command is over by the time its parent has come back from vfork(2), and nothing has to be watched.
+	if r.exited = pidfd >= 0 && r.tree.LeaderExited(); r.exited {
 		return
 	}
 	if pidfd >= 0 && !r.poller.SetsNonblock() && r.poller.Add(pidfd, poll.Read, tokenExit) == nil {

@@ -5,7 +5,6 @@ import (
 	"os"
 	"runtime"
 	"syscall"
-	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -64,15 +63,6 @@ func (t *Tree) WaitLeader() { _ = sys.WaitExit(t.leader) }
 func (t *Tree) LeaderExited() bool {
 	exited, err := sys.ExitedUnreaped(t.leader)
 	return exited || err != nil
-}
-
-// soon is more than a command that does nothing takes to exit once it runs, and less than it takes the Go runtime to
-// put a thread to sleep and wake it.
-const soon = 100 * time.Microsecond
-
-// LeaderExitsSoon is LeaderExited that blocks a thread for a moment, in case the leader is about to exit.
-func (t *Tree) LeaderExitsSoon(pidfd int) bool {
-	return sys.PidfdReady(pidfd, soon) && t.LeaderExited()
 }
 
 // Reapable reports whether reaping the leader, which has exited, takes no time. It does not while a

@@ -7,7 +7,6 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,9 +32,6 @@ func PidfdOpen(int) (int, error) { return -1, unix.ENOSYS }
 
 // PidfdSignal has no counterpart here.
 func PidfdSignal(int, syscall.Signal) error { return unix.ENOSYS }
-
-// PidfdReady has no counterpart here.
-func PidfdReady(int, time.Duration) bool { return false }
 
 // PidfdSignalGroup has no counterpart here.
 func PidfdSignalGroup(int, syscall.Signal) error { return unix.ENOSYS }

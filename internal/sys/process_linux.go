@@ -5,7 +5,6 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -34,14 +33,6 @@ func PidfdOpen(pid int) (int, error) {
 		return -1, unix.ENOSYS
 	}
 	return unix.PidfdOpen(pid, 0)
-}
-
-// PidfdReady reports whether the pidfd's process has exited, with all its threads, and waits for that so long.
-func PidfdReady(fd int, wait time.Duration) bool {
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	timeout := unix.NsecToTimespec(wait.Nanoseconds())
-	_, err := unix.Ppoll(fds, &timeout, nil)
-	return err == nil && fds[0].Revents&unix.POLLIN != 0
 }
 
 // PidfdSignal sends sig through a pidfd, which never means another process.

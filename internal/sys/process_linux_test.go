@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -116,22 +115,6 @@ func TestPidfd(t *testing.T) {
 	assert.True(t, Gone(err))
 	_, err = PidfdOpen(-1)
 	assert.Error(t, err)
-}
-
-func TestPidfdReady(t *testing.T) {
-	skipDisabled(t, "pidfd")
-	cmd, _ := start(t, "hang")
-	fd, err := PidfdOpen(cmd.Process.Pid)
-	require.NoError(t, err)
-	defer Close(fd)
-	began := time.Now()
-	assert.False(t, PidfdReady(fd, 5*time.Millisecond))
-	assert.GreaterOrEqual(t, time.Since(began), 5*time.Millisecond)
-	require.NoError(t, PidfdSignal(fd, syscall.SIGKILL))
-	assert.True(t, PidfdReady(fd, time.Minute))
-	assert.True(t, PidfdReady(fd, 0), "a zombie is dead")
-	assert.Error(t, cmd.Wait())
-	assert.True(t, PidfdReady(fd, 0), "and so is one that was reaped")
 }
 
 // One call reaches the whole group: the leader and its child.

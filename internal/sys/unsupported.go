@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"syscall"
-	"time"
 )
 
 // Supported reports whether commands can be run on this platform.
@@ -42,7 +41,6 @@ func SetPipeSize(int, int) error                 { return errors.ErrUnsupported 
 func NonblockPipe(int) error                     { return errors.ErrUnsupported }
 func PidfdOpen(int) (int, error)                 { return -1, errors.ErrUnsupported }
 func PidfdSignal(int, syscall.Signal) error      { return errors.ErrUnsupported }
-func PidfdReady(int, time.Duration) bool         { return false }
 func PidfdSignalGroup(int, syscall.Signal) error { return errors.ErrUnsupported }
 func Kill(int, syscall.Signal) error             { return errors.ErrUnsupported }
 func Session(int) (int, error)                   { return 0, errors.ErrUnsupported }
