@@ -83,6 +83,7 @@ func (b *birth) candidates(l lookout, now birth) bool {
 	if !known {
 		return chaseForks(l)
 	}
+	began := time.Now()
 	for range maxChases {
 		if l.found() {
 			return true
@@ -92,8 +93,10 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		then.leader, then.serial, ok = pids.last()
 		near := now.young() || now.follows(then.serial, pidMax.get())
 		switch {
-		case !ok, !near:
+		case !ok:
 			return chaseForks(l)
+		case !near: // this process was stopped, or held up
+			ok = time.Since(began) < maxChase && list(l, l.considerNew)
 		case then.leader == now.leader:
 			return true
 		default:
@@ -114,12 +117,11 @@ func list(l lookout, f visit) bool {
 	return everyPID(l, f, pidMax.get()) && (l.found() || everyPID(l, f, pidMax.get()))
 }
 
-// chaseForks is the chase where the last PID can not be had, or where a look took so long that all PIDs may have
-// been used up meanwhile: everybody is looked at until the machine has forked nothing meanwhile. Threads and other
-// PID namespaces are counted as well, so that on a busy machine this may not come about; then the looks, of which
-// all found the same, are believed.
+// chaseForks is the chase where the last PID can not be had: everybody is looked at until the machine
+// has forked nothing meanwhile. Threads and other PID namespaces are counted as well, so that on a busy
+// machine this may not come about; then the looks, of which all found the same, are believed.
 func chaseForks(l lookout) bool {
-	for began, looks := time.Now(), 1; ; looks++ {
+	for began := time.Now(); ; {
 		before, err := procfs.ReadKernelStat()
 		if !everyPID(l, l.considerNew, pidMax.get()) {
 			return false
@@ -128,23 +130,22 @@ func chaseForks(l lookout) bool {
 		if l.found() || err != nil || before.Forks == after.Forks {
 			return true
 		}
-		if looks >= minForkLooks && time.Since(began) >= maxForkChase {
+		if time.Since(began) >= maxForkChase {
 			return true
 		}
 	}
 }
 
-// maxForkChase bounds the looks of chaseForks by time: one takes some 100 µs, or many milliseconds where
-// thousands of processes live, and whoever asked has a bound to keep. A chain of forks outruns one look in seven;
-// so there are some.
-const (
-	maxForkChase = 100 * time.Millisecond
-	minForkLooks = 3
-)
+// maxForkChase bounds the looks of chaseForks by time and not by number: one takes some 100 µs, or many
+// milliseconds where thousands of processes live, and whoever asked has a bound to keep.
+const maxForkChase = 100 * time.Millisecond
 
 // maxChases is how often PIDs that were given out meanwhile are looked at. Between two times there is
-// hardly room for a fork.
-const maxChases = 64
+// hardly room for a fork. Where everybody is looked at instead, maxChase bounds the time.
+const (
+	maxChases = 64
+	maxChase  = 100 * time.Millisecond
+)
 
 // childless reports whether no PID was given out since the leader's. Once the leader has exited that
 // proves the tree empty: nobody is left who could fork.

@@ -86,7 +86,9 @@ func (r *roll) all() {
 	if !r.shared {
 		return
 	}
+	pulse := newPulse()
 	for _, pid := range r.pids {
+		pulse.beat()
 		var mark uint64
 		if soft, _, err := sys.RTTimeLimit(pid); err == nil {
 			if _, inner, marked := runsOf(soft); marked && isLive(inner) {
@@ -99,7 +101,9 @@ func (r *roll) all() {
 
 // each calls f with everybody, but not with those whose marks tell l, which may be nil, that they are none of its.
 func (r *roll) each(l lookout, f visit) {
+	pulse := newPulse()
 	for i, pid := range r.pids {
+		pulse.beat()
 		if l != nil && len(r.marks) > 0 && r.marks[i] != 0 && l.excludes(r.marks[i]) {
 			continue
 		}

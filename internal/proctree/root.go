@@ -185,7 +185,6 @@ func (t *Tree) InitBelow(root *Root, mark *Mark, leaving func(*Member)) {
 		apart:   true,
 		adopts:  sys.Adopts(),
 	}
-	readings.keepUp() // to look at everybody may take longer than PIDs can be used up in
 	t.tracks = []track{limitTrack{}, parent{}}
 	sid, err := sys.Session(root.PID)
 	if err == nil && sid == root.PID {

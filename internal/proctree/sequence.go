@@ -54,6 +54,22 @@ func (s *sequence) last() (pid int, n serial, ok bool) {
 	return pid, s.follow(known, near, pid, limit, now), true
 }
 
+// A pulse has the last PID read as often as is necessary while somebody looks at all processes: where there are
+// many, or they are slow to be read, more PIDs could be used up in that time than there are.
+type pulse struct {
+	every time.Duration
+	last  time.Time
+}
+
+func newPulse() pulse { return pulse{lapTime(pidMax.get(), cpus.get()) / 4, time.Now()} }
+
+func (p *pulse) beat() {
+	if now := time.Now(); now.Sub(p.last) >= p.every {
+		_, _, _ = pids.last()
+		p.last = now
+	}
+}
+
 // furthest returns what is known: the furthest reading, the time that it is not before, and pid_max. If pid_max
 // was looked at longer ago than age, it is looked at again.
 func (s *sequence) furthest(now time.Time, age time.Duration) (known serial, at time.Time, limit int) {
