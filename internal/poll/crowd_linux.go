@@ -10,33 +10,37 @@ import (
 //
 // The Go runtime asks its own poller who is ready when it has nothing else to do, and otherwise every 10 ms. Where
 // more short commands run at once than there are processors, something else is always to be done: to start the
-// next. Then one goroutine has run after run to itself, as long as it needs not wait, and who waits for an exit is
-// told of it late. So as long as there is a crowd, nobody of it parks: whoever waits lets the others run and looks
-// again in turn, and whoever comes lets those run who are there. With 16 at once that halves the 99th
+// next. Then one goroutine has run after run to itself, as long as it need not wait, and who waits for an exit is
+// told of it late. So as long as there is a crowd, whoever of it waits lets the others run and looks again, instead of
+// being parked, and whoever comes lets those run who are there. With 16 at once that halves the 99th
 // percentile. Who stays for longer is not of the crowd any more: thousands that sleep cost nothing.
+//
+// A turn can take long where goroutines compute, up to 10 ms for each of them. Then nobody takes turns for a while.
 type crowd struct {
 	cells [youth]atomic.Uint64 // by tick: the tick, and how many came in it and are not back
+
+	quick atomic.Uint32 // the tick in which a turn was over soon, last
+	slow  atomic.Uint32 // the tick in which one was not, last
 }
 
 // A tick is a time in milliseconds. It comes around after 49 days.
 type tick uint32
 
-// youth is for how many ticks one is of the crowd.
-const youth = 4
+const (
+	youth       = 4                    // for how many ticks one is of the crowd
+	quickHolds  = 16                   // for how many ticks a turn is taken for quick after one that was
+	slowHolds   = 1000                 // for how many ticks none is taken after one that was slow
+	longestTurn = 8 * time.Millisecond // the Go runtime lets a goroutine compute for 10
+	// shortestTurn is less than anybody else runs for: so soon is one back where nobody else wants to run.
+	shortestTurn = 5 * time.Microsecond
+)
 
 var recent crowd
 
-// Crowded reports whether those whose pollers were lent a short while ago have to share the processors.
-func Crowded() bool { return recent.overfull(now()) }
-
-// processors is how many of the crowd can run at once.
-var processors = uint32(runtime.GOMAXPROCS(0))
-
 var firstTick = time.Now()
 
-func tickOf(t time.Time) tick { return tick(t.Sub(firstTick) / time.Millisecond) }
-
-func now() tick { return tickOf(time.Now()) }
+// tickOf begins behind all that holds for a while, so that tick 0 is long ago.
+func tickOf(t time.Time) tick { return tick(t.Sub(firstTick)/time.Millisecond) + slowHolds }
 
 func cell(at tick, count uint32) uint64 { return uint64(at)<<32 | uint64(count) }
 
@@ -67,6 +71,7 @@ func (c *crowd) leave(came tick) {
 	}
 }
 
+// overfull reports whether there are more than can run at once.
 func (c *crowd) overfull(now tick) bool {
 	var sum uint32
 	for i := range c.cells {
@@ -74,26 +79,48 @@ func (c *crowd) overfull(now tick) bool {
 			sum += count
 		}
 	}
-	return sum > processors
+	return sum > 1 && sum > uint32(runtime.GOMAXPROCS(0))
 }
 
-// nobody is less than anybody else has the processor for: so little time passes where nobody wants it.
-const nobody = 5 * time.Microsecond
+// giveWay lets those run who are there before one who comes, if that is known to be over soon: he has not
+// begun, and his time passes.
+func (c *crowd) giveWay(came tick) {
+	if c.overfull(came) && came-tick(c.quick.Load()) < quickHolds && c.slowAgo(came) {
+		c.turn()
+	}
+}
+
+func (c *crowd) slowAgo(now tick) bool { return now-tick(c.slow.Load()) >= slowHolds }
+
+// turn lets the others run, and reports whether there were any and it was over soon.
+func (c *crowd) turn() bool {
+	began := time.Now()
+	runtime.Gosched()
+	end := time.Now()
+	switch took := end.Sub(began); {
+	case took < shortestTurn:
+		return false
+	case took > longestTurn:
+		c.slow.Store(uint32(tickOf(end)))
+		return false
+	}
+	c.quick.Store(uint32(tickOf(end)))
+	return true
+}
 
 // takeTurns looks for what is ready as long as p is of a crowd, the others running in between, and reports whether
-// there is something. Who is left without others parks: the runtime's poller is asked then.
+// there is something. If not, p is to be parked.
 func (p *epoll) takeTurns(deadline time.Time) bool {
 	for {
-		began := time.Now()
-		at := tickOf(began)
-		if at-p.came >= youth || !recent.overfull(at) || later(began, deadline) || p.woken.Load() {
+		now := time.Now()
+		at := tickOf(now)
+		if at-p.came >= youth || !recent.overfull(at) || !recent.slowAgo(at) || later(now, deadline) || p.woken.Load() {
 			return false
 		}
 		if p.fetch(uintptr(p.fd)) {
 			return true
 		}
-		runtime.Gosched()
-		if time.Since(began) < nobody {
+		if !recent.turn() {
 			return false
 		}
 	}

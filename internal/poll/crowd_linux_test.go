@@ -13,10 +13,15 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
+// places is how many make no crowd.
+func places() int { return max(runtime.GOMAXPROCS(0), 1) }
+
+func crowded() bool { return recent.overfull(tickOf(time.Now())) }
+
 func TestCrowd(t *testing.T) {
 	const at = 1<<32 - 2 // the ticks come around meanwhile
 	var c crowd
-	for range processors {
+	for range places() {
 		c.come(at)
 	}
 	assert.False(t, c.overfull(at), "one for each processor")
@@ -33,7 +38,7 @@ func TestCrowd(t *testing.T) {
 	c.come(second)
 	assert.True(t, c.overfull(second), "nobody leaves who did not come")
 
-	for range processors + 1 {
+	for range places() + 1 {
 		c.come(second + youth) // to the place of those of the second
 	}
 	c.leave(second)
@@ -48,7 +53,7 @@ func TestCrowdOfManyGoroutines(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 1000 {
-				came := now()
+				came := tickOf(time.Now())
 				c.come(came)
 				c.leave(came)
 			}
@@ -67,22 +72,22 @@ func TestCrowdIsOfPollers(t *testing.T) {
 	testproc.NoLeaks(t)
 	testproc.Wait(t, func() bool { // in time, if the machine lets us
 		var pollers []Poller
-		for range processors + 1 {
+		for range places() + 1 {
 			p, err := newNative()
 			require.NoError(t, err)
 			pollers = append(pollers, p)
 		}
-		crowded := Crowded()
+		full := crowded()
 		for _, p := range pollers {
 			p.Close()
 		}
-		require.False(t, Crowded())
-		return crowded
+		require.False(t, crowded())
+		return full
 	})
 	p, err := newNative()
 	require.NoError(t, err)
 	defer p.Close()
-	assert.False(t, Crowded(), "there is a processor for one")
+	assert.False(t, crowded(), "there is a processor for one")
 }
 
 // Whoever waits in a crowd lets others run, and does not need the runtime's poller to be told.
@@ -95,7 +100,7 @@ func TestTurnsInACrowd(t *testing.T) {
 	for range runtime.GOMAXPROCS(0) + 1 {
 		others.Go(func() {
 			for !stop.Load() {
-				for began := time.Now(); time.Since(began) < 10*nobody; {
+				for began := time.Now(); time.Since(began) < 10*shortestTurn; {
 				}
 				if readable.CompareAndSwap(false, true) {
 					pipe.write(t, "x")
@@ -107,8 +112,8 @@ func TestTurnsInACrowd(t *testing.T) {
 	defer others.Wait()
 	defer stop.Store(true)
 	testproc.Wait(t, func() bool {
-		p.came = now()
-		for range processors + 1 {
+		p.came = tickOf(time.Now())
+		for range places() + 1 {
 			recent.come(p.came)
 			defer recent.leave(p.came)
 		}
@@ -123,9 +128,9 @@ func TestNoTurns(t *testing.T) {
 	pipe := newPipe(t, Read)
 	require.NoError(t, p.Add(pipe.r, Read, 1))
 	pipe.write(t, "x")
-	p.came = now()
+	p.came = tickOf(time.Now())
 	assert.False(t, p.takeTurns(never), "nobody else is here")
-	for range processors + 1 {
+	for range places() + 1 {
 		recent.come(p.came)
 		defer recent.leave(p.came)
 	}
@@ -133,6 +138,65 @@ func TestNoTurns(t *testing.T) {
 	p.woken.Store(true)
 	assert.False(t, p.takeTurns(never), "woken")
 	p.woken.Store(false)
+	slow := recent.slow.Swap(uint32(p.came))
+	assert.False(t, p.takeTurns(never), "turns are slow")
+	recent.slow.Store(slow)
 	p.came -= youth
 	assert.False(t, p.takeTurns(never), "here for long")
+}
+
+// Where a turn takes long nobody takes one for a while, and whoever comes does so only where turns are known to be
+// quick: his timeout passes.
+func TestTurnsAmongThoseWhoCompute(t *testing.T) {
+	var stop atomic.Bool
+	var others sync.WaitGroup
+	defer others.Wait()
+	defer stop.Store(true)
+	compute := func(each time.Duration) {
+		for range 4 * places() {
+			others.Go(func() {
+				for !stop.Load() {
+					for began := time.Now(); time.Since(began) < each && !stop.Load(); {
+					}
+					runtime.Gosched()
+				}
+			})
+		}
+	}
+	var c crowd
+	now := func() tick { return tickOf(time.Now()) }
+	full := func() (came tick) {
+		came = now()
+		for range places() + 1 {
+			c.come(came)
+		}
+		return came
+	}
+	assert.True(t, c.slowAgo(now()))
+	began := time.Now()
+	compute(longestTurn)
+	c.giveWay(full())
+	assert.Zero(t, c.quick.Load(), "not known to be quick")
+	assert.Zero(t, c.slow.Load())
+	testproc.Wait(t, func() bool { return !c.turn() && c.slow.Load() != 0 })
+	assert.False(t, c.slowAgo(now()))
+	assert.True(t, c.slowAgo(tick(c.slow.Load())+slowHolds))
+	t.Log(time.Since(began))
+
+	stop.Store(true)
+	others.Wait()
+	stop.Store(false)
+	compute(10 * shortestTurn)
+	testproc.Wait(t, c.turn)
+	assert.NotZero(t, c.quick.Load())
+	gaveWay := func() bool {
+		came := full()
+		before := uint32(came - quickHolds/2)
+		c.quick.Store(before)
+		c.giveWay(came)
+		return c.quick.Load() != before
+	}
+	assert.False(t, gaveWay(), "one was slow")
+	c.slow.Store(uint32(now() - slowHolds))
+	testproc.Wait(t, gaveWay)
 }

@@ -3,7 +3,6 @@ package poll
 import (
 	"errors"
 	"os"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -62,11 +61,9 @@ func CloseIdle() {
 }
 
 func newNative() (Poller, error) {
-	came := now()
+	came := tickOf(time.Now())
 	recent.come(came)
-	if recent.overfull(came) {
-		runtime.Gosched()
-	}
+	recent.giveWay(came)
 	p, err := lend()
 	if err != nil {
 		recent.leave(came)
@@ -156,7 +153,8 @@ func (p *epoll) fetch(fd uintptr) bool {
 // look at woken, park. Wake: set woken, then move the deadline into the past. If Wake's store comes
 // before Wait's look, Wait sees it. If it comes after, Wake's deadline comes after Wait's and ends
 // the park. A Wake that is late for one Wait costs the next one an empty round and nothing more.
-// Where Wait leaves the deadline as it is, it overwrites nothing of Wake's.
+// Where Wait leaves the deadline as it is, it overwrites nothing of Wake's. What it does before it parks, see
+// [epoll.takeTurns], changes neither.
 //
 // An earlier deadline than asked for is left as it is: to come too early costs one round more, once,
 // and to move a timer costs every run. Runs with the same timeout follow each other on one instance.
