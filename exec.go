@@ -147,10 +147,10 @@ func CombinedOutput(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte,
 
 // Start starts cmd and returns at once. Its whole life is supervised from then on, as by [Run]: a
 // caller who never calls Wait has the timeout all the same, and nothing is left, with one exception:
-// where a standard stream is an *os.File, which a pipe of StdinPipe, StdoutPipe or StderrPipe is, Wait
-// closes those pipes and ends the goroutine with which os/exec watches the context of
-// exec.CommandContext. The error says why nothing was started. While Dir or the program's file does
-// not answer, Start waits: only the context and the timeout end that.
+// Wait closes what StdinPipe, StdoutPipe and StderrPipe have opened, and ends the goroutine with which os/exec
+// watches the context of exec.CommandContext if there are such pipes. The error says why nothing was
+// started. While Dir or the program's file does not answer, Start waits: only the context and the timeout
+// end that.
 func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error) {
 	r, err := begin(ctx, cmd, opts)
 	if err != nil {
@@ -162,7 +162,7 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 		defer close(p.done)
 		r.live()
 		if !r.pipesOut {
-			r.releaseEnded()
+			r.release()
 		}
 	}()
 	<-r.lent // from now on the caller may do with cmd.Process what they like
@@ -225,7 +225,7 @@ type run struct {
 	cfg config
 	ctx context.Context
 	cmd *exec.Cmd // the caller's
-	own *exec.Cmd // the copy of it that is started; nil once it was released
+	own *exec.Cmd // the copy of it that is started; nil once there is nothing to release
 
 	// Set by begin.
 	process  *os.Process

@@ -300,8 +300,8 @@ func (r *run) reap() {
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedLeader)
 		go func() {
 			_, _ = r.process.Wait()
-			if r.own != nil { // which nobody else releases now
-				r.release()
+			if r.own != nil {
+				_ = r.own.Wait() // as in release
 			}
 		}()
 	} else {

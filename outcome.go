@@ -194,7 +194,7 @@ func (r *run) addHolder(p ProcessInfo, fds []int) {
 // outcome makes the result and the error from what the steps wrote down. It is called once, by
 // whoever waits for the command, and sets cmd.ProcessState as Wait of os/exec does.
 func (r *run) outcome() error {
-	r.releaseEnded()
+	r.release()
 	r.cmd.ProcessState = r.state
 	r.askCommandContext()
 	r.status(r.state)

@@ -172,17 +172,13 @@ func spend(cmd *exec.Cmd) {
 }
 
 // release closes what StdinPipe and its kin opened and ends the goroutine that watches the context of
-// exec.CommandContext, as Wait of os/exec does, and lets go of the copy. Of the process it asks nothing.
+// exec.CommandContext, as Wait of os/exec does. The leader was reaped before, so that all else in it
+// is void.
 func (r *run) release() {
-	r.own.Process = released()
-	_ = r.own.Wait()
-	r.own = nil
-}
-
-// releaseEnded is release after the run, unless it was done before or the leader could not be reaped.
-func (r *run) releaseEnded() {
 	if r.exited && r.own != nil {
-		r.release()
+		r.own.Process = released() // the number may be somebody else's by now
+		_ = r.own.Wait()
+		r.own = nil
 	}
 }
 
@@ -358,12 +354,10 @@ func (r *run) filesOpen() bool {
 // forget lets go of what only the start needs: thousands of commands may be asleep at once.
 func (r *run) forget() {
 	r.own.Env, r.own.SysProcAttr, r.own.ExtraFiles = nil, nil, nil
-	// One that a field names, or one whose other end is passed on as an extra file.
-	r.pipesOut = len(r.cmd.ExtraFiles) > 0 || len(r.cfg.fds) > 0 ||
-		direct(r.cmd.Stdin) || direct(r.cmd.Stdout) || direct(r.cmd.Stderr)
+	r.pipesOut = hasPipes(r.own)
 	r.own.Stdin, r.own.Stdout, r.own.Stderr = nil, nil, nil
-	if !r.pipesOut && r.own.Cancel == nil { // which CommandContext sets
-		r.release()
+	if r.own.Cancel == nil && !r.pipesOut { // CommandContext sets Cancel
+		r.own = nil // there is nothing to release
 	}
 }
 

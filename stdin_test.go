@@ -185,6 +185,30 @@ func TestPipeThatWasGivenUp(t *testing.T) {
 	}
 }
 
+// A pipe's other end may be another command's by the time its own is started: os/exec closes nothing before Wait.
+func TestPipeOfAnotherCommand(t *testing.T) {
+	t.Parallel()
+	assert.True(t, safeexec.PipesAreSeen, "else the pipe would be closed at the end of its own command")
+	own := exec.Command("true")
+	pipe, err := own.StdoutPipe()
+	require.NoError(t, err)
+	other := exec.Command("sh", "-c", "read -r go; echo hello")
+	other.Stdout, own.Stdout = own.Stdout, nil
+	stdin, err := other.StdinPipe()
+	require.NoError(t, err)
+	p, err := safeexec.Start(t.Context(), other, safeexec.WithTimeout(bound))
+	require.NoError(t, err)
+	q, err := safeexec.Start(t.Context(), own, safeexec.WithTimeout(bound), safeexec.WithBackground(safeexec.BackgroundWait))
+	require.NoError(t, err)
+	_, err = io.WriteString(stdin, "go\n")
+	require.NoError(t, err)
+	assert.Equal(t, "hello", testproc.ReadLine(t, pipe))
+	for _, p := range []*safeexec.Process{p, q} {
+		_, err = p.Wait()
+		assert.NoError(t, err)
+	}
+}
+
 // A pipe whose other end was passed on as an extra file stays open until Wait, as any of Start.
 func TestPipeAsExtraFile(t *testing.T) {
 	t.Parallel()
