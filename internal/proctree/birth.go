@@ -83,7 +83,7 @@ func (b *birth) candidates(l lookout, now birth) bool {
 	if !known {
 		return chaseForks(l)
 	}
-	began := time.Now()
+	lists := 0
 	for range maxChases {
 		if l.found() {
 			return true
@@ -96,7 +96,8 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		case !ok:
 			return chaseForks(l)
 		case !near: // this process was stopped, or held up
-			ok = time.Since(began) < maxChase && list(l, l.considerNew)
+			lists++
+			ok = lists <= maxLists && list(l, l.considerNew)
 		case then.leader == now.leader:
 			return true
 		default:
@@ -141,10 +142,11 @@ func chaseForks(l lookout) bool {
 const maxForkChase = 100 * time.Millisecond
 
 // maxChases is how often PIDs that were given out meanwhile are looked at. Between two times there is
-// hardly room for a fork. Where everybody is looked at instead, maxChase bounds the time.
+// hardly room for a fork. That everybody is looked at instead takes longer, and is necessary some times where
+// thousands of commands end together.
 const (
 	maxChases = 64
-	maxChase  = 100 * time.Millisecond
+	maxLists  = 16
 )
 
 // childless reports whether no PID was given out since the leader's. Once the leader has exited that
