@@ -327,6 +327,7 @@ func TestKillTreeSurvivor(t *testing.T) {
 	cmd = exec.Command("cat", file)
 	require.NoError(t, cmd.Start())
 	explained(t, cmd.Process.Pid, `^\d+ cat is (blocked|in uninterruptible sleep) in read`)
+	testproc.WaitHung(t, file)
 	res, err := safeexec.KillTree(context.Background(), safeexec.OSProcess(cmd.Process), safeexec.WithGracePeriod(0),
 		safeexec.WithKillTimeout(50*time.Millisecond))
 	require.ErrorIs(t, err, safeexec.ErrSurvivors)

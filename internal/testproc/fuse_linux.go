@@ -32,6 +32,19 @@ func HungFile(t testing.TB) string {
 	return filepath.Join(startFUSE(t, "serve"), "program")
 }
 
+// WaitHung waits until somebody who reads a HungFile can not be killed any more. Before, whoever sleeps in the same
+// function dies, and the request is withdrawn.
+func WaitHung(t testing.TB, file string) {
+	t.Helper()
+	Wait(t, func() bool {
+		_, err := os.Stat(acceptedIn(filepath.Dir(file)))
+		return err == nil
+	})
+}
+
+// acceptedIn names the file, beside the mounted directory, that says that a read was accepted.
+func acceptedIn(dir string) string { return dir + ".accepted" }
+
 // startFUSE starts the process that mounts the file system on a new directory, and sees to it that
 // this ends with the test. It is a process of its own because this one may be blocked in the file
 // system with a lock of the scheduler held: os.Open, for one, asks a file for its readiness by a
@@ -86,7 +99,7 @@ func mountFUSE(args []string) int {
 		return 0
 	}
 	if mode == "serve" {
-		go serveFUSE(fd) // ends when the file system is aborted, or with this process
+		go serveFUSE(fd, acceptedIn(dir)) // ends when the file system is aborted, or with this process
 	}
 	fmt.Println("mounted")
 	waitForEnd(limit)

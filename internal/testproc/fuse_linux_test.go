@@ -105,7 +105,7 @@ func TestHungFile(t *testing.T) {
 		cmd = exec.Command(HasProgram(t, "cat"))
 		cmd.Stdin = f
 		require.NoError(t, cmd.Start())
-		waitFUSE(t, cmd.Process.Pid)
+		WaitHung(t, path)
 		require.NoError(t, cmd.Process.Kill())
 		WaitState(t, cmd.Process.Pid, "D")
 	})

@@ -2,6 +2,7 @@ package testproc
 
 import (
 	"encoding/binary"
+	"os"
 	"syscall"
 )
 
@@ -29,8 +30,9 @@ const (
 	fuseMinor       = 31
 )
 
-// serveFUSE answers what comes before a read of the one file, until the file system is aborted.
-func serveFUSE(fd int) {
+// serveFUSE answers what comes before a read of the one file, until the file system is aborted. Once it has accepted
+// a read, it makes a file of the given name.
+func serveFUSE(fd int, accepted string) {
 	buf := make([]byte, fuseBufferLen)
 	for {
 		n, err := syscall.Read(fd, buf)
@@ -43,6 +45,11 @@ func serveFUSE(fd int) {
 		opcode := binary.NativeEndian.Uint32(buf[4:])
 		unique := binary.NativeEndian.Uint64(buf[8:])
 		node := binary.NativeEndian.Uint64(buf[16:])
+		if opcode == fuseRead {
+			if err := os.WriteFile(accepted, nil, 0o600); err != nil {
+				fail("%v", err)
+			}
+		}
 		body, errno, answer := fuseAnswer(opcode, node)
 		if !answer {
 			continue
