@@ -301,7 +301,8 @@ func (r *run) reap() {
 		go func() {
 			_, _ = r.process.Wait()
 			if r.own != nil {
-				_ = r.own.Wait() // as in release
+				r.own.Process = released()
+				_ = r.own.Wait()
 			}
 		}()
 	} else {

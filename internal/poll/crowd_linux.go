@@ -29,7 +29,7 @@ type tick uint32
 const (
 	youth       = 4                    // for how many ticks one is of the crowd
 	quickHolds  = 16                   // for how many ticks a turn is taken for quick after one that was
-	slowHolds   = 1000                 // for how many ticks none is taken after one that was slow
+	slowHolds   = 100                  // for how many ticks none is taken after one that was slow
 	longestTurn = 8 * time.Millisecond // the Go runtime lets a goroutine compute for 10
 	// shortestTurn is less than anybody else runs for: so soon is one back where nobody else wants to run.
 	shortestTurn = 5 * time.Microsecond
@@ -85,15 +85,26 @@ func (c *crowd) overfull(now tick) bool {
 // giveWay lets those run who are there before one who comes, if that is known to be over soon: he has not
 // begun, and his time passes.
 func (c *crowd) giveWay(came tick) {
-	if c.overfull(came) && came-tick(c.quick.Load()) < quickHolds && c.slowAgo(came) {
-		c.turn()
+	if c.overfull(came) && c.isQuick(came) {
+		c.turn(came)
 	}
 }
 
-func (c *crowd) slowAgo(now tick) bool { return now-tick(c.slow.Load()) >= slowHolds }
+func (c *crowd) isQuick(now tick) bool {
+	return now-tick(c.quick.Load()) < quickHolds && !c.isSlow(now)
+}
+
+// isSlow is asked with a time that others may be ahead of by now.
+func (c *crowd) isSlow(now tick) bool {
+	since := int32(now - tick(c.slow.Load()))
+	return -slowHolds < since && since < slowHolds
+}
 
 // turn lets the others run, and reports whether there were any and it was over soon.
-func (c *crowd) turn() bool {
+func (c *crowd) turn(now tick) bool {
+	if c.isSlow(now) {
+		return false
+	}
 	began := time.Now()
 	runtime.Gosched()
 	end := time.Now()
@@ -114,13 +125,13 @@ func (p *epoll) takeTurns(deadline time.Time) bool {
 	for {
 		now := time.Now()
 		at := tickOf(now)
-		if at-p.came >= youth || !recent.overfull(at) || !recent.slowAgo(at) || later(now, deadline) || p.woken.Load() {
+		if at-p.came >= youth || !recent.overfull(at) || later(now.Add(longestTurn), deadline) || p.woken.Load() {
 			return false
 		}
 		if p.fetch(uintptr(p.fd)) {
 			return true
 		}
-		if !recent.turn() {
+		if !recent.turn(at) {
 			return false
 		}
 	}

@@ -134,13 +134,10 @@ func TestNoTurns(t *testing.T) {
 		recent.come(p.came)
 		defer recent.leave(p.came)
 	}
-	assert.False(t, p.takeTurns(time.Now()), "the deadline has passed")
+	assert.False(t, p.takeTurns(time.Now().Add(longestTurn/2)), "the deadline may pass in a turn")
 	p.woken.Store(true)
 	assert.False(t, p.takeTurns(never), "woken")
 	p.woken.Store(false)
-	slow := recent.slow.Swap(uint32(p.came))
-	assert.False(t, p.takeTurns(never), "turns are slow")
-	recent.slow.Store(slow)
 	p.came -= youth
 	assert.False(t, p.takeTurns(never), "here for long")
 }
@@ -172,22 +169,27 @@ func TestTurnsAmongThoseWhoCompute(t *testing.T) {
 		}
 		return came
 	}
-	assert.True(t, c.slowAgo(now()))
+	assert.False(t, c.isSlow(now()))
 	began := time.Now()
 	compute(longestTurn)
 	c.giveWay(full())
 	assert.Zero(t, c.quick.Load(), "not known to be quick")
 	assert.Zero(t, c.slow.Load())
-	testproc.Wait(t, func() bool { return !c.turn() && c.slow.Load() != 0 })
-	assert.False(t, c.slowAgo(now()))
-	assert.True(t, c.slowAgo(tick(c.slow.Load())+slowHolds))
+	testproc.Wait(t, func() bool { return !c.turn(now()) && c.slow.Load() != 0 })
+	slow := tick(c.slow.Load())
+	for at, want := range map[tick]bool{slow: true, slow - 1: true, slow + slowHolds - 1: true, slow + slowHolds: false} {
+		assert.Equal(t, want, c.isSlow(at))
+	}
 	t.Log(time.Since(began))
 
 	stop.Store(true)
 	others.Wait()
 	stop.Store(false)
 	compute(10 * shortestTurn)
-	testproc.Wait(t, c.turn)
+	c.slow.Store(uint32(now()))
+	assert.False(t, c.turn(now()), "one was slow")
+	c.slow.Store(uint32(now() - slowHolds))
+	testproc.Wait(t, func() bool { return c.turn(now()) })
 	assert.NotZero(t, c.quick.Load())
 	gaveWay := func() bool {
 		came := full()
@@ -196,6 +198,7 @@ func TestTurnsAmongThoseWhoCompute(t *testing.T) {
 		c.giveWay(came)
 		return c.quick.Load() != before
 	}
+	c.slow.Store(uint32(now()))
 	assert.False(t, gaveWay(), "one was slow")
 	c.slow.Store(uint32(now() - slowHolds))
 	testproc.Wait(t, gaveWay)

@@ -277,37 +277,54 @@ func TestInsideSmallNamespace(t *testing.T) {
 	t.Error("the sequence of PIDs never wrapped around within a tree")
 }
 
-// A look at everybody that takes longer than all PIDs could be used up in, on a machine of many CPUs and few PIDs
-// perhaps, is complete if the last PID was read often enough meanwhile, and only then.
+// Where a look at everybody takes longer than all PIDs could be used up in, on a machine of many CPUs and few PIDs
+// perhaps, it is not known to be complete.
 func TestLookThatTakesLongerThanALap(t *testing.T) {
 	if testproc.IsDisabled("loadavg") {
 		t.Skip("needs the last PID")
 	}
-	setPIDMax(t, 1<<15)
-	look := func(perProcess time.Duration) (looks int, sure bool) {
-		slow := func(pid int, _ origin) {
-			for began := time.Now(); time.Since(began) < perProcess; {
-			}
-			if pid == os.Getpid() {
-				looks++
-			}
-		}
-		var c corpses
-		sure = new(birth).candidates(&watcher{slow, func() bool { return false }}, c.look())
-		return looks, sure
-	}
-	const others, slow = 40, 300 * time.Microsecond
-	s := start(t, testproc.Command("fork", strconv.Itoa(others)))
-	testproc.Ready(t, s.stdout)
-	setCPUs(t, 8)
-	require.Less(t, lapTime(1<<15, 8), others*slow)
-	testproc.Wait(t, func() bool { // if the machine lets us
-		_, sure := look(slow)
-		return sure
-	})
-
 	setCPUs(t, manyCPUs)
-	looks, sure := look(100 * time.Microsecond)
-	assert.False(t, sure)
+	looks := 0
+	slow := func(pid int, _ origin) {
+		if pid == os.Getpid() {
+			looks++
+			spin(2 * lapTime(pidMax.get(), manyCPUs))
+		}
+	}
+	var c corpses
+	assert.False(t, new(birth).candidates(&watcher{slow, func() bool { return false }}, c.look()))
 	assert.LessOrEqual(t, looks, 2*(1+maxLists))
+}
+
+// So the last PID is read all the time.
+func TestPulseOfALook(t *testing.T) {
+	last, ok := lastPID()
+	if !ok || last < reservedPIDs {
+		t.Skip("needs the last PID, and one of later than the first laps")
+	}
+	start(t, testproc.Command("fork", "5"))
+	setCPUs(t, manyCPUs)
+	visits, unread := 0, 0
+	var since time.Time
+	everyPID(nil, func(int, origin) {
+		if visits == 20 {
+			return
+		}
+		pids.Lock()
+		at := pids.at
+		pids.Unlock()
+		if at.Before(since) {
+			unread++
+		}
+		visits++
+		since = time.Now()
+		spin(newPulse().every)
+	}, pidMax.get())
+	assert.GreaterOrEqual(t, visits, 6)
+	assert.Zero(t, unread)
+}
+
+func spin(d time.Duration) {
+	for began := time.Now(); time.Since(began) < d; {
+	}
 }

@@ -54,14 +54,14 @@ func (s *sequence) last() (pid int, n serial, ok bool) {
 	return pid, s.follow(known, near, pid, limit, now), true
 }
 
-// A pulse has the last PID read as often as is necessary while somebody looks at all processes: where there are
-// many, or they are slow to be read, more PIDs could be used up in that time than there are.
+// A pulse has the last PID read as often as is necessary while somebody asks all processes of a list, at its first
+// beat too: where there are many, or they are slow to answer, more PIDs could be used up in that time than there are.
 type pulse struct {
 	every time.Duration
 	last  time.Time
 }
 
-func newPulse() pulse { return pulse{lapTime(pidMax.get(), cpus.get()) / 4, time.Now()} }
+func newPulse() pulse { return pulse{every: lapTime(pidMax.get(), cpus.get()) / 4} }
 
 func (p *pulse) beat() {
 	if now := time.Now(); now.Sub(p.last) >= p.every {
