@@ -82,16 +82,12 @@ func (c *crowd) overfull(now tick) bool {
 	return sum > 1 && sum > uint32(runtime.GOMAXPROCS(0))
 }
 
-// giveWay lets those run who are there before one who comes, if that is known to be over soon: he has not
-// begun, and his time passes.
+// giveWay lets those run who are there before one who comes, if that is known to be over soon: who comes has not
+// begun, and has a timeout that passes.
 func (c *crowd) giveWay(came tick) {
-	if c.overfull(came) && c.isQuick(came) {
+	if c.overfull(came) && came-tick(c.quick.Load()) < quickHolds {
 		c.turn(came)
 	}
-}
-
-func (c *crowd) isQuick(now tick) bool {
-	return now-tick(c.quick.Load()) < quickHolds && !c.isSlow(now)
 }
 
 // isSlow is asked with a time that others may be ahead of by now.
