@@ -216,15 +216,7 @@ func TestPipeAsExtraFile(t *testing.T) {
 	pipe, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	cmd.ExtraFiles, cmd.Stdout = []*os.File{cmd.Stdout.(*os.File)}, nil
-	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
-	require.NoError(t, err)
-	<-p.Done()
-	out, err := io.ReadAll(pipe)
-	assert.NoError(t, err)
-	assert.Equal(t, "hello\n", string(out))
-	_, err = p.Wait()
-	assert.NoError(t, err)
-	assert.ErrorIs(t, pipe.Close(), os.ErrClosed)
+	helloOutlives(t, cmd, pipe)
 }
 
 // After Start the Cmd's field is the caller's again, as with os/exec.
@@ -249,12 +241,19 @@ func TestStdoutPipeOutlivesCommand(t *testing.T) {
 	cmd := exec.Command("echo", "hello")
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
+	helloOutlives(t, cmd, stdout)
+}
+
+// helloOutlives reads the hello of a command that has ended from its pipe, which Wait closes.
+func helloOutlives(t *testing.T, cmd *exec.Cmd, pipe io.ReadCloser) {
+	t.Helper()
 	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
 	require.NoError(t, err)
 	<-p.Done()
-	out, err := io.ReadAll(stdout)
+	out, err := io.ReadAll(pipe)
 	assert.NoError(t, err)
 	assert.Equal(t, "hello\n", string(out))
 	_, err = p.Wait()
 	assert.NoError(t, err)
+	assert.ErrorIs(t, pipe.Close(), os.ErrClosed)
 }
