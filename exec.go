@@ -42,7 +42,7 @@
 // A command gets its standard streams and its ExtraFiles, and nothing else: what this process was
 // itself born with, or a C library opened, is marked close-on-exec before each start, for good and
 // for commands that are started without safeexec as well. What was newly marked is in the Result.
-// The jobserver of make and the sockets of LISTEN_FDS are left; [WithFDs] passes on others, and
+// The jobserver of make is left; [WithFDs] passes on others, and
 // [WithFDPolicy] reports or refuses instead. A thread that opens a descriptor without close-on-exec
 // between the mark and the clone has it inherited; [WithFDProof] excludes that. [AuditFDs] and
 // [AuditStdio] look at the descriptors of this process.

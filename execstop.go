@@ -159,7 +159,7 @@ func (r *run) prove(stop *execstop.Stop) error {
 	for i, f := range r.cmd.ExtraFiles {
 		extra[i] = f != nil
 	}
-	undeclared, err := fdtable.Undeclared(r.own.Process.Pid, extra, r.cfg.fds)
+	undeclared, err := fdtable.Undeclared(r.own.Process.Pid, extra, r.cfg.fds, r.own.Env)
 	switch {
 	case err != nil && stop.Exited():
 		return nil // killed by somebody else: it has run nothing

@@ -43,8 +43,8 @@ type FD struct {
 	// for what a C library opened without close-on-exec before Go's packages were initialized.
 	Born bool
 
-	// Declared is the variable of the environment that hands the descriptor to this process:
-	// MAKEFLAGS and CARGO_MAKEFLAGS the jobserver of make, LISTEN_FDS a socket of systemd's.
+	// Declared is the variable of the environment, MAKEFLAGS or CARGO_MAKEFLAGS, that hands the
+	// descriptor to commands: it is an end of the jobserver of make.
 	Declared string
 
 	Pipe   *PipeInfo   // of pipes and FIFOs

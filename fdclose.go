@@ -47,9 +47,10 @@ func (o fdsOption) apply(c *config)      { c.fds = o }
 
 // WithFDPolicy sets what is done about descriptors that the command would inherit although nobody
 // said so: all but the standard streams, ExtraFiles, those of [WithFDs], and those that the
-// environment declares, which are left and listed in Result.DeclaredFDs. Declared are the jobserver
-// of make, in MAKEFLAGS or CARGO_MAKEFLAGS, and the sockets of LISTEN_FDS if LISTEN_PID names this
-// process, as long as this process was born with them and the variable has not been changed since.
+// command's environment declares, which are left and listed in Result.DeclaredFDs. Declared is the
+// jobserver of make, in MAKEFLAGS or CARGO_MAKEFLAGS, if its pipe is one that this process was born
+// with. The sockets of LISTEN_FDS are for this process alone (sd_listen_fds(3)): a command gets those
+// that WithFDs names.
 //
 // The default, FDMark, changes this process for good: also commands that are started without
 // safeexec no longer inherit what was marked. Programs that live on inherited descriptors other
@@ -121,7 +122,7 @@ func (r *run) sealFDs() error {
 		return nil
 	case FDReport, FDRefuse:
 	}
-	found := fdtable.Survey()
+	found := fdtable.Survey(r.own.Env)
 	r.result.LeakedFDs, r.result.DeclaredFDs, r.result.FDErr = fds(found.Leaked), fds(found.Declared), found.Err
 	if r.cfg.fdPolicy == FDReport {
 		return nil
@@ -133,4 +134,19 @@ func (r *run) sealFDs() error {
 		return &LeakedFDsError{FDs: r.result.LeakedFDs}
 	}
 	return nil
+}
+
+// passedFDs returns which descriptors are passed on by number, and which of those that were left
+// unmarked this command does not get.
+func (r *run) passedFDs() (passed, withheld []int) {
+	if r.cfg.fdPolicy == FDOff {
+		return r.cfg.fds, nil
+	}
+	handed, withheld := fdtable.Declared(r.own.Env)
+	extra := fdtable.FirstFD + len(r.cmd.ExtraFiles)
+	handed = slices.DeleteFunc(handed, func(fd int) bool { return fd < extra })
+	if r.cfg.fdPolicy == FDReport {
+		withheld = nil // it changes nothing
+	}
+	return append(handed, r.cfg.fds...), withheld
 }

@@ -79,6 +79,12 @@ func fdsParent(steps []string) int {
 		default:
 			cmd := testproc.Command("fds")
 			cmd.ExtraFiles = extra
+			switch step {
+			case "undeclared":
+				cmd.Env = append(cmd.Environ(), "MAKEFLAGS=-j4")
+			case "jobserver":
+				cmd.Env = append(cmd.Environ(), "MAKEFLAGS=-j4 --jobserver-auth=6,7")
+			}
 			res, err := safeexec.Run(context.Background(), cmd,
 				safeexec.WithTimeout(bound), safeexec.Options(opts...), policies[step])
 			out.Encode(answer(res, err))

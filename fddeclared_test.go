@@ -102,38 +102,57 @@ func jobserverTokens([]string) int {
 	return 0
 }
 
-// TestListenFDs hands sockets over as systemd does.
+// TestListenFDs hands sockets over as systemd does. They are for us alone, and go on to nobody.
 func TestListenFDs(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		name, assign string
-		left         []int
-	}{
-		{"ours", "LISTEN_PID=$$ LISTEN_FDS=2", []int{3, 4}},
-		{"somebody else's", "LISTEN_PID=1 LISTEN_FDS=2", nil},
-		{"nobody's", "LISTEN_FDS=2", nil},
-		{"nonsense", "LISTEN_PID=$$ LISTEN_FDS=many", nil},
-		{"too many", "LISTEN_PID=$$ LISTEN_FDS=999999999", []int{3, 4, 5}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
+	for _, assign := range []string{"LISTEN_PID=$$ LISTEN_FDS=2", "LISTEN_PID=1 LISTEN_FDS=2", "LISTEN_FDS=999999999"} {
+		t.Run(assign, func(t *testing.T) {
 			t.Parallel()
-			role := roleCommand(t, "fds-parent", "os", "mark", "refuse-leaks", "extra", "mark")
+			role := roleCommand(t, "fds-parent", "os", "refuse-leaks", "mark", "refuse-leaks", "extra", "mark")
 			cmd := exec.CommandContext(testproc.Deadline(t), "/bin/sh",
-				append([]string{"-c", test.assign + ` exec "$0" "$@"`, role.Path}, role.Args[1:]...)...)
+				append([]string{"-c", assign + ` exec "$0" "$@"`, role.Path}, role.Args[1:]...)...)
 			cmd.Env, cmd.Stderr = role.Env, os.Stderr
 			cmd.ExtraFiles = bornAt(t, 3, 4, 5)
 			a := answers(t, cmd)
-			require.Len(t, a, 4)
+			require.Len(t, a, 5)
 			assert.Equal(t, []int{3, 4, 5}, only(a[0].numbers(t), 3, 4, 5))
-			assert.Equal(t, append([]int{0, 1, 2}, test.left...), a[1].numbers(t))
-			assert.Equal(t, test.left, numbers(a[1].Declared))
-			for _, fd := range a[1].Declared {
-				assert.Equal(t, "LISTEN_FDS", fd.Declared)
-				assert.False(t, fd.CloseOnExec)
+			assert.NotEqual(t, "<nil>", a[1].Err, "a leak is refused")
+			assert.Equal(t, []int{0, 1, 2}, a[2].numbers(t))
+			assert.Empty(t, a[2].Declared)
+			assert.Equal(t, "<nil>", a[3].Err)
+			assert.Contains(t, a[4].numbers(t), 3)
+			assert.Equal(t, "/dev/zero", a[4].target(3), "an extra file comes first")
+		})
+	}
+}
+
+// TestJobserverOfTheChild has a pipe that our environment declares: a child whose own does not declare
+// it does not get it, one whose own does gets it, in any order.
+func TestJobserverOfTheChild(t *testing.T) {
+	t.Parallel()
+	for _, declare := range []string{"MAKEFLAGS=-j4\\ --jobserver-auth=6,7", "UNRELATED=1"} {
+		t.Run(declare, func(t *testing.T) {
+			t.Parallel()
+			role := roleCommand(t, "fds-parent", "undeclared", "jobserver", "undeclared", "jobserver", "os")
+			cmd := exec.CommandContext(testproc.Deadline(t), "/bin/sh",
+				append([]string{"-c", declare + ` exec "$0" "$@"`, role.Path}, role.Args[1:]...)...)
+			cmd.Env, cmd.Stderr = role.Env, os.Stderr
+			r, w, err := os.Pipe()
+			require.NoError(t, err)
+			defer r.Close()
+			defer w.Close()
+			cmd.ExtraFiles = []*os.File{nil, nil, nil, r, w}
+			a := answers(t, cmd)
+			require.Len(t, a, 5)
+			for i, want := range [][]int{{0, 1, 2}, {0, 1, 2, 6, 7}, {0, 1, 2}, {0, 1, 2, 6, 7}} {
+				assert.Equal(t, want, a[i].numbers(t), i)
+				assert.Equal(t, "<nil>", a[i].Err, i)
 			}
-			assert.Equal(t, "<nil>", a[2].Err, "what is declared is not refused")
-			assert.Contains(t, a[3].numbers(t), 3)
-			assert.Equal(t, "/dev/zero", a[3].target(3), "an extra file comes first")
+			kept := []int(nil)
+			if declare != "UNRELATED=1" {
+				kept = []int{6, 7}
+			}
+			assert.Equal(t, kept, only(a[4].numbers(t), 6, 7), "os/exec gets what our environment declares")
 		})
 	}
 }

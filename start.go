@@ -305,8 +305,9 @@ func (r *run) plant() {
 
 // startOwn starts the copy, and returns what try does.
 func (r *run) startOwn() (err, ours error) {
-	if len(r.cfg.fds) > 0 {
-		all, opened, err := fdtable.Pass(r.cfg.fds, r.cmd.ExtraFiles)
+	passed, withheld := r.passedFDs()
+	if len(passed)+len(withheld) > 0 {
+		all, opened, err := fdtable.Pass(passed, withheld, r.cmd.ExtraFiles)
 		if err != nil {
 			return nil, &ConfigError{Name: "WithFDs", Reason: err.Error()}
 		}

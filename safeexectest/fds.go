@@ -55,7 +55,7 @@ type descriptor struct {
 }
 
 func inheritable() (map[descriptor]bool, error) {
-	found := fdtable.Survey()
+	found := fdtable.Survey(nil)
 	set := make(map[descriptor]bool)
 	for _, fd := range found.Leaked {
 		set[descriptor{fd.Num, fd.Kind, fd.Target}] = true

@@ -7,10 +7,10 @@ import (
 )
 
 // Undeclared lists the descriptors of a child, which stands before its first instruction, that are
-// neither standard streams, extra files nor passed on nor declared by the environment. extra says
+// neither standard streams, extra files nor passed on nor declared by its environment. extra says
 // of each extra file whether there is one.
-func Undeclared(pid int, extra []bool, passed []int) ([]FD, error) {
-	declared := atBirth.declaredNow()
+func Undeclared(pid int, extra []bool, passed []int, env []string) ([]FD, error) {
+	declared := atBirth.declaredBy(env)
 	kernels, err := procfs.ReadExecFD(pid)
 	if err != nil {
 		return nil, err

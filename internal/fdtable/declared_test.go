@@ -37,28 +37,6 @@ func TestJobserver(t *testing.T) {
 	}
 }
 
-func TestDeclarations(t *testing.T) {
-	t.Parallel()
-	of := func(env map[string]string) (fds []int) {
-		for _, d := range declarations(func(key string) string { return env[key] }, 4711) {
-			fds = append(fds, d.fd)
-		}
-		return fds
-	}
-	assert.Empty(t, of(nil))
-	assert.Equal(t, []int{7, 8, 3, 4}, of(map[string]string{
-		"LISTEN_PID": "4711", "LISTEN_FDS": "2", "MAKEFLAGS": "--jobserver-auth=7,8"}))
-	assert.Equal(t, []int{9, 10}, of(map[string]string{"CARGO_MAKEFLAGS": "-j --jobserver-fds=9,10 --jobserver-auth=9,10"}))
-	for _, env := range []map[string]string{
-		{"LISTEN_PID": "4712", "LISTEN_FDS": "2"}, {"LISTEN_FDS": "2"}, {"LISTEN_PID": "4711"},
-		{"LISTEN_PID": "4711", "LISTEN_FDS": "-1"}, {"LISTEN_PID": "4711", "LISTEN_FDS": "0"},
-		{"LISTEN_PID": "4711", "LISTEN_FDS": "99999999999999999999"}, {"LISTEN_PID": "04711", "LISTEN_FDS": "1"},
-	} {
-		assert.Empty(t, of(env), env)
-	}
-	assert.Len(t, of(map[string]string{"LISTEN_PID": "4711", "LISTEN_FDS": "2000000000"}), maxListenFDs)
-}
-
 func FuzzJobserver(f *testing.F) {
 	f.Add("k -j4 --jobserver-auth=3,4 -- X=1")
 	f.Fuzz(func(t *testing.T, flags string) {

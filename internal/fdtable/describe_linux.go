@@ -11,7 +11,7 @@ import (
 // Audit lists the descriptors of this process in ascending order, with the processes at the other
 // end of each pipe.
 func Audit() ([]FD, error) {
-	declared := atBirth.declaredNow()
+	declared := atBirth.declaredBy(nil)
 	var open []int
 	err := procfs.WalkFDNumbers(procfs.Self, func(fd int) bool {
 		open = append(open, fd)

@@ -19,8 +19,9 @@ var sealing struct {
 	survey budget
 }
 
-// Seal marks every descriptor but the standard streams and the declared ones close-on-exec, by one
-// system call whatever is open. It says what it marked, as far as it looked first: see [budget].
+// Seal marks every descriptor close-on-exec but the standard streams and those that the environment
+// of this process declares, by one system call whatever is open. The mark is for the whole process,
+// and so the environment of one child does not decide about it; see [Declared]. It says what it marked, as far as it looked first: see [budget].
 //
 // What another thread opens without close-on-exec between this call and the clone is inherited.
 // Nothing in this process can prevent that; the caller narrows it by calling right before the
@@ -30,7 +31,7 @@ var sealing struct {
 // holds up this start, and no other. A number that has become another file's meanwhile is described
 // as that.
 func Seal() Found {
-	declared := atBirth.declaredNow()
+	declared := atBirth.declaredBy(nil)
 	begin := time.Now()
 	fds, looked, err := seal(declared, begin)
 	found := name(fds, declared)
@@ -62,8 +63,8 @@ func seal(declared []declared, now time.Time) (fds []int, looked bool, err error
 	return fds, looked, err
 }
 
-// Survey says what a child would inherit, and changes nothing.
-func Survey() Found { return survey(atBirth.declaredNow()) }
+// Survey says what a child with that environment would inherit, and changes nothing.
+func Survey(env []string) Found { return survey(atBirth.declaredBy(env)) }
 
 func survey(declared []declared) Found {
 	fds, err := unmarked()

@@ -49,7 +49,7 @@ func marked(t testing.TB, fd int) bool {
 
 func TestSeal(t *testing.T) {
 	a, b := leak(t), leak(t)
-	found := Survey()
+	found := Survey(nil)
 	require.NoError(t, found.Err)
 	assert.Subset(t, nums(found.Leaked), []int{a, b})
 	assert.False(t, marked(t, a) || marked(t, b), "a survey changes nothing")
@@ -87,7 +87,7 @@ func TestSealAround(t *testing.T) {
 	left := []int{fds[0], fds[2], fds[3], fds[5]}
 	var d []declared
 	for _, fd := range left {
-		d = append(d, declared{declaration: declaration{fd: fd, variable: "X"}})
+		d = append(d, declared{fd: fd, variable: "X"})
 	}
 	found := survey(d)
 	assert.Equal(t, left, nums(found.Declared))
@@ -155,30 +155,38 @@ func TestSealOnHungMount(t *testing.T) {
 	assert.Equal(t, KindDirectory, found.Marked[i].Kind)
 }
 
-// TestDeclarationsHold takes declarations back in each way there is.
-func TestDeclarationsHold(t *testing.T) {
-	fd := leak(t)
-	file, err := sys.FileOf(fd)
-	require.NoError(t, err)
-	t.Setenv("DECLARES_FDS", "yes")
-	b := born{files: map[int]sys.File{fd: file}, declared: []declared{
-		{declaration{fd: fd, variable: "DECLARES_FDS"}, file, "yes"}}}
-	assert.Equal(t, "DECLARES_FDS", declares(b.declaredNow(), fd))
-	assert.Empty(t, declares(b.declaredNow(), fd+1))
-	t.Setenv("DECLARES_FDS", "otherwise")
-	assert.Empty(t, b.declaredNow(), "the variable was changed")
-	t.Setenv("DECLARES_FDS", "yes")
-	assert.Len(t, b.declaredNow(), 1)
-	other, err := os.Open(os.Args[0])
-	require.NoError(t, err)
-	defer other.Close()
-	require.NoError(t, unix.Dup3(int(other.Fd()), fd, 0))
-	assert.Empty(t, b.declaredNow(), "the number is another file's")
-	unix.Close(fd)
-	assert.Empty(t, b.declaredNow(), "it was closed")
-	reopened, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0) // for the cleanup
-	require.NoError(t, err)
-	require.Equal(t, fd, reopened)
+// TestDeclarations asks the child's environment, and takes declarations back in each way there is.
+func TestDeclarations(t *testing.T) {
+	var p [2]int
+	require.NoError(t, unix.Pipe2(p[:], 0))
+	defer unix.Close(p[0])
+	file := leak(t)
+	b := make(born)
+	for _, fd := range []int{p[0], p[1], file} {
+		was, err := sys.FileOf(fd)
+		require.NoError(t, err)
+		b[fd] = was
+	}
+	env := func(r, w int) []string {
+		return []string{"MAKEFLAGSX=", "MAKEFLAGS=", "A", fmt.Sprintf("MAKEFLAGS=-j --jobserver-auth=%d,%d", r, w)}
+	}
+	both := []declared{{p[0], "MAKEFLAGS"}, {p[1], "MAKEFLAGS"}}
+	assert.Equal(t, both, b.declaredBy(env(p[1], p[0])), "in ascending order")
+	assert.Equal(t, both, b.declaredBy(append(env(p[0], p[1]), "CARGO_"+env(p[0], p[1])[3])), "each once")
+	assert.Empty(t, b.declaredBy([]string{}), "another environment")
+	assert.Empty(t, b.declaredBy(append(env(p[0], p[1]), "MAKEFLAGS=-j")), "the last one counts")
+	assert.Empty(t, b.declaredBy(env(file, file)), "no pipe")
+	assert.Empty(t, born{}.declaredBy(env(p[0], p[1])), "opened since")
+	t.Setenv("MAKEFLAGS", env(p[0], p[1])[3][len("MAKEFLAGS="):])
+	assert.Equal(t, both, b.declaredBy(nil), "nil is our own")
+	for _, variable := range []string{"LISTEN_FDS", "LISTEN_PID"} {
+		t.Setenv(variable, fmt.Sprint(os.Getpid()))
+	}
+	assert.Equal(t, both, b.declaredBy(nil), "LISTEN_FDS are for us alone")
+	require.NoError(t, unix.Dup3(file, p[1], 0))
+	assert.Equal(t, both[:1], b.declaredBy(env(p[0], p[1])), "the number is another file's")
+	unix.Close(p[1])
+	assert.Equal(t, both[:1], b.declaredBy(env(p[0], p[1])), "it was closed")
 }
 
 func TestSealAllocatesNothing(t *testing.T) {

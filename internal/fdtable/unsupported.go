@@ -11,7 +11,7 @@ import (
 func Seal() Found { return Found{} }
 
 // Survey is not to be had.
-func Survey() Found { return Found{Err: errors.ErrUnsupported} }
+func Survey([]string) Found { return Found{Err: errors.ErrUnsupported} }
 
 // Audit is not to be had.
 func Audit() ([]FD, error) { return nil, errors.ErrUnsupported }
@@ -19,10 +19,13 @@ func Audit() ([]FD, error) { return nil, errors.ErrUnsupported }
 // Stdio finds nothing.
 func Stdio() []StdioFinding { return nil }
 
+// Declared finds nothing.
+func Declared([]string) (handed, withheld []int) { return nil, nil }
+
 // Pass is not to be had.
-func Pass([]int, []*os.File) (all, opened []*os.File, err error) {
+func Pass([]int, []int, []*os.File) (all, opened []*os.File, err error) {
 	return nil, nil, errors.ErrUnsupported
 }
 
 // Undeclared is not to be had.
-func Undeclared(int, []bool, []int) ([]FD, error) { return nil, errors.ErrUnsupported }
+func Undeclared(int, []bool, []int, []string) ([]FD, error) { return nil, errors.ErrUnsupported }
