@@ -249,7 +249,8 @@ type run struct {
 	stopped       atomic.Int32  // by watchStops: the signal that stopped the leader, until goOn
 	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, by signalBit
 
-	limitErr error // by spawn: limits could not be set on a command that runs
+	missing  string // by examine: the interpreter that is not there
+	limitErr error  // by spawn: limits could not be set on a command that runs
 
 	// Written by step.
 	lastOutput time.Time

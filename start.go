@@ -142,7 +142,7 @@ func (r *run) examine() error {
 		return nil //nolint:nilerr // Start says so, and touches nothing
 	}
 	var look preflight.Look // not of the run, which the look that does not end would keep
-	look.Begin(r.cmd.Dir, r.cmd.Path, r.wake)
+	look.Begin(r.cmd, r.wake)
 	for !look.Done() && !look.Await() {
 		r.marks.EndTurn() // it may take long, and others have better files
 		if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
@@ -156,8 +156,11 @@ func (r *run) examine() error {
 	if err := r.takeTurn(); err != nil {
 		return err
 	}
-	if err := look.DirErr(); err != nil && !proctree.ChangesRoot(r.cmd.SysProcAttr) {
-		return join(ErrBadDir, err)
+	r.missing = look.Missing()
+	if look.BadDir() && !proctree.ChangesUser(r.cmd.SysProcAttr) {
+		if err := preflight.DirError(r.cmd.Dir); err != nil {
+			return join(ErrBadDir, err)
+		}
 	}
 	return nil
 }

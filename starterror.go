@@ -3,6 +3,7 @@ package safeexec
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -27,6 +28,9 @@ func (r *run) startError(err error) error {
 		return r.longestArgument()
 	case r.cmd.Path == "", errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		r.result.notFound = true
+		if r.missing != "" && errors.Is(err, fs.ErrNotExist) {
+			return &InterpreterError{Path: r.missing, Err: err}
+		}
 		return join(ErrNotFound, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.ENOTDIR),
 		errors.Is(err, exec.ErrDot), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
@@ -38,6 +42,24 @@ func (r *run) startError(err error) error {
 	}
 	return err
 }
+
+// An InterpreterError says that a program is there and the interpreter that it names is not: that of its
+// #! line, or the dynamic linker of an ELF program. It matches [ErrNotFound] and [fs.ErrNotExist].
+type InterpreterError struct {
+	Path string // as the program says it: of a script with Windows line ends it ends with a carriage return
+	Err  error  // what os/exec said
+}
+
+// Error names the interpreter.
+func (e *InterpreterError) Error() string { return fmt.Sprintf("interpreter %q not found", e.Path) }
+
+// Is reports whether target is ErrNotFound or its older cousin.
+func (e *InterpreterError) Is(target error) bool {
+	return target == ErrNotFound || target == exec.ErrNotFound
+}
+
+// Unwrap returns Err.
+func (e *InterpreterError) Unwrap() error { return e.Err }
 
 // longestArgument names the longest of the strings that are too long, alone or together.
 func (r *run) longestArgument() *ArgumentError {

@@ -17,8 +17,9 @@ func (c *collector) readCall(p *Process, t *Thread) bool {
 	if t.State == 'T' || t.State == 't' {
 		return true // what it was doing before it was stopped is not what it waits for
 	}
-	sc, err := procfs.ReadSyscall(p.PID, t.TID)
-	if err != nil {
+	pid, tid := p.PID, t.TID
+	sc, ok := ask(c, pid, func() (procfs.Syscall, error) { return procfs.ReadSyscall(pid, tid) })
+	if !ok {
 		t.Call.Wchan, _ = procfs.ReadWchan(p.PID, t.TID)
 		return false
 	}
@@ -193,7 +194,7 @@ func (d *decoder) children(name string) {
 	case waitPID:
 		d.call.Children = []int{id}
 	case waitPidfd:
-		if info, err := procfs.ReadThreadFDInfo(d.p.PID, d.t.TID, id); err == nil && info.PID > 0 {
+		if info, ok := d.c.fdInfo(d.p.PID, d.t.TID, id); ok && info.PID > 0 {
 			d.call.Children = []int{info.PID}
 		}
 	default:
@@ -262,7 +263,7 @@ func (d *decoder) open(name string, arg int) {
 		}
 		full = dir + "/" + path
 	}
-	if resolved, err := filepath.EvalSymlinks(full); err == nil {
+	if resolved, ok := ask(d.c, d.p.PID, func() (string, error) { return filepath.EvalSymlinks(full) }); ok {
 		full = resolved
 	}
 	const accMode, writeOnly = 3, 1

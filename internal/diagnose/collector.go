@@ -29,6 +29,7 @@ type collector struct {
 	publish func(*Snapshot)
 
 	inTree    map[int]bool
+	held      map[int]bool // processes that did not answer, see ask
 	members   []int
 	seen      map[int]int // index in processes
 	processes []*Process
@@ -49,7 +50,7 @@ type cpuSample struct {
 func newCollector(target Target, begun, soft time.Time) *collector {
 	c := &collector{
 		target: target, begun: begun, soft: soft,
-		inTree: make(map[int]bool), seen: make(map[int]int), cpu: make(map[int]cpuSample),
+		inTree: make(map[int]bool), held: make(map[int]bool), seen: make(map[int]int), cpu: make(map[int]cpuSample),
 	}
 	c.ends.c = c
 	return c
@@ -96,7 +97,8 @@ func (c *collector) readCommands() {
 			return
 		}
 		if !p.Gone && !p.zombie() {
-			p.Command, _ = procfs.ReadCmdline(p.PID)
+			pid := p.PID
+			p.Command, _ = ask(c, pid, func() ([]string, error) { return procfs.ReadCmdline(pid) })
 		}
 	}
 }
@@ -230,7 +232,7 @@ func (c *collector) lookAtThreads(p *Process, st procfs.Stat) {
 			}
 			t.Name, t.State = own.Comm, own.State
 		}
-		if !c.readCall(p, &t) {
+		if !c.readCall(p, &t) || c.held[p.PID] {
 			p.Unreadable = true
 		}
 		p.Threads = append(p.Threads, t)
@@ -382,4 +384,9 @@ func (c *collector) measureIdle(s *Snapshot) bool {
 		}
 	}
 	return len(s.Chain) > 0
+}
+
+// fdInfo reads what /proc/PID/task/TID/fdinfo says of a descriptor.
+func (c *collector) fdInfo(pid, tid, fd int) (procfs.FDInfo, bool) {
+	return ask(c, pid, func() (procfs.FDInfo, error) { return procfs.ReadThreadFDInfo(pid, tid, fd) })
 }

@@ -1,6 +1,8 @@
 package diagnose
 
 import (
+	"cmp"
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -20,24 +22,24 @@ func (d *decoder) resolve(fd int, wait Wait) {
 	}
 	link, err := os.Readlink("/proc/" + number(d.p.PID) + "/task/" + number(d.t.TID) + "/fd/" + number(fd))
 	if err == nil {
-		d.describe(&r, link, wait)
+		d.describe(&r, link)
 	}
 	d.call.FDs = append(d.call.FDs, r)
 }
 
-func (d *decoder) describe(r *Descriptor, link string, wait Wait) {
+func (d *decoder) describe(r *Descriptor, link string) {
 	target := procfs.ParseFDTarget(link)
 	r.Inode = target.Inode
 	switch target.Kind {
 	case procfs.FDPipe:
 		r.Kind = "pipe"
-		d.pipe(r, link, wait)
+		d.pipe(r, link)
 	case procfs.FDSocket:
 		r.Kind = "socket"
 		d.socket(r)
 	case procfs.FDAnon:
 		r.Kind = target.Name
-		if info, err := procfs.ReadThreadFDInfo(d.p.PID, d.t.TID, r.FD); err == nil {
+		if info, ok := d.c.fdInfo(d.p.PID, d.t.TID, r.FD); ok {
 			r.Watched, r.PID = len(info.Epoll), info.PID
 			if info.Pidfd {
 				d.c.want(info.PID)
@@ -45,9 +47,9 @@ func (d *decoder) describe(r *Descriptor, link string, wait Wait) {
 		}
 	case procfs.FDPath:
 		r.Path = target.Name
-		r.Kind = d.pathKind(link)
+		r.Kind = d.pathKind(r.FD, link)
 		if r.Kind == "FIFO" {
-			d.pipe(r, link, wait)
+			d.pipe(r, link)
 		}
 	default:
 		r.Kind = target.Kind.String()
@@ -55,45 +57,62 @@ func (d *decoder) describe(r *Descriptor, link string, wait Wait) {
 	}
 }
 
-// pathKind tells by the name and by where in the kernel the thread waits, and never by looking at the
-// file: for stat(2), and for close(2) of a duplicate, a dead file system would have to answer.
-func (d *decoder) pathKind(link string) string {
+// pathKind tells by the name, and of others by what the descriptor is. No file system is asked: a dead
+// one would not answer.
+func (d *decoder) pathKind(fd int, link string) string {
 	switch {
 	case strings.HasPrefix(link, "/dev/pts/") || strings.HasPrefix(link, "/dev/tty") || link == "/dev/console":
 		return "terminal"
 	case strings.HasPrefix(link, "/dev/"):
 		return "device"
 	}
-	if wchan, _ := procfs.ReadWchan(d.p.PID, d.t.TID); strings.Contains(wchan, "pipe") {
+	if kind, err := sys.TypeAt(fdPath(d.p.PID, fd)); err == nil && kind == sys.TypeFIFO {
 		return "FIFO"
 	}
 	return "file"
 }
 
 // pipe fills in how full a pipe is and who has its other end.
-func (d *decoder) pipe(r *Descriptor, link string, wait Wait) {
-	measure := func(fd int) {
-		if n, err := sys.Unread(fd); err == nil {
-			r.Filled = n
-		}
-		if n, err := sys.PipeSize(fd); err == nil {
-			r.Size = n
-		}
-	}
-	if sys.BorrowFD(d.p.PID, r.FD, measure) != nil && r.Kind == "pipe" {
-		_ = d.reopen(r.FD, wait, measure)
+func (d *decoder) pipe(r *Descriptor, link string) {
+	if found, ok := d.c.fill(End{PID: d.p.PID, FD: r.FD}, r.Inode); ok {
+		r.Filled, r.Size = found.filled, found.size
 	}
 	r.link, r.asker = link, d.p.PID
 	d.c.findEnds(r)
 	d.wantEnds(r.Ends)
 }
 
-// reopen is for where a descriptor can not be duplicated. What is opened is an end that is there.
-func (d *decoder) reopen(fd int, wait Wait, f func(fd int)) error {
-	if wait == WaitWrite {
-		return sys.ReopenWriter(fdPath(d.p.PID, fd), f)
-	}
-	return sys.ReopenReader(fdPath(d.p.PID, fd), f)
+// A fill is how full a pipe is.
+type fill struct{ filled, size int }
+
+var errOtherPipe = errors.New("another pipe")
+
+// fill measures the pipe behind an end, if it is still that of the inode; 0 is that of any. It opens the
+// end anew, in the mode in which it is open: nobody has more or fewer readers or writers for that.
+func (c *collector) fill(end End, inode uint64) (fill, bool) {
+	return ask(c, end.PID, func() (found fill, err error) {
+		path := fdPath(end.PID, end.FD)
+		st, err := os.Lstat(path)
+		if err != nil {
+			return found, err
+		}
+		mode := sys.FIFOWrite
+		if st.Mode().Perm()&readEnd != 0 {
+			mode = sys.FIFORead
+		}
+		var fault error
+		err = sys.ReopenFIFO(path, mode, func(fd int) {
+			if file, err := sys.FileOf(fd); err != nil || inode != 0 && file.Inode != inode {
+				fault = errOtherPipe
+				return
+			}
+			found.filled, fault = sys.Unread(fd)
+			if fault == nil {
+				found.size, fault = sys.PipeSize(fd)
+			}
+		})
+		return found, cmp.Or(err, fault)
+	})
 }
 
 // findEnds fills in who has the other end of a pipe, as far as descriptors were listed by now.

@@ -1,7 +1,8 @@
 // Package diagnose finds out what the processes of a tree are blocked in and who waits for whom.
 //
-// All of it comes from /proc and from looking at duplicates of other processes' descriptors, and
-// changes nothing. It works without privilege for whatever ptrace(2) would let us look at; what can
+// All of it comes from /proc and sock_diag(7), and changes nothing. No descriptor of another process is
+// borrowed: it may be a file's by the time it comes, and closing that would drop our locks on the file.
+// It works without privilege for whatever ptrace(2) would let us look at; what can
 // not be looked at is counted and never taken for "nobody".
 package diagnose
 
@@ -145,7 +146,6 @@ type Descriptor struct {
 	Watched            int   // of eventpoll: how many descriptors it watches
 	PID                int   // of a pidfd
 	Reading, Listening bool
-	Peer               int // of a socket: who made the other end; 0 if unknown
 
 	link  string // of a pipe or FIFO: whose other ends can be looked for
 	asker int    // PID of whom it belongs to
@@ -171,8 +171,8 @@ const Supported = sys.CanInspect
 const softPart = 0.7
 
 // Begin starts to look. done is called at the end, from another goroutine. The caller waits as long
-// as it likes, and takes what there is. The goroutine ends by itself within about the bound, unless
-// the kernel keeps it: /proc/PID/cmdline waits for the memory map of the process.
+// as it likes, and takes what there is. The goroutine ends by itself within about the bound, and
+// what a process keeps from answering is left behind, see ask.
 func Begin(target Target, bound time.Duration, done func()) *Inquiry {
 	q := &Inquiry{}
 	begun := time.Now()

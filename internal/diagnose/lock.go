@@ -19,7 +19,7 @@ func (c *collector) allLocks() []procfs.Lock {
 // this process waits bears the number of the row that is in its way.
 func (d *decoder) lockHolders(kind procfs.LockKind) {
 	fd := d.fd(0)
-	info, _ := procfs.ReadThreadFDInfo(d.p.PID, d.t.TID, fd)
+	info, _ := d.c.fdInfo(d.p.PID, d.t.TID, fd)
 	locks := d.c.allLocks()
 	for _, waiting := range locks {
 		if !waiting.Blocked || waiting.Kind != kind {
@@ -75,8 +75,8 @@ func (d *decoder) lockPolled() {
 		if !strings.HasPrefix(string(link), "/") || strings.HasPrefix(string(link), "/dev/") {
 			return true
 		}
-		info, err := procfs.ReadThreadFDInfo(d.p.PID, d.t.TID, fd)
-		if err != nil || info.Inode == 0 {
+		info, ok := d.c.fdInfo(d.p.PID, d.t.TID, fd)
+		if !ok || info.Inode == 0 {
 			return true
 		}
 		for _, l := range locks {

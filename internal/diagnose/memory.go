@@ -14,9 +14,18 @@ func (d *decoder) bytesAt(addr uint64, size int) ([]byte, bool) {
 	if addr == 0 || d.narrow || size <= 0 {
 		return nil, false
 	}
-	b := make([]byte, size)
-	n, err := sys.ReadMemory(d.p.PID, addr, b)
-	return b, err == nil && n == size
+	b, ok := d.read(addr, size)
+	return b, ok && len(b) == size
+}
+
+// read reads up to size bytes.
+func (d *decoder) read(addr uint64, size int) ([]byte, bool) {
+	pid := d.p.PID
+	return ask(d.c, pid, func() ([]byte, error) {
+		b := make([]byte, size)
+		n, err := sys.ReadMemory(pid, addr, b)
+		return b[:n], err
+	})
 }
 
 // stringAt reads a string that ends in NUL. It stops at the end of a page, behind which there may be
@@ -25,16 +34,15 @@ func (d *decoder) stringAt(addr uint64, most int) (string, bool) {
 	const page = 4096
 	var text []byte
 	for len(text) < most && !d.narrow && addr != 0 {
-		b := make([]byte, min(most-len(text), int(page-addr%page)))
-		n, err := sys.ReadMemory(d.p.PID, addr, b)
-		if err != nil || n == 0 {
+		b, ok := d.read(addr, min(most-len(text), int(page-addr%page)))
+		if !ok || len(b) == 0 {
 			return "", false
 		}
-		if end := bytes.IndexByte(b[:n], 0); end >= 0 {
+		if end := bytes.IndexByte(b, 0); end >= 0 {
 			return string(append(text, b[:end]...)), true
 		}
-		text = append(text, b[:n]...)
-		addr += uint64(n)
+		text = append(text, b...)
+		addr += uint64(len(b))
 	}
 	return "", false
 }

@@ -3,8 +3,6 @@ package diagnose
 import (
 	"os"
 	"time"
-
-	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
 // A PipeUse is who has a pipe open, and how full it is.
@@ -28,22 +26,11 @@ func Pipe(inode uint64, quit func() bool) PipeUse {
 		Readers: c.ends.of(link, readEnd, 0), Writers: c.ends.of(link, writeEnd, 0), Filled: -1, Size: -1,
 		Unseen: c.ends.unseen,
 	}
-	measure := func(fd int) {
-		if n, err := sys.Unread(fd); err == nil {
-			use.Filled = n
-		}
-		if n, err := sys.PipeSize(fd); err == nil {
-			use.Size = n
-		}
-	}
 	for _, end := range c.ends.any(link, 0) {
-		if sys.BorrowFD(end.PID, end.FD, measure) == nil {
-			return use
+		if found, ok := c.fill(end, inode); ok {
+			use.Filled, use.Size = found.filled, found.size
+			break
 		}
-	}
-	// Opening an end that nobody has would make a reader, or a writer, out of us.
-	if len(use.Readers) > 0 {
-		_ = sys.ReopenReader(fdPath(use.Readers[0].PID, use.Readers[0].FD), measure)
 	}
 	return use
 }

@@ -3,8 +3,6 @@ package diagnose
 import (
 	"encoding/binary"
 	"time"
-
-	"github.com/seed841d8200/safeexec/internal/procfs"
 )
 
 // maxWatched bounds how many descriptors of one call are resolved.
@@ -74,8 +72,8 @@ func (d *decoder) epoll(name string) {
 		d.call.Left = millis(d.args[3])
 	}
 	fd := d.fd(0)
-	info, err := procfs.ReadThreadFDInfo(d.p.PID, d.t.TID, fd)
-	if err != nil {
+	info, ok := d.c.fdInfo(d.p.PID, d.t.TID, fd)
+	if !ok {
 		return
 	}
 	for _, target := range info.Epoll {

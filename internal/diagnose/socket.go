@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -9,49 +10,71 @@ import (
 
 // socket fills in what a socket is, between whom, and how full its queues are.
 func (d *decoder) socket(r *Descriptor) {
-	var info sys.SocketInfo
-	err := sys.BorrowFD(d.p.PID, r.FD, func(fd int) {
-		if got, err := sys.InspectSocket(fd); err == nil {
-			info = got
-		}
-	})
-	if err != nil || info.Family == 0 {
-		d.socketFromTables(r)
+	if info, err := sys.FindUnixSocket(r.Inode); err == nil {
+		d.unix(r, info)
 		return
 	}
-	r.Listening = info.Listening
-	r.Unread, r.Unsent, r.Silent = info.Unread, info.Unsent, info.SinceReceived
-	switch info.Family {
-	case sys.FamilyUnix:
-		r.Kind = "unix"
-		r.Path = info.LocalPath
-		r.Local, r.Remote = info.LocalPath, info.RemotePath
-		r.State = "UNCONNECTED"
-		if info.Connected {
-			r.State = "CONNECTED"
-			d.unixPeer(r, info)
-		}
-	case sys.FamilyIPv4, sys.FamilyIPv6:
-		r.Local = text(info.Local)
-		if info.Connected {
-			r.Remote = text(info.Remote)
-		}
-		switch info.Protocol {
-		case sys.SocketTCP:
-			r.Kind = "tcp"
-			r.State = procfs.SocketState(info.State).String()
-			d.localPeer(r, info.Local, info.Remote)
-		case sys.SocketUDP:
-			r.Kind = "udp"
-			r.State = "UNCONNECTED"
-			if info.Connected {
-				r.State = "CONNECTED"
-			}
+	wanted := func(inode uint64) bool { return inode == r.Inode }
+	for _, table := range []procfs.SocketTable{
+		procfs.TableTCP, procfs.TableTCP6, procfs.TableUDP, procfs.TableUDP6,
+	} {
+		if rows, _ := procfs.ReadSockets(d.p.PID, table, wanted); len(rows) > 0 {
+			d.inet(r, string(table[:3]), rows[0])
+			return
 		}
 	}
-	if info.Listening {
+	rows, _ := procfs.ReadUnixSockets(d.p.PID, wanted) // of another namespace, or there is no sock_diag
+	if len(rows) == 1 {                                // two would be a forgery
+		r.Kind, r.Path, r.State = "unix", rows[0].Path, rows[0].State.String()
+		r.Listening = rows[0].Listening
+	}
+}
+
+func (d *decoder) unix(r *Descriptor, info sys.UnixSocket) {
+	r.Kind, r.Path, r.Local, r.Listening = "unix", info.Path, info.Path, info.Listening
+	switch {
+	case info.Listening:
 		r.State = "LISTEN"
+		return
+	case info.Peer == 0:
+		r.State = "UNCONNECTED"
+	default:
+		r.State = "CONNECTED"
+		if peer, err := sys.FindUnixSocket(info.Peer); err == nil {
+			r.Remote = peer.Path
+		}
+		r.Ends = d.c.ends.any(socketLink(info.Peer), d.p.PID)
+		d.wantEnds(r.Ends)
 	}
+	r.Unread = info.Unread
+}
+
+// inet fills in what a row of a table says. Of UDP the queues are the memory that they take.
+func (d *decoder) inet(r *Descriptor, kind string, row procfs.Socket) {
+	r.Kind, r.State = kind, row.State.String()
+	r.Local, r.Remote = text(row.Local), text(row.Remote)
+	r.Listening = r.State == "LISTEN"
+	if !r.Listening {
+		r.Unread, r.Unsent = int(row.RxQueue), int(row.TxQueue)
+	}
+	if kind == "udp" {
+		connected := r.State == "ESTABLISHED"
+		if r.State = "CONNECTED"; !connected {
+			r.State, r.Remote = "UNCONNECTED", ""
+		}
+		return
+	}
+	if r.Listening {
+		r.Remote = ""
+		return
+	}
+	silence, ok := ask(d.c, d.p.PID, func() (time.Duration, error) {
+		return sys.TCPSilence(row.Inode, row.Local, row.Remote)
+	})
+	if ok {
+		r.Silent = silence
+	}
+	d.localPeer(r, row.Local, row.Remote)
 }
 
 func text(a netip.AddrPort) string {
@@ -59,21 +82,6 @@ func text(a netip.AddrPort) string {
 		return ""
 	}
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()
-}
-
-// unixPeer names the process that connected, listened or made the pair. It may have passed the
-// socket on, so this is where to look and not who must be there.
-func (d *decoder) unixPeer(r *Descriptor, info sys.SocketInfo) {
-	if info.PeerPID <= 0 || info.PeerPID == d.p.PID {
-		return
-	}
-	st, err := procfs.ReadStat(info.PeerPID)
-	if err != nil {
-		return
-	}
-	r.Peer = info.PeerPID
-	r.Ends = []End{{PID: info.PeerPID, FD: -1, Name: st.Comm}}
-	d.c.want(info.PeerPID)
 }
 
 // localPeer finds the process at the other end of a connection within this machine, by the row of the
@@ -94,33 +102,5 @@ func (d *decoder) localPeer(r *Descriptor, local, remote netip.AddrPort) {
 		r.Ends = d.c.ends.any(socketLink(row.Inode), d.p.PID)
 		d.wantEnds(r.Ends)
 		return
-	}
-}
-
-// socketFromTables is for where the socket itself may not be asked.
-func (d *decoder) socketFromTables(r *Descriptor) {
-	wanted := func(inode uint64) bool { return inode == r.Inode }
-	for _, table := range []procfs.SocketTable{
-		procfs.TableTCP, procfs.TableTCP6, procfs.TableUDP, procfs.TableUDP6,
-	} {
-		rows, _ := procfs.ReadSockets(d.p.PID, table, wanted)
-		if len(rows) == 0 {
-			continue
-		}
-		row := rows[0]
-		r.Kind = string(table[:3])
-		r.State = row.State.String()
-		r.Local, r.Remote = text(row.Local), text(row.Remote)
-		r.Unread, r.Unsent = int(row.RxQueue), int(row.TxQueue)
-		r.Listening = r.State == "LISTEN"
-		if r.Kind == "tcp" {
-			d.localPeer(r, row.Local, row.Remote)
-		}
-		return
-	}
-	rows, _ := procfs.ReadUnixSockets(d.p.PID, wanted)
-	if len(rows) == 1 { // two would be a forgery
-		r.Kind, r.Path, r.State = "unix", rows[0].Path, rows[0].State.String()
-		r.Listening = rows[0].Listening
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -35,7 +37,7 @@ type looking struct {
 
 func begin(t testing.TB, dir, path string) *looking {
 	l := &looking{ctx: testproc.Deadline(t), told: make(chan struct{}, 2)}
-	l.Begin(dir, path, func() { l.told <- struct{}{} })
+	l.Begin(&exec.Cmd{Dir: dir, Path: path}, func() { l.told <- struct{}{} })
 	return l
 }
 
@@ -58,7 +60,10 @@ func look(t testing.TB, dir, path string) error {
 	testproc.NoLeaks(t)
 	l := begin(t, dir, path)
 	l.wait(t)
-	return l.DirErr()
+	if l.BadDir() {
+		return DirError(dir)
+	}
+	return nil
 }
 
 // script writes an executable file.
@@ -143,53 +148,149 @@ func TestDirErrors(t *testing.T) {
 	assert.NoError(t, look(t, dir, "/bin/true"))
 }
 
+// known has the files read once: without waiting nothing is read.
+func known(dir, path string) *Look {
+	l := &Look{dir: dir, path: path}
+	l.look()
+	return l
+}
+
 // What can be looked at without waiting is, and what can not is left to the goroutine.
 func TestLookWithoutWaiting(t *testing.T) {
 	dir := t.TempDir()
 	file := script(t, dir+"/sh", "#! "+script(t, dir+"/program", "text")+"\n")
-	if _, err := sys.PeekCached(file, make([]byte, 1), 0); err != nil {
-		t.Skip("nothing can be looked at without waiting here: ", err)
+	skipUncached(t, file)
+	cached := func(dir, path string) {
+		t.Helper()
+		l := known(dir, path)
+		require.Eventually(t, l.cached, 10*time.Second, time.Millisecond, // a rename somewhere has it give up
+			"%q %q", dir, path)
 	}
 	for _, in := range []string{"", dir} {
-		l := Look{dir: in, path: file}
-		assert.True(t, l.cached())
+		cached(in, file)
 	}
+	cached(dir, "sh")
+	cached(dir, "./program")
 	for _, at := range []int{100, 5000} { // in the page, and beyond it
-		l := Look{path: script(t, dir+"/elf", elfProgram(elf64, binary.LittleEndian, at, dir+"/program"))}
-		assert.True(t, l.cached(), at)
+		cached("", script(t, dir+"/elf", elfProgram(elf64, binary.LittleEndian, at, dir+"/program")))
 	}
+	assert.False(t, (&Look{path: script(t, dir+"/new", "text")}).cached(), "nobody has read it")
 	for _, c := range []struct{ dir, path string }{
 		{"", dir + "/missing"},
 		{"", "sh"},
 		{"", script(t, dir+"/elsewhere", elfProgram(elf64, binary.LittleEndian, 100, "/proc/self/exe"))},
 		{"", script(t, dir+"/nowhere", elfProgram(elf64, binary.LittleEndian, 100, dir+"/missing"))},
-		{"", script(t, dir+"/short", elfProgram(elf64, binary.LittleEndian, 100, "/x")[:70])},
 		{"", script(t, dir+"/away", "#!/proc/self/exe\n")},
 		{dir + "/missing", file},
 		{"/proc", file},
 		{file, file},
-		{".", file},
 	} {
-		l := Look{dir: c.dir, path: c.path}
-		assert.False(t, l.cached(), "%v", c)
+		assert.False(t, known(c.dir, c.path).cached(), "%v", c)
 	}
+	t.Setenv("PWD", "/proc")
+	assert.False(t, (&Look{dir: ".", path: file, abs: true}).cached(), "os/exec will look at it")
+}
+
+func skipUncached(t *testing.T, path string) {
+	t.Helper()
+	sys.LearnRoot()
+	place, err := sys.FindCached(sys.Cwd, path)
+	if err != nil {
+		t.Skip("nothing can be looked at without waiting here: ", err)
+	}
+	place.Close()
 }
 
 // The ordinary program is looked at without a goroutine, its dynamic linker as well.
 func TestOrdinaryProgramWithoutWaiting(t *testing.T) {
 	path, err := filepath.EvalSymlinks(testproc.HasProgram(t, "true"))
 	require.NoError(t, err)
-	if _, err := sys.PeekCached(path, make([]byte, 1), 0); err != nil {
-		t.Skip("nothing can be looked at without waiting here: ", err)
-	}
-	l := Look{path: path}
+	skipUncached(t, path)
+	l := known("", path)
 	l.look() // the first to follow a link has its access time written
-	assert.True(t, l.cached())
+	require.Eventually(t, l.cached, 10*time.Second, time.Millisecond)
 	assert.Zero(t, testing.AllocsPerRun(100, func() { l.cached() }))
+}
+
+func TestScriptInterpreter(t *testing.T) {
+	for line, want := range map[string]string{
+		"": "", "#": "", "# !/bin/sh": "", "#!": "", "#!\n/bin/sh": "", "#! \t\n": "",
+		"#!/bin/sh": "/bin/sh", "#!/bin/sh\n": "/bin/sh", "#! \t/bin/sh -e x\n": "/bin/sh", "#!/bin/sh\t-e": "/bin/sh",
+		"#!/bin/bash\r\nexit\r\n": "/bin/bash\r", "#!/bin/a\vb\n": "/bin/a\vb", "#!/bin/a\x00b\n": "/bin/a",
+	} {
+		assert.Equal(t, want, scriptInterpreter([]byte(line)), "%q", line)
+	}
+}
+
+func TestMissingInterpreter(t *testing.T) {
+	dir := t.TempDir()
+	inner := script(t, dir+"/inner", "#!/bin/bash\r\n")
+	for path, want := range map[string]string{
+		script(t, dir+"/no", "#!"+dir+"/nothing -e\n"):                                           dir + "/nothing",
+		script(t, dir+"/outer", "#!"+inner+"\n"):                                                 "/bin/bash\r",
+		script(t, dir+"/elf", elfProgram(elf64, binary.LittleEndian, 100, "/lib/ld-missing.so")): "/lib/ld-missing.so",
+		script(t, dir+"/sh", "#!/bin/sh\n"):                                                      "",
+		dir + "/missing":                                                                         "",
+	} {
+		for range 2 { // read, and known
+			assert.Equal(t, want, known("", path).missing, path)
+		}
+	}
+}
+
+// Another user's command is not looked into: it may not be able to read what we can.
+func TestNoInterpreterForAnotherUser(t *testing.T) {
+	l := Look{path: script(t, t.TempDir()+"/script", "#!/nonexistent\n"), user: true}
+	l.look()
+	assert.Empty(t, l.missing)
+	l.user = false
+	l.look()
+	assert.NotEmpty(t, l.missing)
+}
+
+// What is no regular file is not opened: a FIFO would have a reader for a moment.
+func TestNothingElseIsOpened(t *testing.T) {
+	dir := t.TempDir()
+	fifo := dir + "/fifo"
+	require.NoError(t, syscall.Mkfifo(fifo, 0o777))
+	watch, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
+	require.NoError(t, err)
+	defer syscall.Close(watch)
+	_, err = syscall.InotifyAddWatch(watch, dir, syscall.IN_OPEN)
+	require.NoError(t, err)
+	known("", script(t, t.TempDir()+"/script", "#!"+fifo+"\n"))
+	known("", fifo)
+	_, err = syscall.Read(watch, make([]byte, 4096))
+	assert.ErrorIs(t, err, syscall.EAGAIN, "somebody opened something")
+	known("", script(t, dir+"/script", "text"))
+	_, err = syscall.Read(watch, make([]byte, 4096))
+	assert.NoError(t, err, "this would have been seen")
+}
+
+// A look for a thread that has another working directory is not made by one that has not.
+func TestThreadOfItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(dir+"/sub", 0o700))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if !assert.NoError(t, syscall.Unshare(syscall.CLONE_FS)) || !assert.NoError(t, syscall.Chdir(dir)) {
+			return
+		}
+		l := begin(t, "sub", "/nonexistent")
+		l.wait(t)
+		assert.False(t, l.BadDir())
+		assert.True(t, sys.SeesAlike(sys.ThreadID()))
+	}()
+	<-done
+	assert.ErrorIs(t, look(t, "sub", "/bin/true"), syscall.ENOENT)
+	assert.NoError(t, look(t, dir+"/sub", "/bin/true"))
 }
 
 func BenchmarkCached(b *testing.B) {
 	l := Look{path: "/bin/true"}
+	l.look()
 	if !l.cached() {
 		b.Skip("nothing can be looked at without waiting here")
 	}
@@ -241,9 +342,9 @@ func TestHungMount(t *testing.T) {
 			syscall.Unmount(mount, syscall.MNT_FORCE) // EBUSY, and aborts the file system all the same
 			l.wait(t)
 			if dir == mount+"/dir" {
-				assert.Error(t, l.DirErr())
+				assert.True(t, l.BadDir())
 			} else {
-				assert.NoError(t, l.DirErr(), "whether it can be executed is left to execve")
+				assert.False(t, l.BadDir(), "whether it can be executed is left to execve")
 			}
 		})
 	}

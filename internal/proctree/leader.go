@@ -44,8 +44,8 @@ func SessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
 	return own, nil
 }
 
-// ChangesRoot reports whether the command will see another file system than this process does.
-func ChangesRoot(attr *syscall.SysProcAttr) bool { return sys.ChangesRoot(attr) }
+// ChangesUser reports whether the command will have other rights than this process has.
+func ChangesUser(attr *syscall.SysProcAttr) bool { return sys.ChangesUser(attr) }
 
 // DevNull returns /dev/null for reading, shared by all runs: never close it.
 func DevNull() (*os.File, error) { return sys.DevNull() }

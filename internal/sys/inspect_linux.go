@@ -3,7 +3,6 @@ package sys
 import (
 	"encoding/binary"
 	"errors"
-	"net/netip"
 	"syscall"
 	"time"
 	"unsafe"
@@ -13,27 +12,6 @@ import (
 
 // CanInspect reports whether the functions below do anything.
 const CanInspect = true
-
-// BorrowFD calls f with a duplicate of a descriptor of another process, close-on-exec, and closes
-// it: pidfd_getfd(2), since 5.6. It needs PTRACE_MODE_ATTACH_REALCREDS. A pipe or socket of which
-// pid has the last end stays open for as long as f runs.
-func BorrowFD(pid, fd int, f func(fd int)) error {
-	if !Enabled(Pidfd) {
-		return unix.ENOSYS
-	}
-	handle, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return err
-	}
-	defer Close(handle)
-	borrowed, err := unix.PidfdGetfd(handle, fd, 0)
-	if err != nil {
-		return err
-	}
-	defer Close(borrowed)
-	f(borrowed)
-	return nil
-}
 
 // ReadMemory reads memory of another process: process_vm_readv(2). It needs
 // PTRACE_MODE_ATTACH_REALCREDS, and waits where a page of it comes from a file system that hangs.
@@ -88,100 +66,51 @@ func childStatus(info *unix.Siginfo) syscall.Signal {
 	return syscall.Signal(binary.NativeEndian.Uint32(raw[offset+8:]))
 }
 
-// A SocketInfo is what a socket says of itself.
-type SocketInfo struct {
-	Family, Type, Protocol int
-	Local, Remote          netip.AddrPort // of IPv4 and IPv6
-	LocalPath, RemotePath  string         // of unix sockets; "@…" is abstract
-	Connected              bool
-	Listening              bool
-	PeerPID                int   // of unix sockets: who connected, listened or made the pair; 0 if unknown
-	State                  uint8 // of TCP
-	Unread, Unsent         int   // bytes; -1 if unknown
-	SinceReceived          time.Duration
-	SinceSent              time.Duration // of TCP: since data was last received, and sent; -1 if unknown
-}
-
-// Families and types that a SocketInfo has.
-const (
-	FamilyUnix  = unix.AF_UNIX
-	FamilyIPv4  = unix.AF_INET
-	FamilyIPv6  = unix.AF_INET6
-	SocketTCP   = unix.IPPROTO_TCP
-	SocketUDP   = unix.IPPROTO_UDP
-	SocketFlow  = unix.SOCK_STREAM
-	SocketDgram = unix.SOCK_DGRAM
-)
-
-// InspectSocket asks a socket for its addresses, queues and state. It changes nothing.
-func InspectSocket(fd int) (SocketInfo, error) {
-	info := SocketInfo{Unread: -1, Unsent: -1, SinceReceived: -1, SinceSent: -1}
-	var err error
-	if info.Family, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil {
-		return info, err
-	}
-	info.Type, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	info.Protocol, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
-	listening, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-	info.Listening = listening != 0
-	if sa, err := unix.Getsockname(fd); err == nil {
-		info.Local, info.LocalPath = addressOrPath(sa)
-	}
-	if sa, err := unix.Getpeername(fd); err == nil {
-		info.Connected = true
-		info.Remote, info.RemotePath = addressOrPath(sa)
-	}
-	if info.Family == unix.AF_UNIX {
-		if cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			info.PeerPID = int(max(cred.Pid, 0))
-		}
-	}
-	if !info.Listening {
-		if n, err := unix.IoctlGetInt(fd, unix.SIOCINQ); err == nil {
-			info.Unread = n
-		}
-		if n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ); err == nil {
-			info.Unsent = n
-		}
-	}
-	if info.Protocol == unix.IPPROTO_TCP {
-		if tcp, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			info.State = tcp.State
-			info.SinceReceived = time.Duration(tcp.Last_data_recv) * time.Millisecond
-			info.SinceSent = time.Duration(tcp.Last_data_sent) * time.Millisecond
-		}
-	}
-	return info, nil
-}
-
-func addressOrPath(sa unix.Sockaddr) (netip.AddrPort, string) {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), ""
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)), ""
-	case *unix.SockaddrUnix:
-		return netip.AddrPort{}, sa.Name
-	}
-	return netip.AddrPort{}, ""
-}
-
 // NotPermitted reports whether err says that we may not.
 func NotPermitted(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }
 
-// ReopenReader calls f with a new read end of a pipe, given the name of one in /proc/PID/fd; for where
-// [BorrowFD] is missing. Not for FIFOs: an open may wait for us.
-func ReopenReader(name string, f func(fd int)) error { return reopen(name, unix.O_RDONLY, f) }
+// A FIFOMode is how an end of a pipe is opened.
+type FIFOMode int
 
-// ReopenWriter does that with a write end.
-func ReopenWriter(name string, f func(fd int)) error { return reopen(name, unix.O_WRONLY, f) }
+// The modes.
+const (
+	FIFORead  FIFOMode = unix.O_RDONLY
+	FIFOWrite FIFOMode = unix.O_WRONLY
+)
 
-func reopen(name string, mode int, f func(fd int)) error {
-	fd, err := unix.Open(name, mode|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+// TypeAt returns what a link in /proc/PID/fd leads to. The file system is not asked.
+func TypeAt(link string) (FileType, error) {
+	fd, err := unix.Open(link, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return TypeNone, err
+	}
+	defer Close(fd)
+	file, err := FileOf(fd)
+	return file.Type, err
+}
+
+// ReopenFIFO calls f with a new end of the pipe or FIFO that a link in /proc/PID/fd leads to, and
+// closes it; mode is that of an end which is held open, so that nobody takes us for the first reader or
+// writer. Whatever else the link leads to by now is not opened: to close a file would drop the locks
+// that this process has on it.
+func ReopenFIFO(link string, mode FIFOMode, f func(fd int)) error {
+	fd, err := unix.Open(link, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer Close(fd)
-	f(fd)
+	file, err := FileOf(fd)
+	if err != nil {
+		return err
+	}
+	if file.Type != TypeFIFO {
+		return unix.ESPIPE
+	}
+	end, err := reopen(fd, int(mode))
+	if err != nil {
+		return err
+	}
+	defer Close(end)
+	f(end)
 	return nil
 }

@@ -1,7 +1,6 @@
 package sys
 
 import (
-	"net"
 	"os"
 	"runtime"
 	"syscall"
@@ -36,48 +35,6 @@ func TestStopSignal(t *testing.T) {
 		assert.Equal(t, syscall.SIGSTOP, StopSignal(pid), "asking leaves it as it was")
 	}
 	assert.Zero(t, StopSignal(os.Getppid()), "not a child")
-}
-
-func TestBorrowFD(t *testing.T) {
-	r, w := openPipe(t)
-	defer Close(r)
-	cmd := testproc.Command("hang")
-	ready, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(w), "w")}
-	require.NoError(t, cmd.Start())
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
-	testproc.Ready(t, ready)
-	require.NoError(t, cmd.ExtraFiles[0].Close())
-	_, err = unix.Write(w, []byte("x"))
-	require.Error(t, err, "ours is closed")
-
-	borrowed := -1
-	err = BorrowFD(cmd.Process.Pid, 3, func(fd int) {
-		borrowed = fd
-		size, err := PipeSize(fd)
-		assert.NoError(t, err)
-		assert.Positive(t, size)
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-		assert.NoError(t, err)
-		assert.NotZero(t, flags&unix.FD_CLOEXEC)
-		n, err := Write(fd, []byte("abc"))
-		assert.NoError(t, err)
-		assert.Equal(t, 3, n)
-	})
-	if !Enabled(Pidfd) {
-		assert.ErrorIs(t, err, syscall.ENOSYS)
-		return
-	}
-	require.NoError(t, err)
-	_, err = PipeSize(borrowed)
-	assert.ErrorIs(t, err, syscall.EBADF, "closed again")
-	n, err := Unread(r)
-	assert.NoError(t, err)
-	assert.Equal(t, 3, n)
-	assert.ErrorIs(t, BorrowFD(cmd.Process.Pid, 1<<20, func(int) { t.Error("called") }), syscall.EBADF)
-	assert.ErrorIs(t, BorrowFD(1<<30, 0, func(int) { t.Error("called") }), syscall.ESRCH)
 }
 
 func TestReadMemory(t *testing.T) {
@@ -123,60 +80,4 @@ func rawFD(t *testing.T, conn syscall.Conn, f func(fd int)) {
 	raw, err := conn.SyscallConn()
 	require.NoError(t, err)
 	require.NoError(t, raw.Control(func(fd uintptr) { f(int(fd)) }))
-}
-
-func TestInspectSocket(t *testing.T) {
-	for _, network := range []string{"tcp4", "tcp6"} {
-		l, err := net.Listen(network, "localhost:0")
-		if err != nil {
-			t.Logf("%s: %v", network, err)
-			continue
-		}
-		defer l.Close()
-		client, err := net.Dial(network, l.Addr().String())
-		require.NoError(t, err)
-		defer client.Close()
-		server, err := l.Accept()
-		require.NoError(t, err)
-		defer server.Close()
-		rawFD(t, l.(*net.TCPListener), func(fd int) {
-			info, err := InspectSocket(fd)
-			require.NoError(t, err)
-			assert.True(t, info.Listening)
-			assert.False(t, info.Connected)
-			assert.Equal(t, l.Addr().String(), info.Local.String())
-		})
-		_, err = server.Write([]byte("abc"))
-		require.NoError(t, err)
-		_, err = client.Read(make([]byte, 1))
-		require.NoError(t, err)
-		rawFD(t, client.(*net.TCPConn), func(fd int) {
-			info, err := InspectSocket(fd)
-			require.NoError(t, err)
-			assert.Equal(t, SocketTCP, info.Protocol)
-			assert.Equal(t, client.LocalAddr().String(), info.Local.String())
-			assert.Equal(t, client.RemoteAddr().String(), info.Remote.String())
-			assert.Equal(t, 2, info.Unread)
-			assert.Zero(t, info.Unsent)
-			assert.EqualValues(t, 1, info.State)
-			assert.GreaterOrEqual(t, info.SinceReceived, time.Duration(0))
-		})
-	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	defer Close(pair[0])
-	defer Close(pair[1])
-	Write(pair[1], []byte("abcd"))
-	info, err := InspectSocket(pair[0])
-	require.NoError(t, err)
-	assert.Equal(t, FamilyUnix, info.Family)
-	assert.True(t, info.Connected)
-	assert.Equal(t, os.Getpid(), info.PeerPID)
-	assert.Equal(t, 4, info.Unread)
-
-	r, w := openPipe(t)
-	defer Close(r)
-	defer Close(w)
-	_, err = InspectSocket(r)
-	assert.ErrorIs(t, err, syscall.ENOTSOCK)
 }

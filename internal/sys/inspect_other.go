@@ -9,27 +9,33 @@ import (
 	"time"
 )
 
-// A SocketInfo is what a socket says of itself.
-type SocketInfo struct {
-	Family, Type, Protocol   int
-	Local, Remote            netip.AddrPort
-	LocalPath, RemotePath    string
-	Connected, Listening     bool
-	PeerPID                  int
-	State                    uint8
-	Unread, Unsent           int
-	SinceReceived, SinceSent time.Duration
+// A UnixSocket is what the kernel says of a Unix socket.
+type UnixSocket struct {
+	Path      string
+	Listening bool
+	Peer      uint64
+	Unread    int
 }
 
-// Stand-ins: no socket is ever inspected.
+// A File is the file behind a descriptor.
+type File struct {
+	Inode uint64
+	Type  FileType
+}
+
+// A FileType is what a descriptor refers to.
+type FileType int
+
+// TypeFIFO is that of a pipe.
+const TypeFIFO FileType = 1
+
+// A FIFOMode is how an end of a pipe is opened.
+type FIFOMode int
+
+// The modes.
 const (
-	FamilyUnix = -1 - iota
-	FamilyIPv4
-	FamilyIPv6
-	SocketTCP
-	SocketUDP
-	SocketFlow
-	SocketDgram
+	FIFORead FIFOMode = iota
+	FIFOWrite
 )
 
 // CanInspect reports whether the functions below do anything.
@@ -37,13 +43,19 @@ const CanInspect = false
 
 // What other processes do is only asked on Linux.
 
-func BorrowFD(int, int, func(int)) error          { return errors.ErrUnsupported }
-func ReopenReader(string, func(int)) error        { return errors.ErrUnsupported }
-func ReopenWriter(string, func(int)) error        { return errors.ErrUnsupported }
 func PipeSize(int) (int, error)                   { return 0, errors.ErrUnsupported }
 func ReadMemory(int, uint64, []byte) (int, error) { return 0, errors.ErrUnsupported }
 func CPUTime(int) (time.Duration, error)          { return 0, errors.ErrUnsupported }
 func ClockNow(int32) (time.Duration, error)       { return 0, errors.ErrUnsupported }
 func StopSignal(int) syscall.Signal               { return 0 }
-func InspectSocket(int) (SocketInfo, error)       { return SocketInfo{}, errors.ErrUnsupported }
 func NotPermitted(error) bool                     { return false }
+
+func FindUnixSocket(uint64) (UnixSocket, error) { return UnixSocket{}, errors.ErrUnsupported }
+func FileOf(int) (File, error)                  { return File{}, errors.ErrUnsupported }
+func TypeAt(string) (FileType, error)           { return 0, errors.ErrUnsupported }
+func ReopenFIFO(string, FIFOMode, func(int)) error {
+	return errors.ErrUnsupported
+}
+func TCPSilence(uint64, netip.AddrPort, netip.AddrPort) (time.Duration, error) {
+	return -1, errors.ErrUnsupported
+}

@@ -2,16 +2,12 @@ package sys
 
 import (
 	"math"
-	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
 func openPipe(t *testing.T) (r, w int) {
@@ -104,59 +100,6 @@ func TestReadyOfPipe(t *testing.T) {
 	assert.True(t, ready(w).Hangup)
 	Close(w)
 	assert.Equal(t, Readiness{Hangup: true}, ready(1<<20), "no such descriptor: nobody is at the other end")
-}
-
-func TestPeek(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "file")
-	require.NoError(t, os.WriteFile(file, []byte("#!/bin/sh\n"), 0o600))
-	p := make([]byte, 4)
-	n, err := Peek(file, p, 0)
-	assert.NoError(t, err)
-	assert.Equal(t, "#!/b", string(p[:n]))
-	n, err = Peek(file, make([]byte, 100), 0)
-	assert.NoError(t, err)
-	assert.Equal(t, 10, n)
-	n, err = Peek(file, p, 7)
-	assert.NoError(t, err)
-	assert.Equal(t, "sh\n", string(p[:n]))
-	n, err = Peek(file, p, 1<<40)
-	assert.NoError(t, err)
-	assert.Zero(t, n)
-
-	_, err = Peek(filepath.Join(dir, "missing"), p, 0)
-	assert.ErrorIs(t, err, syscall.ENOENT)
-	_, err = Peek(dir, p, 0)
-	assert.ErrorIs(t, err, syscall.EISDIR)
-	_, err = Peek("", p, 0)
-	assert.ErrorIs(t, err, syscall.ENOENT)
-	_, err = Peek("a\x00b", p, 0)
-	assert.ErrorIs(t, err, syscall.EINVAL)
-}
-
-func TestPeekWaitsForNobody(t *testing.T) {
-	fifo := filepath.Join(t.TempDir(), "fifo")
-	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
-	n, err := Peek(fifo, make([]byte, 1), 0) // no writer
-	assert.ErrorIs(t, err, syscall.ESPIPE)
-	assert.Zero(t, n)
-
-	keep, err := syscall.Open(fifo, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
-	require.NoError(t, err)
-	defer syscall.Close(keep)
-	n, err = Peek(fifo, make([]byte, 1), 0) // a writer that writes nothing
-	assert.ErrorIs(t, err, syscall.ESPIPE)
-	assert.Zero(t, n)
-}
-
-func TestPeekUnreadable(t *testing.T) {
-	if !testproc.Unprivileged() {
-		t.Skip("root reads everything")
-	}
-	file := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(file, []byte("x"), 0o111))
-	_, err := Peek(file, make([]byte, 1), 0)
-	assert.ErrorIs(t, err, syscall.EACCES)
 }
 
 func TestEpoll(t *testing.T) {

@@ -33,29 +33,6 @@ func Write(fd int, p []byte) (int, error) {
 // (close(2)), and a second close could hit somebody else's.
 func Close(fd int) { _ = unix.Close(fd) }
 
-// Peek reads the file at path into p, from offset on. It waits for no writer of a FIFO, and reads none:
-// a FIFO has no offsets (ESPIPE).
-func Peek(path string, p []byte, offset int64) (int, error) {
-	var fd int
-	for {
-		var err error
-		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-		if err == nil {
-			break
-		}
-		if err != unix.EINTR {
-			return 0, err
-		}
-	}
-	defer Close(fd)
-	for {
-		n, err := unix.Pread(fd, p, offset)
-		if err != unix.EINTR {
-			return max(n, 0), err
-		}
-	}
-}
-
 // Searchable returns why this process can not make dir its working directory, as far as permissions go.
 func Searchable(dir string) error {
 	for {

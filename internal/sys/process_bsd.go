@@ -113,10 +113,11 @@ func NewSession(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, bool) {
 // Traced reports whether attr asks for the child to stop at exec under ptrace.
 func Traced(attr *syscall.SysProcAttr) bool { return attr != nil && attr.Ptrace }
 
-// ChangesRoot reports whether the child sees another file system, or sees it as another user.
-func ChangesRoot(attr *syscall.SysProcAttr) bool {
-	return attr != nil && (attr.Chroot != "" || attr.Credential != nil)
-}
+// ChangesRoot reports whether the child sees another file system.
+func ChangesRoot(attr *syscall.SysProcAttr) bool { return attr != nil && attr.Chroot != "" }
+
+// ChangesUser reports whether the child has other rights than this process.
+func ChangesUser(attr *syscall.SysProcAttr) bool { return attr != nil && attr.Credential != nil }
 
 // IsThread is always false: threads have no PIDs.
 func IsThread(error) bool { return false }

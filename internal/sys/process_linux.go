@@ -196,11 +196,13 @@ func NewSession(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, bool) {
 // Traced reports whether attr asks for the child to stop at exec under ptrace.
 func Traced(attr *syscall.SysProcAttr) bool { return attr != nil && attr.Ptrace }
 
-// ChangesRoot reports whether the child sees another file system, or sees it as another user, so
-// that what this process finds under a path says nothing about the child.
-func ChangesRoot(attr *syscall.SysProcAttr) bool {
-	return attr != nil && (attr.Chroot != "" || attr.Credential != nil ||
-		attr.Cloneflags&(unix.CLONE_NEWNS|unix.CLONE_NEWUSER) != 0)
+// ChangesRoot reports whether the child has another root directory, so that what this process finds
+// under a path says nothing about the child.
+func ChangesRoot(attr *syscall.SysProcAttr) bool { return attr != nil && attr.Chroot != "" }
+
+// ChangesUser reports whether the child has other rights than this process.
+func ChangesUser(attr *syscall.SysProcAttr) bool {
+	return attr != nil && (attr.Credential != nil || attr.Cloneflags&unix.CLONE_NEWUSER != 0)
 }
 
 // IsThread reports whether err, of PidfdOpen, says that the number is a thread's and not a process's:

@@ -132,16 +132,21 @@ func TestNewSession(t *testing.T) {
 	}
 }
 
-func TestTracedAndChangesRoot(t *testing.T) {
+func TestTracedAndChanges(t *testing.T) {
 	assert.False(t, Traced(nil))
 	assert.False(t, Traced(&syscall.SysProcAttr{}))
 	assert.True(t, Traced(&syscall.SysProcAttr{Ptrace: true}))
-	assert.False(t, ChangesRoot(nil))
-	assert.False(t, ChangesRoot(&syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}))
-	for _, attr := range []*syscall.SysProcAttr{
-		{Chroot: "/"}, {Credential: &syscall.Credential{}},
-		{Cloneflags: syscall.CLONE_NEWNS}, {Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID},
+	for _, c := range []struct {
+		attr       *syscall.SysProcAttr
+		root, user bool
+	}{
+		{nil, false, false},
+		{&syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}, false, false},
+		{&syscall.SysProcAttr{Chroot: "/"}, true, false},
+		{&syscall.SysProcAttr{Credential: &syscall.Credential{}}, false, true},
+		{&syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID}, false, true},
 	} {
-		assert.True(t, ChangesRoot(attr))
+		assert.Equal(t, c.root, ChangesRoot(c.attr))
+		assert.Equal(t, c.user, ChangesUser(c.attr))
 	}
 }

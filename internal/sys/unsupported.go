@@ -28,7 +28,6 @@ type Readiness struct{ Readable, Writable, Hangup bool }
 func Read(int, []byte) (int, error)              { return 0, errors.ErrUnsupported }
 func Write(int, []byte) (int, error)             { return 0, errors.ErrUnsupported }
 func Close(int)                                  {}
-func Peek(string, []byte, int64) (int, error)    { return 0, errors.ErrUnsupported }
 func Searchable(string) error                    { return errors.ErrUnsupported }
 func SetNonblock(int) error                      { return errors.ErrUnsupported }
 func Unread(int) (int, error)                    { return 0, errors.ErrUnsupported }
@@ -51,6 +50,7 @@ func ReadLoadavg([]byte) (int, error)            { return 0, errors.ErrUnsupport
 func DevNull() (*os.File, error)                 { return nil, errors.ErrUnsupported }
 func Traced(*syscall.SysProcAttr) bool           { return false }
 func ChangesRoot(*syscall.SysProcAttr) bool      { return false }
+func ChangesUser(*syscall.SysProcAttr) bool      { return false }
 func IsThread(error) bool                        { return false }
 func NoPidfds(error) bool                        { return true }
 func Gone(error) bool                            { return false }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"sync/atomic"
 )
 
 const elfMagic = "\x7fELF"
@@ -108,17 +107,4 @@ func elfPath(read func(offset, size uint64) ([]byte, error), offset, size uint64
 		}
 	}
 	return nil, errNotLoadable
-}
-
-// lastInterpreter is the path that was asked for last: nearly all programs ask for the same, and the
-// string is made once.
-var lastInterpreter atomic.Pointer[string]
-
-func interpreterPath(b []byte) string {
-	if last := lastInterpreter.Load(); last != nil && *last == string(b) {
-		return *last
-	}
-	path := string(b)
-	lastInterpreter.Store(&path)
-	return path
 }
