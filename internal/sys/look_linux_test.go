@@ -25,7 +25,7 @@ func TestFind(t *testing.T) {
 	dir := t.TempDir()
 	file := dir + "/file"
 	require.NoError(t, os.WriteFile(file, []byte("content"), 0o111))
-	require.NoError(t, os.Symlink(file, dir+"/link"))
+	require.NoError(t, os.Symlink("file", dir+"/link"))
 	require.NoError(t, os.Symlink("/proc/self/stat", dir+"/away"))
 	in, err := Find(Cwd, dir)
 	require.NoError(t, err)
