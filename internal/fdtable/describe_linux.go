@@ -3,6 +3,7 @@ package fdtable
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -56,10 +57,10 @@ func describe(fd int) (FD, error) {
 		if strings.HasPrefix(link, "pipe:[") || link == "" {
 			d.Kind = KindPipe
 		}
-		d.Pipe = pipeOf(fd)
+		d.Pipe = within(pipeOf, fd)
 	case sys.TypeSocket:
 		d.Kind = KindSocket
-		d.Socket = socketOf(fd)
+		d.Socket = within(socketOf, fd)
 	}
 	if d.Kind == KindPidfd {
 		if info, err := procfs.ReadFDInfo(procfs.Self, fd); err == nil && info.Pidfd {
@@ -91,6 +92,24 @@ func kindOf(link string) (kind, target string) {
 	case procfs.FDUnknown:
 	}
 	return KindUnknown, link
+}
+
+// answerBound is how long one pipe or socket is asked.
+const answerBound = 100 * time.Millisecond
+
+// within returns what f finds out about a pipe or socket; nil if it has no answer in time, and is left
+// behind. Whoever shares it with us can hold its lock for ever, while its own memory does not come.
+func within[T any](f func(fd int) *T, fd int) *T {
+	answer := make(chan *T, 1)
+	go func() { answer <- f(fd) }()
+	late := time.NewTimer(answerBound)
+	defer late.Stop()
+	select {
+	case found := <-answer:
+		return found
+	case <-late.C:
+		return nil
+	}
 }
 
 func pipeOf(fd int) *Pipe {
