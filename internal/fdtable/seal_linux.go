@@ -21,7 +21,8 @@ var sealing struct {
 
 // Seal marks every descriptor close-on-exec but the standard streams and those that the environment
 // of this process declares, by one system call whatever is open. The mark is for the whole process,
-// and so the environment of one child does not decide about it; see [Declared]. It says what it marked, as far as it looked first: see [budget].
+// and so the environment of one child does not decide about it; see [Declared]. It says what it marked,
+// as far as it looked first: see [budget].
 //
 // What another thread opens without close-on-exec between this call and the clone is inherited.
 // Nothing in this process can prevent that; the caller narrows it by calling right before the
