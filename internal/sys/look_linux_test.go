@@ -175,7 +175,10 @@ func TestReopenFIFO(t *testing.T) {
 }
 
 func TestSeesAlike(t *testing.T) {
-	assert.True(t, SeesAlike(os.Getpid()))
+	runtime.LockOSThread() // so that the other one is on another thread
+	defer runtime.UnlockOSThread()
+	ordinary := ThreadID()
+	assert.True(t, SeesAlike(ordinary))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -183,9 +186,9 @@ func TestSeesAlike(t *testing.T) {
 		if !assert.NoError(t, unix.Unshare(unix.CLONE_FS)) {
 			return
 		}
-		assert.True(t, SeesAlike(os.Getpid()), "of its own, and the same")
+		assert.True(t, SeesAlike(ordinary), "of its own, and the same")
 		if assert.NoError(t, unix.Chdir(t.TempDir())) {
-			assert.False(t, SeesAlike(os.Getpid()))
+			assert.False(t, SeesAlike(ordinary))
 		}
 	}()
 	<-done
