@@ -25,7 +25,7 @@ import (
 // had: the kernel keeps the first 300 for later (RESERVED_PIDS).
 const fewPIDs = 600
 
-// wrapInside selects the test that is to run in such a namespace.
+// wrapInside says that a test runs in such a namespace, and until how many laps of its PIDs.
 const wrapInside = "SAFEEXEC_TEST_WRAP_INSIDE"
 
 // TestZooWherePIDsAreFew ends trees while strangers are born and die all around them and PIDs are
@@ -36,12 +36,12 @@ func TestZooWherePIDsAreFew(t *testing.T) {
 	if testproc.IsDisabled("sweep") {
 		t.Skip("nobody is looked for")
 	}
-	onFewPIDs(t, "TestZooAmongStrangers")
+	onFewPIDs(t, "TestZooAmongStrangers", testproc.Rounds(5))
 }
 
-// onFewPIDs runs a test of this binary in a PID namespace with fewPIDs. pid_max belongs to the
+// onFewPIDs runs a test of this binary in a PID namespace with fewPIDs, until they were used so often. pid_max belongs to the
 // namespace since Linux 6.14; before, this would change the machine's.
-func onFewPIDs(t *testing.T, test string) {
+func onFewPIDs(t *testing.T, test string, laps int) {
 	t.Helper()
 	if testproc.Unprivileged() {
 		t.Skip("needs root to make a PID namespace")
@@ -65,7 +65,7 @@ func onFewPIDs(t *testing.T, test string) {
 	}
 	cmd := exec.CommandContext(testproc.Deadline(t), unshare, "--pid", "--fork", "--mount-proc", "--kill-child",
 		"sh", "-c", script, exe, strconv.Itoa(fewPIDs), test, left.String())
-	cmd.Env = append(os.Environ(), wrapInside+"=1")
+	cmd.Env = append(os.Environ(), wrapInside+"="+strconv.Itoa(laps))
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Contains(t, string(out), "--- PASS: "+test)
@@ -88,7 +88,9 @@ func TestZooAmongStrangers(t *testing.T) {
 		{kind: "chain", n: 10}, {kind: "hops", n: manyBirths, moves: true}, {kind: "forks-on-term", n: 2, grace: time.Millisecond, moves: true},
 	}
 	// Each kind both ways, and on until the PIDs have been around so often.
-	laps, trees := testproc.Rounds(5), len(kinds)*len(bothWays)
+	laps, err := strconv.Atoi(os.Getenv(wrapInside))
+	require.NoError(t, err)
+	trees := len(kinds) * len(bothWays)
 	var running sync.WaitGroup
 	var next atomic.Int64
 	for range 2 {

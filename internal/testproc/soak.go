@@ -15,7 +15,8 @@ const (
 	SeedVariable = "SAFEEXEC_TEST_SEED"
 )
 
-// Soaking reports whether this is a soak: a run that looks for rare races by repetition.
+// Soaking reports whether this is a soak: a run that looks for rare races by repetition. Tests call it
+// themselves, like Rounds.
 func Soaking() bool { return os.Getenv(SoakVariable) != "" }
 
 // Rounds returns how often a test does what goes wrong in rare moments only: n times, and in a soak
