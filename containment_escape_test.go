@@ -40,7 +40,7 @@ for _ in range(87):
         os.write(w, b"x")
         while True:
             if os.fork(): os._exit(0)
-            time.sleep(0.05)
+            time.sleep(0.5)
 n = 0
 while n < 87: n += len(os.read(r, 87))
 print("ready", os.getpid(), flush=True)
@@ -109,19 +109,12 @@ func escape(program string, rounds int, canary *os.File, want safeexec.Containme
 	return wrong
 }
 
-func escapes() int {
-	if os.Getenv(longVariable) != "" {
-		return 1000
-	}
-	return 100
-}
-
 // TestCgroupAgainstInstantEscape is what no mark that is set after the start can promise.
 func TestCgroupAgainstInstantEscape(t *testing.T) {
 	testproc.NoLeaks(t)
 	parent := cgroupParent(t)
 	canary := testproc.NewCanary(t)
-	wrong := escape(escapee(t), escapes(), canary.File(), safeexec.ContainmentCgroup, inCgroup(parent))
+	wrong := escape(escapee(t), testproc.Rounds(100), canary.File(), safeexec.ContainmentCgroup, inCgroup(parent))
 	assert.Empty(t, wrong)
 	assert.Empty(t, canary.Holders(), "survivors")
 	canary.WaitGone(t)
@@ -158,7 +151,7 @@ func TestExactAgainstInstantEscape(t *testing.T) {
 	for dir := filepath.Dir(program); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		require.NoError(t, os.Chmod(dir, 0o755)) // for the ordinary user
 	}
-	cmd := roleCommand(t, "exact-user", strconv.Itoa(escapes()), program)
+	cmd := roleCommand(t, "exact-user", strconv.Itoa(testproc.Rounds(100)), program)
 	cmd.ExtraFiles = []*os.File{canary.File()}
 	out, err := cmd.Output()
 	require.NoError(t, err)

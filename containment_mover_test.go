@@ -24,7 +24,7 @@ func TestMoversAreFound(t *testing.T) {
 	}
 	testproc.NoLeaks(t)
 	parent := cgroupParent(t)
-	const crowd = `i=0; while [ $i -lt 100 ]; do sleep 600 & i=$((i+1)); done; `
+	const crowd = `i=0; while [ $i -lt 40 ]; do sleep 600 & i=$((i+1)); done; `
 	for name, script := range map[string]string{
 		"one":                  crowd + `setsid sh -c 'echo $$ >"$0"/cgroup.procs; echo ready $$; exec sleep 600' "$0" & wait`,
 		"one who is alone":     `setsid sh -c 'echo $$ >"$0"/cgroup.procs; echo ready $$; exec sleep 600' "$0" & wait`,

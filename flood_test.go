@@ -3,7 +3,6 @@
 package safeexec_test
 
 import (
-	"os"
 	"os/exec"
 	"sync"
 	"testing"
@@ -43,9 +42,9 @@ func flood(t *testing.T, atOnce, runs int, opts ...safeexec.Option) {
 // TestManyAtOnce starts more commands than there are processors. A bound that fires while the
 // machine is busy proves nothing.
 func TestManyAtOnce(t *testing.T) {
-	atOnce, runs := 64, 512
-	if os.Getenv(longVariable) != "" {
-		atOnce, runs = 512, 20_000
+	atOnce, runs := 64, testproc.Rounds(256)
+	if testproc.Soaking() {
+		atOnce = 512
 	}
 	t.Run("default", func(t *testing.T) { flood(t, atOnce, runs) })
 	// Without a linger it meets other children between fork and exec, which have all pipes open.
@@ -54,10 +53,6 @@ func TestManyAtOnce(t *testing.T) {
 
 // TestManyInARow leaves nothing behind that adds up.
 func TestManyInARow(t *testing.T) {
-	runs := 300
-	if os.Getenv(longVariable) != "" {
-		runs = 10_000
-	}
 	testproc.NoLeaks(t)
-	flood(t, 1, runs)
+	flood(t, 1, testproc.Rounds(200))
 }

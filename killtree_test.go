@@ -111,7 +111,7 @@ func TestTermSignal(t *testing.T) {
 // A member that dies just before a look must not leave the run waiting for its death to be reported.
 func TestManyMembersDieAtOnce(t *testing.T) {
 	testproc.NoLeaks(t)
-	for range 5 {
+	for range testproc.Rounds(2) {
 		cmd := testproc.Command("fork", "40")
 		canary := inherits(t, cmd)
 		p, _, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded))
@@ -206,15 +206,15 @@ func TestSurvivorIsReported(t *testing.T) {
 
 // A chain of processes, each of which forks the next and exits, outruns a single look.
 func TestChainIsCaughtUpWith(t *testing.T) {
-	testproc.HasProgram(t, "python3")
+	testproc.HasProgram(t, "perl")
 	testproc.NoLeaks(t)
 	for _, hops := range []string{"3", "10", "100"} {
-		for range 15 {
-			cmd := exec.Command("python3", "-S", "-c", `import os, sys, time
-if os.fork() == 0:
-    for _ in range(int(sys.argv[1])):
-        if os.fork(): os._exit(0)
-    time.sleep(600)`, hops)
+		for range testproc.Rounds(5) {
+			cmd := exec.Command("perl", "-e", `
+				if (!fork) {
+					for (1 .. $ARGV[0]) { exit if fork }
+					sleep 600;
+				}`, hops)
 			canary := inherits(t, cmd)
 			res, err := safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithLinger(0))
 			canary.CloseParent()

@@ -14,9 +14,6 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// longVariable makes the tests that look for rare races take minutes instead of seconds.
-const longVariable = "SAFEEXEC_TEST_LONG"
-
 // roleVariable names the function of roles that a process of this binary performs instead of tests.
 const roleVariable = "SAFEEXEC_TEST_ROLE"
 

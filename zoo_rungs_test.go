@@ -36,6 +36,8 @@ var rungs = []rung{
 	}},
 }
 
+func (r rung) is(other rung) bool { return r.name == other.name }
+
 // toBeHad skips the test where the rung is not to be had, with the reason.
 func (r rung) toBeHad(t *testing.T) {
 	t.Helper()

@@ -4,7 +4,6 @@ package safeexec_test
 
 import (
 	"errors"
-	"os"
 	"os/exec"
 	"strconv"
 	"sync"
@@ -17,22 +16,11 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// rounds returns how often a test does what it does. In short mode, in which tests run where nobody reaps
-// zombies, that is at most twice: a dozen storms there are most of the numbers that a machine has.
-func rounds(normal, long int) int {
-	switch {
-	case os.Getenv(longVariable) != "":
-		return long
-	case testing.Short():
-		return min(normal, 2)
-	}
-	return normal
-}
-
 // manyBirths as the size of a specimen is as many processes as births returns, one after the other.
 const manyBirths = -1
 
-// births is what a storm rests after. In short mode that is sooner, for the sake of PID 1.
+// births is what a storm rests after. In short mode that is sooner, for the sake of PID 1: where it does
+// not reap, a dozen storms are most of the numbers that a machine has.
 func births() int {
 	if testing.Short() {
 		return 500
@@ -44,7 +32,7 @@ func births() int {
 func TestZooStorm(t *testing.T) {
 	storm := specimen{kind: "storms", n: manyBirths, seen: byEnvironment, moves: true}
 	onEachRung(t, func(t *testing.T, r rung) {
-		for i := range rounds(10, 200) {
+		for i := range testproc.Rounds(2) {
 			t.Run(strconv.Itoa(i), func(t *testing.T) { storm.run(t, r, bothWays[i%2]) })
 		}
 	})
@@ -62,9 +50,9 @@ func TestZooInstant(t *testing.T) {
 		program := testproc.EscapeeProgram(t)
 		before := testproc.NewBystander(t, program)
 		atBirth := r.atBirth(t)
-		n, survived := rounds(64, 1000), 0
+		n, survived := testproc.Rounds(8), 0
 		if !atBirth {
-			n = rounds(8, 100) // for the figure
+			n = testproc.Rounds(2) // for the figure
 		}
 		for i := range n {
 			t.Run(strconv.Itoa(i), func(t *testing.T) { survived += instantRound(t, program, r) })

@@ -44,7 +44,7 @@ type specimen struct {
 
 var specimens = []specimen{
 	{kind: "chain", n: 100, seen: bySession | byEnvironment},
-	{kind: "fan", n: 500, seen: bySession | byEnvironment},
+	{kind: "fan", n: 150, seen: bySession | byEnvironment},
 	{kind: "ignores-all", seen: byEnvironment, grace: 50 * time.Millisecond},
 	{kind: "stopped", seen: byEnvironment},
 	{kind: "stopped", seen: byEnvironment, grace: bound, ways: []way{stay}},
@@ -62,7 +62,6 @@ var specimens = []specimen{
 	{kind: "respawns", seen: byEnvironment, moves: true},
 	{kind: "resurrects", seen: byEnvironment, moves: true},
 	{kind: "forks-on-term", n: 5, seen: byEnvironment, moves: true, grace: 50 * time.Millisecond},
-	{kind: "storms", n: manyBirths, seen: byEnvironment, moves: true},
 	{kind: "clone-parent", seen: byEnvironment},
 	{kind: "clone-sibling", seen: byEnvironment},
 	{kind: "shares-memory", seen: byEnvironment},

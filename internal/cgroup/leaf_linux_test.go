@@ -119,7 +119,7 @@ for _ in range(int(sys.argv[1])):
         os.setsid()
         while True:
             if os.fork(): os._exit(0)
-            time.sleep(0.05)
+            time.sleep(0.5)
 while True: time.sleep(600)`
 
 func TestRefused(t *testing.T) {

@@ -106,14 +106,11 @@ func (f *fitful) Read(p []byte) (int, error) {
 
 // The run waits for nothing but the bell. Were one wake-up lost, pushAll would wait for ever.
 func TestFeedLosesNoWakeUp(t *testing.T) {
-	rounds := 500
-	if testing.Short() {
-		rounds = 50
-	}
-	for i := range rounds {
+	seed := testproc.Seed(t)
+	for i := range testproc.Rounds(50) {
 		want := count(50)
 		var sink scriptedSink
-		r := &fitful{data: bytes.Clone(want), rng: rand.New(rand.NewPCG(uint64(i), 5)), yields: i % 4}
+		r := &fitful{data: bytes.Clone(want), rng: rand.New(rand.NewPCG(seed+uint64(i), 5)), yields: i % 4}
 		in, b := input(t, &sink, r)
 		pushAll(t, in, b)
 		leave(t, in, b)
@@ -123,14 +120,11 @@ func TestFeedLosesNoWakeUp(t *testing.T) {
 
 // Quit at any moment of the goroutine's life must be answered: at once, or by the bell.
 func TestQuitLosesNoWakeUp(t *testing.T) {
-	rounds := 2000
-	if testing.Short() {
-		rounds = 200
-	}
-	for i := range rounds {
-		rng := rand.New(rand.NewPCG(uint64(i), 6))
+	seed := testproc.Seed(t)
+	for i := range testproc.Rounds(200) {
+		rng := rand.New(rand.NewPCG(seed+uint64(i), 6))
 		var inside atomic.Int32
-		f := &fitful{data: count(20), rng: rand.New(rand.NewPCG(uint64(i), 7)), yields: 3}
+		f := &fitful{data: count(20), rng: rand.New(rand.NewPCG(seed+uint64(i), 7)), yields: 3}
 		in, b := input(t, new(scriptedSink), readerFunc(func(p []byte) (int, error) {
 			inside.Add(1)
 			defer inside.Add(-1)

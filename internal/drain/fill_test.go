@@ -97,12 +97,13 @@ func (s small) Read(p []byte) (int, error) { return s.r.Read(p[:min(len(p), s.n)
 
 func TestFilledToTheEnd(t *testing.T) {
 	testproc.NoLeaks(t)
-	for i := range 50 {
-		rng := rand.New(rand.NewPCG(uint64(i), 9))
+	seed := testproc.Seed(t)
+	for i := range testproc.Rounds(50) {
+		rng := rand.New(rand.NewPCG(seed+uint64(i), 9))
 		data := count(200 + i)
 		s := newLentSink()
 		s.takes = func() int { return rng.IntN(6) }
-		r := &fitful{data: bytes.Clone(data), rng: rand.New(rand.NewPCG(uint64(i), 8)), yields: i % 4}
+		r := &fitful{data: bytes.Clone(data), rng: rand.New(rand.NewPCG(seed+uint64(i), 8)), yields: i % 4}
 		in, b := input(t, s, r)
 		in.Lend(s)
 		pushAll(t, in, b)
@@ -260,16 +261,13 @@ func TestInputNotLent(t *testing.T) {
 // Quit at any moment around the lending must be answered: at once, or by the bell, and nobody is in the
 // Reader or in the pipe afterwards.
 func TestQuitAroundLendingLosesNoWakeUp(t *testing.T) {
-	rounds := 500
-	if testing.Short() {
-		rounds = 100
-	}
-	for i := range rounds {
-		rng := rand.New(rand.NewPCG(uint64(i), 10))
+	seed := testproc.Seed(t)
+	for i := range testproc.Rounds(100) {
+		rng := rand.New(rand.NewPCG(seed+uint64(i), 10))
 		var inside atomic.Int32
-		f := &fitful{data: count(100), rng: rand.New(rand.NewPCG(uint64(i), 11)), yields: 2}
+		f := &fitful{data: count(100), rng: rand.New(rand.NewPCG(seed+uint64(i), 11)), yields: 2}
 		s := newLentSink()
-		own := rand.New(rand.NewPCG(uint64(i), 12))
+		own := rand.New(rand.NewPCG(seed+uint64(i), 12))
 		s.takes = func() int { return own.IntN(4) }
 		in, b := input(t, s, readerFunc(func(p []byte) (int, error) {
 			inside.Add(1)

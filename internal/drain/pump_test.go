@@ -145,12 +145,9 @@ func TestAbandonWithoutWrite(t *testing.T) {
 // The run waits for nothing but the bell. Were one wake-up lost in all these rounds, pullAll would
 // wait for ever.
 func TestNoWakeUpIsLost(t *testing.T) {
-	rounds, chunksARound := 300, 40
-	if testing.Short() {
-		rounds = 30
-	}
-	rng := rand.New(rand.NewPCG(3, 4))
-	for range rounds {
+	const chunksARound = 40
+	rng := rand.New(rand.NewPCG(3+testproc.Seed(t), 4))
+	for range testproc.Rounds(30) {
 		var want bytes.Buffer
 		p := new(scriptedPipe)
 		for range chunksARound {

@@ -119,10 +119,7 @@ func TestWakeWhileClosing(t *testing.T) {
 // One goroutine raises a number and wakes; the other waits for nothing else. If one wake-up in all
 // these rounds were lost, both would wait for ever.
 func TestNoWakeUpIsLost(t *testing.T) {
-	rounds := int64(20_000)
-	if testing.Short() {
-		rounds = 2000
-	}
+	rounds := int64(testproc.Rounds(2000))
 	eachPoller(t, func(t *testing.T, p Poller) {
 		pipe := newPipe(t, Read)
 		require.NoError(t, p.Add(pipe.r, Read, 1))
@@ -156,10 +153,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 // The same among deadlines that pass at that very moment: a Wait that ends by its deadline must
 // not swallow the wake-up of the next.
 func TestNoWakeUpIsLostToADeadline(t *testing.T) {
-	rounds := int64(5000)
-	if testing.Short() {
-		rounds = 500
-	}
+	rounds := int64(testproc.Rounds(500))
 	eachPoller(t, func(t *testing.T, p Poller) {
 		ctx := testproc.Deadline(t)
 		var asked, answered atomic.Int64

@@ -223,7 +223,7 @@ func TestWrapAroundForReal(t *testing.T) {
 	require.NoError(t, err)
 	// The shell stays PID 1.
 	cmd := exec.CommandContext(testproc.Deadline(t), unshare, "--pid", "--fork", "--mount-proc", "--kill-child",
-		"sh", "-c", `echo 1500 >/proc/sys/kernel/pid_max && "$0" -test.run '^TestInsideSmallNamespace$' -test.v; exit $?`, exe)
+		"sh", "-c", `echo 700 >/proc/sys/kernel/pid_max && "$0" -test.run '^TestInsideSmallNamespace$' -test.v; exit $?`, exe)
 	cmd.Env = append(os.Environ(), wrapInside+"=1")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -242,7 +242,7 @@ func TestInsideSmallNamespace(t *testing.T) {
 		t.Skip("is run by TestWrapAroundForReal")
 	}
 	pidMax := pidMax.get()
-	require.Equal(t, 1500, pidMax)
+	require.Equal(t, 700, pidMax)
 	for range 10 {
 		last, err := os.ReadFile("/proc/loadavg")
 		require.NoError(t, err)

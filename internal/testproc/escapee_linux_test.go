@@ -32,7 +32,7 @@ func TestEscapees(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			n := "3"
 			if kind == "hops" || kind == "storms" {
-				n = "4000"
+				n = "100"
 			}
 			cmd := exec.Command(program, kind, "stay", n)
 			var sibling int

@@ -83,11 +83,13 @@ func TestDead(t *testing.T) {
 // The watchdog ends a helper that ignores signals, and one that is stopped.
 func TestWatchdog(t *testing.T) {
 	t.Setenv(lifeTime, (2 * time.Second).String())
-	for _, args := range [][]string{{"ignore", "TERM", "ALRM"}, {"stop-self"}} {
-		cmd := Command(args[0], args[1:]...)
-		r, canary := startTree(t, cmd)
-		Ready(t, r)
-		canary.WaitGone(t)
-		assert.Equal(t, syscall.SIGKILL, waitStatus(t, cmd).Signal())
-	}
+	ignores, stops := Command("ignore", "TERM", "ALRM"), Command("stop-self")
+	first, canary := startTree(t, ignores)
+	second, other := startTree(t, stops)
+	Ready(t, first)
+	Ready(t, second)
+	canary.WaitGone(t)
+	other.WaitGone(t)
+	assert.Equal(t, syscall.SIGKILL, waitStatus(t, ignores).Signal())
+	assert.Equal(t, syscall.SIGKILL, waitStatus(t, stops).Signal())
 }

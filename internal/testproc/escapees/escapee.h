@@ -37,6 +37,9 @@ _Noreturn void skip(const char *why);   // this kind can not be had here
 _Noreturn void fail(const char *what);
 pid_t must_fork(void);
 void wipe(void);                        // overwrites the environment, as setproctitle does
+// keep_to_one_processor has what forks without end leave the other processors to those that end it, or
+// else it has come to rest before they get a turn. In a soak it may have them all.
+void keep_to_one_processor(void);
 int left(int seconds);                  // whether so many have not passed since the start
 
 // detached runs what follows in the daemon of a double fork: it returns 0 there, and its PID's

@@ -25,11 +25,14 @@ _Noreturn void bystander(void) {
 }
 
 // Churn has children that live for no more than two milliseconds, n at a time, so that PIDs are used
-// again and again. It prints which of them a signal ended or stopped, and at the end of its input how
-// many there were.
+// again and again. It prints each time that these start anew, which of its children a signal ended or
+// stopped, and at the end of its input how many there were.
 _Noreturn void churn(int n) {
 	long total = 0, alive = 0;
+	pid_t last = 0;
 	signal(SIGPIPE, SIG_IGN);
+	keep_to_one_processor();
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("ready %d\n", getpid());
 	fflush(stdout);
 	if (must_fork() == 0) { // turns the end of the input into a signal, as nobody else sends one
@@ -45,6 +48,8 @@ _Noreturn void churn(int n) {
 				usleep((total * 7919) % 2000);
 				_exit(1);
 			}
+			if (pid < last) printf("lap\n");
+			last = pid;
 			alive++;
 			total++;
 		}
