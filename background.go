@@ -240,6 +240,7 @@ func (r *run) leavePipe(fd int) bool {
 		}
 	}
 	r.unwatchStream(s)
+	s.lost = s.end.Held()
 	p := leftPipes.Take(&s.end, discard.Origin{
 		PID: r.result.PID, Program: r.program(), FD: fd, Held: held, Since: time.Now(),
 	})

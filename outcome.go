@@ -1,6 +1,7 @@
 package safeexec
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os/exec"
@@ -69,10 +70,14 @@ func (r *run) settleInput(now, until time.Time) time.Time {
 		return time.Time{}
 	}
 	r.closeStream(s)
-	if !s.in.Quit() {
-		if now.Before(until) {
-			return until
-		}
+	quit, held := s.in.Quit(), s.end.Held()
+	if (!quit || held) && now.Before(until) {
+		return until
+	}
+	switch {
+	case held:
+		r.result.Abandoned = append(r.result.Abandoned, AbandonedPipe)
+	case !quit:
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedStdin)
 	}
 	s.finished = true
@@ -83,6 +88,14 @@ func (r *run) settleInput(now, until time.Time) time.Time {
 func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 	s := &r.streams[fd]
 	if !s.kind.isOutput() || s.finished {
+		return time.Time{}
+	}
+	if s.end.Held() && !r.left {
+		last := r.mark.Add(r.cfg.drain)
+		if now.Before(last) {
+			return last // whoever makes it go on wakes the poller
+		}
+		r.abandonPipe(s)
 		return time.Time{}
 	}
 	next := r.settlePipe(fd, now, giveUp, writers)
@@ -112,6 +125,18 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 	s.out.Abandon()
 	r.result.Abandoned = append(r.result.Abandoned, AbandonedStdout+Abandoned(fd-1))
 	return now
+}
+
+// abandonPipe leaves a pipe that a process holds, and the call on it. The descriptor is closed once that returns.
+func (r *run) abandonPipe(s *stream) {
+	r.result.Abandoned = append(r.result.Abandoned, AbandonedPipe)
+	r.held = true
+	if s.end.Open() {
+		r.hold(s)
+	}
+	s.out.Abandon()
+	r.closeStream(s)
+	s.abandoned, s.finished, s.lost = true, true, true
 }
 
 // settlePipe gives up a pipe that does not end. It returns until when to wait for its end.
@@ -340,6 +365,9 @@ func (s *stream) summary() Stream {
 	if s.kind == streamCaptured {
 		head, tail := s.keep.Kept()
 		o.data, o.head = s.keep.Bytes(), len(head)
+		if s.lost {
+			o.data = bytes.Clone(o.data) // a call that comes back late writes to what is behind it
+		}
 		o.Dropped += s.keep.Total() - int64(len(head)+len(tail))
 	}
 	return o

@@ -168,9 +168,14 @@ const (
 	AbandonedReport
 	// AbandonedLook is the same for the search for the tree's processes.
 	AbandonedLook
+	// AbandonedPipe is a goroutine and a thread in a call on a pipe of the command, and the pipe's
+	// descriptor. A process holds the pipe: it reads or writes with memory that does not answer, as of a
+	// file on a dead file system, and the kernel has the pipe locked meanwhile. That process's death, or the
+	// memory's answer, releases them.
+	AbandonedPipe
 )
 
-var abandoned = [...]string{"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report", "look"}
+var abandoned = [...]string{"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report", "look", "pipe"}
 
 // String returns what was left behind.
 func (a Abandoned) String() string {

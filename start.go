@@ -179,9 +179,26 @@ func spend(cmd *exec.Cmd) {
 // is void.
 func (r *run) release() {
 	if r.exited && r.own != nil {
-		r.own.Process = released() // the number may be somebody else's by now
-		_ = r.own.Wait()
+		own := r.own
 		r.own = nil
+		own.Process = released() // the number may be somebody else's by now
+		if !r.pipesOut {
+			_ = own.Wait()
+			return
+		}
+		// A process that lives on can hold one of the pipes that this closes.
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			_ = own.Wait()
+		}()
+		late := time.NewTimer(r.cfg.drain)
+		defer late.Stop()
+		select {
+		case <-closed:
+		case <-late.C:
+			r.result.Abandoned = append(r.result.Abandoned, AbandonedPipe)
+		}
 	}
 }
 

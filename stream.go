@@ -33,6 +33,7 @@ type stream struct {
 	nextLook time.Time
 	final    bool // owed is set
 	finished bool // nothing of it is under way any more
+	lost     bool // a call on the pipe was left behind
 	// abandoned says that the caller's Writer was given up: what still comes is dropped.
 	abandoned bool
 
@@ -63,6 +64,7 @@ func (k streamKind) isOutput() bool { return k == streamCaptured || k == streamW
 func (r *run) openStreams() error {
 	if r.cmd.Stdin != nil && !direct(r.cmd.Stdin) {
 		s := &r.streams[0]
+		s.end.Notify(r.wake)
 		var err error
 		if s.child, err = s.end.Input(); err != nil {
 			return err
@@ -83,6 +85,7 @@ func (r *run) openOutput(fd int, w io.Writer) error {
 		return nil
 	}
 	s := &r.streams[fd]
+	s.end.Notify(r.wake)
 	var err error
 	if s.child, err = s.end.Output(); err != nil {
 		return err
@@ -142,11 +145,12 @@ func (s *stream) childWriter(callers io.Writer) io.Writer {
 
 // closeChildEnds leaves the command alone with its ends, so that its exit is the end of the pipe.
 func (r *run) closeChildEnds() {
+	var files [3]*os.File
 	for i := range r.streams {
-		if s := &r.streams[i]; s.child != nil {
-			s.child.Close()
-			s.child = nil
-		}
+		files[i], r.streams[i].child = r.streams[i].child, nil
+	}
+	if files != [3]*os.File{} {
+		pipe.CloseFiles(files)
 	}
 }
 
@@ -281,7 +285,7 @@ func (r *run) pull(fd int) {
 			s.owed = 0
 		}
 		r.watch(fd, poll.Read)
-	case drain.Blocked, drain.Drawn:
+	case drain.Blocked, drain.Drawn, drain.Held: // whoever makes it go on wakes the poller
 		r.unwatchStream(s)
 	case drain.Ended:
 		r.closeStream(s)
@@ -303,7 +307,7 @@ func (r *run) push(s *stream) {
 	switch s.in.Push() {
 	case drain.Blocked, drain.Moved:
 		r.watch(0, poll.Write)
-	case drain.Starved:
+	case drain.Starved, drain.Held:
 		r.unwatchStream(s)
 	case drain.Ended:
 		r.closeStream(s)
@@ -325,8 +329,7 @@ func (s *stream) drawingBlocked() bool {
 	if !s.out.Drawing() || s.out.Busy().IsZero() {
 		return false
 	}
-	unread, err := s.end.Unread()
-	return err == nil && unread > 0
+	return s.end.Readable()
 }
 
 // noteDrawn brings lastOutput up to date where the goroutine of a Writer reads the pipe.

@@ -43,10 +43,11 @@ type Pipe struct {
 	Origin
 	drain  *Drain
 	reader *reader
-	end    pipe.End      // the reader's
-	bytes  atomic.Int64  // by the reader
-	ended  chan struct{} // closed by the reader, after the end
-	leaves bool          // it ended, or Close was called; guarded by the Drain's mu
+	end    pipe.End          // the reader's
+	buf    *[bufferSize]byte // the reader's: in use by a call on a pipe that a process holds
+	bytes  atomic.Int64      // by the reader
+	ended  chan struct{}     // closed by the reader, after the end
+	leaves bool              // it ended, or Close was called; guarded by the Drain's mu
 }
 
 // Reserve takes n places. It reports false, and takes none, where there are not so many. The error
@@ -125,7 +126,8 @@ func (p *Pipe) Bytes() int64 { return p.bytes.Load() }
 // Ended returns a channel that is closed once the pipe is: no writer was left, or Close was called.
 func (p *Pipe) Ended() <-chan struct{} { return p.ended }
 
-// Close closes the pipe: who writes to it gets SIGPIPE. When it returns the descriptor is closed.
+// Close closes the pipe: a process that writes to it gets SIGPIPE. When it returns the descriptor is closed, or
+// will be once a process that holds the pipe lets go of it.
 func (p *Pipe) Close() {
 	p.drain.mu.Lock()
 	if !p.leaves {

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/drain"
 	"github.com/seed841d8200/safeexec/internal/poll"
 )
 
@@ -17,6 +18,7 @@ type reader struct {
 	poller poll.Poller
 	open   map[int]*Pipe // by descriptor, which is the token
 	blind  map[int]*Pipe // of them, those that the poller does not watch
+	held   map[int]*Pipe // of them, those that a process holds, which the poller does not watch either
 
 	// Guarded by the Drain's mu.
 	running bool    // the goroutine
@@ -26,7 +28,7 @@ type reader struct {
 }
 
 func newReader(d *Drain, p poll.Poller) *reader {
-	return &reader{drain: d, poller: p, open: map[int]*Pipe{}, blind: map[int]*Pipe{}}
+	return &reader{drain: d, poller: p, open: map[int]*Pipe{}, blind: map[int]*Pipe{}, held: map[int]*Pipe{}}
 }
 
 // blindPause is the time between two looks at pipes that can not be watched, for want of descriptors
@@ -56,6 +58,9 @@ func (r *reader) run() {
 		for _, p := range r.blind {
 			r.read(p)
 		}
+		for _, p := range r.held {
+			r.read(p)
+		}
 	}
 }
 
@@ -66,6 +71,7 @@ func (r *reader) admit() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, p := range r.arrived {
+		p.end.Notify(r.poller.Wake)
 		r.open[p.end.FD()] = p
 		r.blind[p.end.FD()] = p
 	}
@@ -98,11 +104,28 @@ const bufferSize = 64 << 10
 // the same, 155 ns a KiB against 121: it gives back each page, and the writer has to get another.
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// read takes once from a pipe, and closes it at its end.
+// read takes once from a pipe, and closes it at its end. One that a process holds keeps its buffer, and is not
+// watched until the call is back, which wakes the poller.
 func (r *reader) read(p *Pipe) {
-	buf := buffers.Get().(*[bufferSize]byte)
-	n, err := p.end.Read(buf[:])
-	buffers.Put(buf)
+	if p.buf == nil {
+		p.buf = buffers.Get().(*[bufferSize]byte)
+	}
+	n, err := p.end.Read(p.buf[:])
+	fd := p.end.FD()
+	if errors.Is(err, drain.ErrHeld) {
+		if r.held[fd] == nil && r.blind[fd] == nil {
+			_ = r.poller.Remove(fd)
+		}
+		delete(r.blind, fd)
+		r.held[fd] = p
+		return
+	}
+	if r.held[fd] != nil {
+		delete(r.held, fd)
+		r.blind[fd] = p // admit has it watched again
+	}
+	buffers.Put(p.buf)
+	p.buf = nil
 	p.bytes.Add(int64(n))
 	if n == 0 && !errors.Is(err, syscall.EAGAIN) {
 		r.drain.mu.Lock()
@@ -114,12 +137,13 @@ func (r *reader) read(p *Pipe) {
 // finish closes a pipe and gives its place back.
 func (r *reader) finish(p *Pipe) {
 	fd := p.end.FD()
-	if r.blind[fd] == nil {
+	if r.blind[fd] == nil && r.held[fd] == nil {
 		_ = r.poller.Remove(fd)
 	}
 	p.end.Close()
 	delete(r.open, fd)
 	delete(r.blind, fd)
+	delete(r.held, fd)
 	d := r.drain
 	d.pipes = slices.DeleteFunc(d.pipes, func(other *Pipe) bool { return other == p })
 	p.leaves = true

@@ -23,9 +23,9 @@ const lendAfter = 2
 // while: to hand each chunk over costs two switches of goroutines, which is more than to copy it.
 // open is called then, once; nil means that nobody else can wait for the pipe.
 //
-// The pipe belongs to one side at a time, and drawing says to which. The goroutine reads while it
-// holds the lock under which drawing is true, without blocking, so that once TakeBack has made it
-// false nobody but the run reads any more, whatever the goroutine is about to do. The Writer is
+// The pipe belongs to one side at a time, and drawing says to which. The goroutine begins to read while
+// drawing is true. Once TakeBack has made it false only a read that is under way goes on, which a process that
+// holds the pipe can make last; until it is over the run does not read, and finds the pipe Held. The Writer is
 // called by that goroutine alone, before and after.
 func (o *Output) Lend(open func() Source) { o.open = open }
 
@@ -42,7 +42,7 @@ func (o *Output) lend() bool {
 	return o.pump.lend(o.draw)
 }
 
-// TakeBack returns the pipe to the run, at once and for good. A chunk that the Writer is busy with is
+// TakeBack returns the pipe to the run for good, once a read that is under way is over. A chunk that the Writer is busy with is
 // delivered or dropped like any other.
 func (o *Output) TakeBack() {
 	o.open = nil
@@ -95,12 +95,11 @@ func (o *Output) draw() {
 	}
 }
 
-// take reads one chunk while the pipe is the goroutine's, and reports whether Await is over.
+// take reads one chunk while the pipe is the goroutine's, and reports whether Await is over. It does not hold
+// the lock while it reads: that can take for ever.
 func (o *Output) take(pipe io.Reader) (f filled, done bool) {
 	p := o.pump
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.drawing {
+	if !p.beginReading() {
 		return filled{}, true
 	}
 	c := borrow(o.size())
@@ -108,15 +107,13 @@ func (o *Output) take(pipe io.Reader) (f filled, done bool) {
 	if n >= chunkSize {
 		o.found(o.pipe)
 	}
+	news := p.endReading(n, err)
+	if news {
+		p.notify()
+	}
 	if n > 0 {
-		p.waiting++
-		p.last = time.Now()
 		return filled{chunk: c, n: o.admit(n)}, true
 	}
 	c.giveBack()
-	if errors.Is(err, syscall.EAGAIN) {
-		return filled{}, false
-	}
-	p.drawing, p.ended, p.pipeErr = false, true, err
-	return filled{}, true
+	return filled{}, !errors.Is(err, syscall.EAGAIN)
 }

@@ -22,6 +22,7 @@ type Input struct {
 	last   bool   // the one taken is followed by none until the feed is lent the pipe
 
 	chunk   *chunk // lent while pending is not empty
+	held    bool   // pending is written by a call that has not come back
 	pending []byte
 	written int64
 	err     error // of the Reader, or of the pipe; EPIPE is none
@@ -50,7 +51,7 @@ func (in *Input) Feed(pipe io.Writer, r io.Reader, notify func()) {
 // its deadline.
 const maxPush = 16
 
-// Push writes until it is Starved (the Reader has nothing yet), Blocked (the pipe is full) or Ended, or
+// Push writes until it is Starved (the Reader has nothing yet), Blocked (the pipe is full), Held or Ended, or
 // has Moved enough for one call. At the end the caller closes the pipe: that is the command's end of
 // file.
 func (in *Input) Push() State {
@@ -65,6 +66,9 @@ func (in *Input) Push() State {
 			return Starved
 		}
 		n, err := in.pipe.Write(in.pending)
+		if in.held = errors.Is(err, ErrHeld); in.held {
+			return Held
+		}
 		if n < len(in.pending) {
 			in.found(in.pipe)
 		}
@@ -120,10 +124,10 @@ func (in *Input) end(err error) {
 }
 
 func (in *Input) release() {
-	if in.chunk != nil {
+	if in.chunk != nil && !in.held { // else its bytes stay in use
 		in.chunk.giveBack()
-		in.chunk = nil
 	}
+	in.chunk = nil
 }
 
 // Written returns how many bytes the pipe took.

@@ -20,7 +20,12 @@ const (
 	Blocked              // nowhere to move it to at the moment
 	Ended                // the end was reached; there will be no more
 	Drawn                // the Writer's goroutine moves it, and notifies when it is at the end
+	Held                 // a process holds the pipe; somebody notifies when it does no more
 )
+
+// ErrHeld is what a pipe returns whose call has not come back, since a process holds the pipe. The same call is
+// to be made again, with the same bytes, which stay in use until it returns something else.
+var ErrHeld = errors.New("a process holds the pipe")
 
 // An Output drains one output pipe. It belongs to one goroutine, except as [Output.Lend] says.
 //
@@ -38,6 +43,7 @@ type Output struct {
 	open   func() Source // of Lend
 	source Source        // what it returned
 	chunks int32         // put into the pump
+	held   *chunk        // is read into by a call that has not come back
 	ended  bool
 
 	stopAt    int64        // -1: no limit on the total
@@ -90,9 +96,14 @@ func (o *Output) Pull(limit int) State {
 	if o.source != nil {
 		if drawing, ended, err := o.pump.drawn(); drawing {
 			return Drawn
+		} else if o.pump.stillReading() {
+			return Held
 		} else if ended {
 			return o.state(0, err)
 		}
+	}
+	if o.held != nil {
+		return o.pull(o.held, len(o.held.buf))
 	}
 	if o.pump != nil && !o.pump.Room() {
 		return Blocked
@@ -110,8 +121,17 @@ func (o *Output) Pull(limit int) State {
 	if o.pump == nil { // of those that are put, several can wait
 		size = o.size()
 	}
-	c := borrow(size)
-	n, err := o.read(c.buf[:min(size, limit)])
+	return o.pull(borrow(size), min(size, limit))
+}
+
+// pull reads up to n bytes into c and delivers them.
+func (o *Output) pull(c *chunk, n int) State {
+	n, err := o.read(c.buf[:n])
+	if errors.Is(err, ErrHeld) {
+		o.held = c
+		return Held
+	}
+	o.held = nil
 	if n > 0 {
 		o.deliver(c, n)
 	} else {
@@ -137,7 +157,7 @@ func (o *Output) fill(limit int) State {
 		o.keep.Took(n)
 		o.total.Add(int64(n))
 		o.delivered += int64(n)
-		if n == 0 && moved > 0 && errors.Is(err, syscall.EAGAIN) {
+		if n == 0 && moved > 0 && (errors.Is(err, syscall.EAGAIN) || errors.Is(err, ErrHeld)) {
 			return Moved
 		}
 		moved += n
@@ -163,6 +183,8 @@ func (o *Output) state(n int, err error) State {
 		return Moved
 	case errors.Is(err, syscall.EAGAIN):
 		return Starved
+	case errors.Is(err, ErrHeld):
+		return Held
 	case err != nil && o.err == nil:
 		o.err = err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -30,7 +31,8 @@ type Pump struct {
 	abandoned bool
 
 	// Of the pipe that is lent.
-	drawing bool      // the goroutine reads it
+	drawing bool      // it is the goroutine's
+	reading bool      // the goroutine is in a read of it
 	ended   bool      // the goroutine met its end
 	pipeErr error     // which was this error
 	last    time.Time // when the goroutine last read something
@@ -110,6 +112,38 @@ func (p *Pump) drawn() (drawing, ended bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.drawing, p.ended, p.pipeErr
+}
+
+// beginReading reports whether the goroutine may read the pipe.
+func (p *Pump) beginReading() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reading = p.drawing
+	return p.reading
+}
+
+// endReading takes down what a read came to, and reports whether the run waits to hear of it: it wants the pipe
+// back.
+func (p *Pump) endReading(n int, err error) (news bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reading = false
+	news = !p.drawing
+	switch {
+	case n > 0:
+		p.waiting++
+		p.last = time.Now()
+	case !errors.Is(err, syscall.EAGAIN):
+		p.drawing, p.ended, p.pipeErr = false, true, err
+	}
+	return news
+}
+
+// stillReading reports whether a read of the pipe is under way.
+func (p *Pump) stillReading() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reading
 }
 
 // stopDrawing says that the goroutine reads the pipe no more, and reports whether the run does not know

@@ -1,10 +1,6 @@
 package pipe
 
-import (
-	"sync/atomic"
-
-	"github.com/seed841d8200/safeexec/internal/sys"
-)
+import "sync/atomic"
 
 // LargeSize is what Grow makes of a pipe. Larger ones are slower again: what they hold is not in the
 // processor's cache any more when it is read.
@@ -26,7 +22,7 @@ func (e *End) Grow() bool {
 		return false
 	}
 	if largePipes.Add(1) <= maxLarge {
-		if before, err := sys.GrowPipe(e.fd, LargeSize); err == nil {
+		if before, err := e.do(callGrow, nil, 0); err == nil {
 			e.small = before
 			return true
 		}
@@ -37,7 +33,10 @@ func (e *End) Grow() bool {
 
 // shrink undoes Grow, for a pipe of whom nothing much is expected any more. One that is too full stays large.
 func (e *End) shrink() {
-	if e.small != 0 && sys.SetPipeSize(e.fd, e.small) == nil {
+	if e.small == 0 {
+		return
+	}
+	if _, err := e.do(callShrink, nil, e.small); err == nil {
 		e.leaveLarge()
 	}
 }

@@ -5,15 +5,58 @@ package pipe
 import (
 	"os"
 
+	"github.com/seed841d8200/safeexec/internal/drain"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
 // An End is this process's end of a pipe. The zero End is closed. It is not safe for concurrent use.
+//
+// No method blocks for longer than a moment, even if a process holds the pipe: see [drain.ErrHeld].
 type End struct {
-	fd    int
-	open  bool
-	small int      // what it held before Grow, which took a place of largePipes; else 0
-	file  *os.File // owns fd, once there was a Waiter
+	fd     int
+	open   bool
+	small  int      // what it held before Grow, which took a place of largePipes; else 0
+	file   *os.File // owns fd, once there was a Waiter
+	late   *hand    // makes a call that has not returned, or whose result was not fetched
+	closer *hand    // closes the descriptor, and is late
+	notify func()
+}
+
+// Notify sets what is called, by another goroutine, when a call that was held has returned.
+func (e *End) Notify(notify func()) { e.notify = notify }
+
+// Held reports whether a call on the pipe, Close included, has not returned.
+func (e *End) Held() bool {
+	return e.late != nil && e.late.state.Load() != back || e.closer != nil && e.closer.state.Load() != back
+}
+
+// do makes a call by a hand. Where one is late that one has to return first. Its result is the caller's, if
+// it was the same call; that of a Read or a Write waits for the caller to repeat it.
+func (e *End) do(c call, p []byte, n int) (int, error) {
+	if h := e.late; h != nil {
+		if h.state.Load() != back || h.call != c && h.call <= callWrite {
+			return 0, drain.ErrHeld
+		}
+		e.late = nil
+		same, n, err := h.call == c, h.n, h.err
+		if h.call == callGrow && err == nil {
+			e.small = n
+			largePipes.Add(1)
+		}
+		h.giveBack()
+		if same {
+			return n, err
+		}
+	}
+	h := takeHand()
+	h.call, h.fd, h.p, h.n, h.notify = c, e.fd, p, n, e.notify
+	if !h.begin() {
+		e.late = h
+		return 0, drain.ErrHeld
+	}
+	n, err := h.n, h.err
+	h.giveBack()
+	return n, err
 }
 
 // Output makes the pipe of an output stream, read by this process, and returns the end that the
@@ -48,7 +91,7 @@ func (e *End) split(ours, childs int) (*os.File, error) {
 		sys.Close(childs)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	*e = End{fd: ours, open: true}
+	*e = End{fd: ours, open: true, notify: e.notify}
 	return os.NewFile(uintptr(childs), "|"), nil
 }
 
@@ -63,7 +106,7 @@ func (e *End) Read(p []byte) (int, error) {
 	if !e.open {
 		return 0, os.ErrClosed
 	}
-	return sys.Read(e.fd, p)
+	return e.do(callRead, p, 0)
 }
 
 // Write writes once. The error is EAGAIN when the pipe is full, EPIPE when nobody reads.
@@ -71,7 +114,7 @@ func (e *End) Write(p []byte) (int, error) {
 	if !e.open {
 		return 0, os.ErrClosed
 	}
-	return sys.Write(e.fd, p)
+	return e.do(callWrite, p, 0)
 }
 
 // Unread returns how many bytes wait in the pipe.
@@ -79,7 +122,16 @@ func (e *End) Unread() (int, error) {
 	if !e.open {
 		return 0, os.ErrClosed
 	}
-	return sys.Unread(e.fd)
+	return e.do(callUnread, nil, 0)
+}
+
+// Readable reports whether bytes wait in the pipe, or its end. It asks the kernel nothing that a process can hold.
+func (e *End) Readable() bool {
+	if !e.open {
+		return false
+	}
+	found, err := sys.Ready(e.fd)
+	return err == nil && found.Readable
 }
 
 // Hangup reports whether no process holds the other end. It is true of a closed End.
@@ -108,19 +160,24 @@ func (e *End) Inode() uint64 {
 func (e *End) Move() End {
 	e.shrink()
 	moved := *e
+	moved.notify = nil
 	*e = End{}
 	return moved
 }
 
-// Close closes the end. Closing twice does nothing.
+// Close closes the end. Closing twice does nothing. Where a process holds the pipe the descriptor is closed
+// later, and Held is true until then. A call that is late goes on, and its bytes stay in use until it returns.
 func (e *End) Close() {
-	if e.open {
-		e.open = false
-		e.leaveLarge()
-		if e.file != nil {
-			e.file.Close()
-			return
-		}
-		sys.Close(e.fd)
+	if !e.open {
+		return
+	}
+	e.open = false
+	e.leaveLarge()
+	h := takeHand()
+	h.call, h.fd, h.files[0], h.notify = callClose, e.fd, e.file, e.notify
+	if h.begin() {
+		h.giveBack()
+	} else {
+		e.closer = h
 	}
 }

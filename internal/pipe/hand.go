@@ -1,0 +1,168 @@
+package pipe
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// The kernel holds a pipe's mutex while it copies from or to the memory of a process at its other end. If
+// that memory is a page that never comes, of a file on a dead file system or of userfaultfd(2), the process
+// keeps the mutex, and each read, write, ioctl, F_SETPIPE_SZ and last close of the pipe sleeps
+// uninterruptibly until the process dies, O_NONBLOCK or not. epoll_wait(2), poll(2) and fstat(2) take no
+// mutex. So all other calls on a pipe are made by a hand: the owner of the pipe waits for it for a moment, and
+// then goes on without it.
+
+// patience is how long a call is waited for before it counts as held. One that copies a full pipe takes some ten
+// microseconds; the rest is for a busy machine, where nothing is lost but the way around the poller.
+const patience = 2 * time.Millisecond
+
+// A call is what a hand can do.
+type call int8
+
+const (
+	callRead call = iota
+	callWrite
+	callUnread
+	callGrow
+	callShrink
+	callClose
+)
+
+// The states of a hand.
+const (
+	working int32 = iota // the owner waits for it
+	told                 // it is about to tell the owner
+	late                 // the owner waits no more
+	back                 // it was late, and has a result
+)
+
+// A hand makes one call on a goroutine of its own, which can be left behind.
+type hand struct {
+	state  atomic.Int32
+	call   call
+	fd     int
+	p      []byte
+	files  [3]*os.File // of callClose; none: fd is closed
+	n      int
+	err    error
+	notify func() // called when it is back, late
+
+	run      func() // work, bound once
+	returned chan struct{}
+	timer    *time.Timer
+	spare    bool // it belongs to spares
+}
+
+func newHand() *hand {
+	h := &hand{returned: make(chan struct{}, 1), timer: time.NewTimer(patience)}
+	h.timer.Stop()
+	h.run = h.work
+	return h
+}
+
+// spares are hands that are idle. They are made before anything runs: what is made within a bubble of
+// testing/synctest can not be used outside of it. Calls are short, so that few are made at a time.
+var spares = struct {
+	sync.Mutex
+	list []*hand
+}{list: makeSpares(16)}
+
+func makeSpares(n int) []*hand {
+	list := make([]*hand, n)
+	for i := range list {
+		list[i] = newHand()
+		list[i].spare = true
+	}
+	return list
+}
+
+func takeHand() *hand {
+	spares.Lock()
+	defer spares.Unlock()
+	if n := len(spares.list) - 1; n >= 0 {
+		h := spares.list[n]
+		spares.list = spares.list[:n]
+		return h
+	}
+	return newHand()
+}
+
+// giveBack lets go of what the hand worked on.
+func (h *hand) giveBack() {
+	h.p, h.files, h.err, h.notify = nil, [3]*os.File{}, nil, nil
+	if h.spare {
+		spares.Lock()
+		defer spares.Unlock()
+		spares.list = append(spares.list, h)
+	}
+}
+
+// begin has the hand make the call, and reports whether it is back within the patience.
+func (h *hand) begin() bool {
+	h.state.Store(working)
+	go h.run()
+	h.timer.Reset(patience)
+	select {
+	case <-h.returned:
+		h.timer.Stop()
+		return true
+	case <-h.timer.C:
+	}
+	if h.state.CompareAndSwap(working, late) {
+		return false
+	}
+	<-h.returned // it was about to
+	return true
+}
+
+// work is the hand's goroutine. Once the owner can know that it is back it touches nothing of the hand.
+func (h *hand) work() {
+	h.make()
+	if h.state.CompareAndSwap(working, told) {
+		h.returned <- struct{}{}
+		return
+	}
+	notify := h.notify
+	h.state.Store(back)
+	if notify != nil {
+		notify()
+	}
+}
+
+func (h *hand) make() {
+	switch h.call {
+	case callRead:
+		h.n, h.err = sys.Read(h.fd, h.p)
+	case callWrite:
+		h.n, h.err = sys.Write(h.fd, h.p)
+	case callUnread:
+		h.n, h.err = sys.Unread(h.fd)
+	case callGrow:
+		h.n, h.err = sys.GrowPipe(h.fd, LargeSize)
+	case callShrink:
+		h.err = sys.SetPipeSize(h.fd, h.n)
+	case callClose:
+		if h.files == [3]*os.File{} {
+			sys.Close(h.fd)
+		}
+		for _, f := range h.files {
+			if f != nil {
+				f.Close()
+			}
+		}
+	}
+}
+
+// CloseFiles closes files that are ends of pipes; nil ones are skipped. Where a process holds one of the pipes
+// the rest happens behind the caller's back.
+func CloseFiles(files [3]*os.File) {
+	h := takeHand()
+	h.call, h.files = callClose, files
+	if h.begin() {
+		h.giveBack()
+	}
+}
