@@ -1,0 +1,257 @@
+package safeexec_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+func init() { roles["hold-stream"] = holdStream }
+
+// holdStream reads standard input into, or writes an output from, a page that never comes, and so holds the
+// pipe's mutex. The page is of userfaultfd(2), whose faults a kill ends, or of the file that is named, on a file
+// system that does not answer, where nothing does. It says on descriptor 3 that it is about to.
+func holdStream(args []string) int {
+	fd := map[string]int{"stdin": 0, "stdout": 1, "stderr": 2}[args[0]]
+	var page []byte
+	var err error
+	if len(args) > 1 {
+		page, err = missingPageOf(args[1])
+	} else {
+		_, page, err = missingPage()
+	}
+	if err != nil {
+		fmt.Fprintln(os.NewFile(3, "3"), "skip:", err)
+		return 1
+	}
+	fmt.Fprintln(os.NewFile(3, "3"), "ready", os.Getpid())
+	if fd == 0 {
+		_, err = unix.Read(fd, page)
+	} else {
+		_, err = unix.Write(fd, page)
+	}
+	fmt.Fprintln(os.Stderr, "it came:", err)
+	return 1
+}
+
+func missingPageOf(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return unix.Mmap(fd, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE)
+}
+
+// needsMissingPages skips the test where there are none, with the reason.
+func needsMissingPages(t *testing.T) {
+	t.Helper()
+	uffd, page, err := missingPage()
+	if err != nil {
+		t.Skip("no page that never comes: ", err)
+	}
+	require.NoError(t, unix.Munmap(page))
+	require.NoError(t, unix.Close(uffd))
+}
+
+func missingPage() (uffd int, page []byte, err error) {
+	const (
+		uffdAPI           = 0xaa
+		ioctlAPI          = 0xc018aa3f
+		ioctlRegister     = 0xc020aa00
+		registerIfMissing = 1
+	)
+	fd, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, nil, errno
+	}
+	api := [3]uint64{uffdAPI}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, ioctlAPI, uintptr(unsafe.Pointer(&api))); errno != 0 {
+		return int(fd), nil, errno
+	}
+	page, err = unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return int(fd), nil, err
+	}
+	register := [4]uint64{uint64(uintptr(unsafe.Pointer(&page[0]))), uint64(len(page)), registerIfMissing}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, ioctlRegister, uintptr(unsafe.Pointer(&register))); errno != 0 {
+		return int(fd), nil, errno
+	}
+	return int(fd), page, nil
+}
+
+// countingWriter is a Writer of which nothing is known.
+type countingWriter struct{ n int }
+
+func (w *countingWriter) Write(p []byte) (int, error) { w.n += len(p); return len(p), nil }
+
+// unboundedReader is a Reader of which nothing is known, and that has always something.
+type unboundedReader struct{}
+
+func (unboundedReader) Read(p []byte) (int, error) { return len(p), nil }
+
+// heldModes are the ways in which a stream passes through this process.
+var heldModes = []struct {
+	name, stream string
+	set          func(t *testing.T, cmd *exec.Cmd)
+}{
+	{"captured", "stdout", func(*testing.T, *exec.Cmd) {}},
+	{"stderr", "stderr", func(*testing.T, *exec.Cmd) {}},
+	{"Writer", "stdout", func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdout = new(countingWriter) }},
+	{"Buffer", "stdout", func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdout = new(bytes.Buffer) }},
+	{"merged", "stderr", func(_ *testing.T, cmd *exec.Cmd) { w := new(countingWriter); cmd.Stdout, cmd.Stderr = w, w }},
+	{"stdin", "stdin", func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdin = unboundedReader{} }},
+	{"known stdin", "stdin", func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdin = strings.NewReader(strings.Repeat("x", 1<<20)) }},
+	{"StdoutPipe", "stdout", func(t *testing.T, cmd *exec.Cmd) {
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		go func() { _, _ = io.Copy(io.Discard, out) }()
+	}},
+}
+
+// startHolding starts a command that holds the pipe of a stream, and returns when it does.
+func startHolding(t *testing.T, set func(*testing.T, *exec.Cmd), args []string, opts ...safeexec.Option) *safeexec.Process {
+	t.Helper()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(exe, args...)
+	cmd.Env = append(os.Environ(), roleVariable+"=hold-stream", "GORACE=atexit_sleep_ms=0")
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	cmd.ExtraFiles = []*os.File{w}
+	set(t, cmd)
+	p, err := safeexec.Start(context.Background(), cmd, append(opts, safeexec.WithTimeout(unbounded))...)
+	w.Close()
+	require.NoError(t, err)
+	var word string
+	var pid int
+	_, err = fmt.Fscan(r, &word, &pid)
+	if word == "skip:" {
+		rest, _ := io.ReadAll(r)
+		_, _ = p.Stop()
+		t.Skip("no page that never comes: ", string(rest))
+	}
+	require.NoError(t, err)
+	awaitHeld(t, pid)
+	return p
+}
+
+// awaitHeld waits until a process sleeps in a read or a write, on memory and not on the pipe itself.
+func awaitHeld(t *testing.T, pid int) {
+	t.Helper()
+	testproc.Wait(t, func() bool {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
+		call, _, _ := strings.Cut(string(text), " ")
+		wchan, _ := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
+		inCall := call == fmt.Sprint(syscall.SYS_WRITE) || call == fmt.Sprint(syscall.SYS_READ)
+		return inCall && !strings.Contains(string(wchan), "pipe")
+	})
+}
+
+// TestHeldPipe has the command hold its pipe's mutex: whoever asks the pipe for anything but poll(2) sleeps
+// uninterruptibly until the command is dead.
+func TestHeldPipe(t *testing.T) {
+	for _, m := range heldModes {
+		t.Run(m.name, func(t *testing.T) {
+			p := startHolding(t, m.set, []string{m.stream}, safeexec.WithGracePeriod(100*time.Millisecond))
+			other, err := safeexec.Run(testproc.Deadline(t), exec.Command("echo", "untouched"))
+			require.NoError(t, err)
+			assert.Equal(t, "untouched", other.Stdout.String())
+
+			res, err := p.Stop()
+			require.ErrorIs(t, err, safeexec.ErrStopped)
+			assert.True(t, testproc.Dead(p.PID()))
+			assert.Empty(t, res.Survivors)
+			assert.NotContains(t, res.Abandoned, safeexec.AbandonedPipe, "it is dead, and holds nothing")
+		})
+	}
+}
+
+// TestHeldPipeAtTheTimeout is the same for Run and its deadline.
+func TestHeldPipeAtTheTimeout(t *testing.T) {
+	testproc.NoLeaks(t)
+	needsMissingPages(t)
+	cmd := roleCommand(t, "hold-stream", "stdout")
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer null.Close()
+	cmd.ExtraFiles = []*os.File{null}
+	cmd.Stderr = nil
+	res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(time.Second), safeexec.WithGracePeriod(10*time.Millisecond))
+	require.ErrorIs(t, err, safeexec.ErrTimeout)
+	assert.Empty(t, res.Survivors)
+	assert.Empty(t, res.Stdout.Bytes())
+}
+
+// TestHeldPipeOfASurvivor has a command that nobody can kill hold its pipe. The run returns all the same, and says
+// what it left; that ends when the file system goes.
+func TestHeldPipeOfASurvivor(t *testing.T) {
+	for _, m := range heldModes {
+		if m.name == "StdoutPipe" {
+			continue // the caller reads, and waits himself
+		}
+		t.Run(m.name, func(t *testing.T) {
+			var p *safeexec.Process
+			t.Cleanup(func() { // after the file system is gone
+				testproc.Wait(t, func() bool { return testproc.Dead(p.PID()) })
+			})
+			file := testproc.HungFile(t)
+			p = startHolding(t, m.set, []string{m.stream, file},
+				safeexec.WithGracePeriod(0), safeexec.WithKillTimeout(100*time.Millisecond), safeexec.WithDrainTimeout(100*time.Millisecond))
+			testproc.WaitHung(t, file)
+			res, err := p.Stop()
+			require.ErrorIs(t, err, safeexec.ErrStopped)
+			assert.ErrorIs(t, err, safeexec.ErrSurvivors)
+			if m.stream == "stdin" { // a write gives the pipe up when the signal comes
+				assert.Contains(t, res.Abandoned, safeexec.AbandonedPipe)
+			}
+		})
+	}
+}
+
+// TestHeldPipeIsLeft has a background process hold its pipe. Nothing waits for it, nor for the pipes of others.
+func TestHeldPipeIsLeft(t *testing.T) {
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	needsMissingPages(t)
+	leave := func(script string, args ...string) (safeexec.Result, error) {
+		cmd := exec.Command("sh", append([]string{"-c", script}, args...)...)
+		cmd.Env = append(os.Environ(), roleVariable+"=hold-stream", "GORACE=atexit_sleep_ms=0")
+		return safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithBackground(safeexec.BackgroundLeave))
+	}
+	res, err := leave(`"$0" stdout 3>/dev/null & until grep -q userfault /proc/$!/wchan; do sleep 0.01; done`, exe)
+	require.NoError(t, err, "%s", res.Stderr.String())
+	require.Len(t, res.Left, 1)
+	require.Len(t, res.LeftPipes, 2)
+
+	chatty, err := leave(`yes & echo $!`)
+	require.NoError(t, err)
+	require.NotEmpty(t, chatty.LeftPipes)
+	before := chatty.LeftPipes[0].Discarded()
+	testproc.Wait(t, func() bool { return chatty.LeftPipes[0].Discarded() > before+1<<20 })
+
+	for _, p := range append(chatty.LeftPipes, res.LeftPipes...) {
+		p.Release()
+	}
+	for _, left := range append(chatty.Left, res.Left...) {
+		_, err := safeexec.KillTree(testproc.Deadline(t), left, safeexec.WithGracePeriod(0))
+		if err != nil {
+			assert.ErrorIs(t, err, safeexec.ErrNoProcess)
+		}
+	}
+}
