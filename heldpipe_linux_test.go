@@ -40,10 +40,14 @@ func holdStream(args []string) int {
 		return 1
 	}
 	fmt.Fprintln(os.NewFile(3, "3"), "ready", os.Getpid())
+	// The first call makes the pipe ready, and the next holds it by the time that the other side has come.
+	ready := make([]byte, os.Getpagesize())
 	if fd == 0 {
+		_, _ = unix.Read(fd, ready)
 		_, err = unix.Read(fd, page)
 	} else {
-		_, err = unix.Write(fd, page)
+		_, _ = unix.Write(fd, ready)
+		_, err = unix.Writev(fd, [][]byte{ready, page})
 	}
 	fmt.Fprintln(os.Stderr, "it came:", err)
 	return 1
@@ -158,7 +162,7 @@ func awaitHeld(t *testing.T, pid int) {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
 		call, _, _ := strings.Cut(string(text), " ")
 		wchan, _ := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
-		inCall := call == fmt.Sprint(syscall.SYS_WRITE) || call == fmt.Sprint(syscall.SYS_READ)
+		inCall := call == fmt.Sprint(syscall.SYS_WRITEV) || call == fmt.Sprint(syscall.SYS_READ)
 		return inCall && !strings.Contains(string(wchan), "pipe")
 	})
 }
@@ -195,7 +199,7 @@ func TestHeldPipeAtTheTimeout(t *testing.T) {
 	res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(time.Second), safeexec.WithGracePeriod(10*time.Millisecond))
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.Empty(t, res.Survivors)
-	assert.Empty(t, res.Stdout.Bytes())
+	assert.LessOrEqual(t, len(res.Stdout.Bytes()), 2*os.Getpagesize())
 }
 
 // TestHeldPipeOfASurvivor has a command that nobody can kill hold its pipe. The run returns all the same, and says
