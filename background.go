@@ -108,6 +108,7 @@ func (r *run) waits() {
 	begun := r.mark
 	for {
 		reason := r.reason(time.Now())
+		r.tree.Until(r.nextBound())
 		members, sure := r.tree.Live()
 		r.unseen = !sure
 		r.empty = sure && len(members) == 0
@@ -205,6 +206,7 @@ func (r *run) leaves() {
 
 // listLeft writes down who of the tree is alive.
 func (r *run) listLeft() {
+	r.tree.Until(time.Now())
 	members, sure := r.tree.Live()
 	r.unseen = !sure
 	r.result.Left = r.result.Left[:0]

@@ -31,6 +31,7 @@ type ending struct {
 	signaled map[proctree.Process]struct{}
 	sent     uint64 // signals that were sent to the leader, by signalBit
 	empty    bool   // the tree was seen to be empty
+	nobody   bool   // the last look found nobody, whether or not it could see everybody
 	unseen   bool   // the last look at the tree could not see everybody
 }
 
@@ -51,6 +52,9 @@ func (e *ending) climb(ladder *escalate.Ladder) {
 		if !ok || e.waiter.cutShort(rung.Signal) {
 			return
 		}
+		if e.nobody && e.exited && rung.Signal != syscall.SIGKILL {
+			continue // there is nobody to ask, and looks go on after the kill
+		}
 		e.signalTree(rung.Signal, ladder.Until())
 		e.awaitEmpty(ladder.Until(), rung.Signal)
 	}
@@ -60,6 +64,7 @@ func (e *ending) climb(ladder *escalate.Ladder) {
 // leader, which is reaped later, pins the group's number. SIGCONT follows, or what is stopped would
 // not hear of it; SIGKILL needs none, and goes to a tree that is frozen first.
 func (e *ending) signalTree(sig syscall.Signal, until time.Time) {
+	e.tree.Until(until)
 	if !e.exited {
 		e.sent |= signalBit(sig)
 	}
@@ -113,10 +118,11 @@ const (
 // that forks when it is told to end would be driven on.
 func (e *ending) awaitEmpty(until time.Time, rung syscall.Signal) {
 	e.watchLeaf()
+	e.tree.Until(until)
 	for look := firstLook; ; look = min(2*look, lastLook) {
 		e.vacated = false // the look sees it; what comes after that is news
 		members, sure := e.tree.Live()
-		e.unseen = !sure
+		e.unseen, e.nobody = !sure, len(members) == 0
 		if len(members) == 0 && sure && e.exited {
 			e.empty = true
 			return
@@ -138,8 +144,11 @@ func (e *ending) awaitEmpty(until time.Time, rung syscall.Signal) {
 			e.waiter.step(again)
 		}
 		if !time.Now().Before(until) || e.waiter.cutShort(rung) {
+			if len(members) == 0 && !sure && e.exited {
+				return // another look would come too late as well
+			}
 			members, sure = e.tree.Live()
-			e.unseen = !sure
+			e.unseen, e.nobody = !sure, len(members) == 0
 			e.empty = e.exited && sure && len(members) == 0
 			return
 		}
@@ -263,6 +272,7 @@ func (r *run) takeStock() {
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedLook)
 	}
 	alive := make(map[proctree.Process]bool)
+	r.tree.Until(time.Now())
 	if !r.empty && !r.left {
 		if !r.exited {
 			leader := proctree.Inspect(r.result.PID)

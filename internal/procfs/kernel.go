@@ -45,6 +45,7 @@ func ReadLoadavg() (Loadavg, error) {
 type KernelStat struct {
 	Forks    uint64 // "processes": tasks created since boot, threads included, all PID namespaces
 	BootTime uint64 // "btime": seconds since the epoch, as seen from the reader's time namespace
+	System   uint64 // "cpu": what all processors spent in the kernel, interrupts included, in hundredths of a second
 }
 
 // ParseKernelStat parses /proc/stat. Both lines must be there and complete.
@@ -59,6 +60,15 @@ func ParseKernelStat(data []byte) (KernelStat, error) {
 		data = rest
 		key, value := cutField(line)
 		switch string(key) {
+		case "cpu":
+			n := numbers{line: value}
+			n.skip(2) // user, nice
+			s.System = n.uint(10, 63)
+			n.skip(2) // idle, iowait
+			s.System += n.uint(10, 63) + n.uint(10, 63)
+			if n.bad {
+				return KernelStat{}, malformed("stat", "cpu")
+			}
 		case "processes":
 			s.Forks, forks = parseUint(trimLeft(value), 10, 64)
 		case "btime":

@@ -103,10 +103,10 @@ func TestParseLoadavg(t *testing.T) {
 }
 
 func TestParseKernelStat(t *testing.T) {
-	const good = "cpu  1 2 3\nintr 5 0 0\nctxt 9\nbtime 1700000000\nprocesses 26442\nprocs_running 1\n"
+	const good = "cpu  1 2 3 4 5 6 7 8 9 10\nintr 5 0 0\nctxt 9\nbtime 1700000000\nprocesses 26442\nprocs_running 1\n"
 	s, err := ParseKernelStat([]byte(good))
 	require.NoError(t, err)
-	assert.Equal(t, KernelStat{Forks: 26442, BootTime: 1700000000}, s)
+	assert.Equal(t, KernelStat{Forks: 26442, BootTime: 1700000000, System: 3 + 6 + 7}, s)
 	cut := strings.Index(good, "\nprocs_running")
 	for i := range cut + 1 {
 		_, err := ParseKernelStat([]byte(good[:i]))

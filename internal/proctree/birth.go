@@ -38,7 +38,11 @@ const maxLateProbes = 1 << 11
 const reservedPIDs = 300
 
 // fastestClone is less than what one CPU takes to use up a PID: 11 µs for a clone that fails late.
-const fastestClone = 2 * time.Microsecond
+const fastestClone = 5 * time.Microsecond
+
+// fastestPID is less than what all CPUs together take to use up a PID. The kernel gives out and takes back each
+// under one lock of the machine (pidmap_lock), which goes from CPU to CPU with the lines of memory that it guards.
+const fastestPID = 200 * time.Nanosecond
 
 // manyCPUs stands in for an unknown number: the machine may have more than we may use.
 const manyCPUs = 1024
@@ -64,6 +68,8 @@ type lookout interface {
 	excludes(mark uint64) bool
 	// found reports whether there is somebody, who makes another look necessary anyway.
 	found() bool
+	// late reports whether the look has taken as long as it may.
+	late() bool
 }
 
 // candidates tells l each PID that a descendant may have, and others. now is what was given out last when the
@@ -73,12 +79,21 @@ type lookout interface {
 // given out meanwhile is looked at as well, until nothing was, or until somebody was found.
 func (b *birth) candidates(l lookout, now birth) bool {
 	known := now.leader != 0
+	var spent effort
 	if known && (b.young() || b.follows(now.serial, maxLateProbes)) {
 		if !b.window(l, l.consider, now.leader, pidMax.get()) {
 			return false
 		}
-	} else if !list(l, l.consider) {
-		return false
+	} else {
+		// The list takes long, and what is given out meanwhile has to be told by what the kernel did.
+		spent = effortSoFar()
+		if known {
+			now = birth{started: time.Now()}
+			now.leader, now.serial, known = pids.last()
+		}
+		if !list(l, l.consider) {
+			return false
+		}
 	}
 	if !known {
 		return chaseForks(l)
@@ -91,13 +106,18 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		then := birth{started: time.Now()}
 		var ok bool
 		then.leader, then.serial, ok = pids.last()
-		near := now.young() || now.follows(then.serial, pidMax.get())
+		near := now.young() || now.follows(then.serial, pidMax.get()) || spent.lessThanALap()
 		switch {
 		case !ok:
 			return chaseForks(l)
+		case l.late():
+			return near && then.leader == now.leader
 		case !near: // this process was stopped, or held up
 			lists++
-			ok = lists <= maxLists && list(l, l.considerNew)
+			spent, then.started = effortSoFar(), time.Now()
+			if then.leader, then.serial, ok = pids.last(); ok {
+				ok = lists <= maxLists && list(l, l.considerNew)
+			}
 		case then.leader == now.leader:
 			return true
 		default:
@@ -116,6 +136,33 @@ func (b *birth) candidates(l lookout, now birth) bool {
 // there, the second list has it.
 func list(l lookout, f visit) bool {
 	return everyPID(l, f, pidMax.get()) && (l.found() || everyPID(l, f, pidMax.get()))
+}
+
+// An effort is what all processors had spent in the kernel at some time. To use up a PID takes time in there,
+// wherever it happens, and to compute, to sleep and to be held up does not. So it proves that less than a lap was
+// used up, where the clock does not: of a look that was preempted, or on a machine of many idle processors. The
+// kernel counts by sampling, so that a program that spends its time between the samples can hide some.
+type effort struct {
+	system uint64 // hundredths of a second
+	known  bool
+}
+
+// samplingError is by how much a difference of two efforts may be too small, in hundredths of a second.
+const samplingError = 2
+
+func effortSoFar() effort {
+	stat, err := procfs.ReadKernelStat()
+	return effort{system: stat.System, known: err == nil}
+}
+
+// lessThanALap reports whether less than a lap of PIDs was used up since e.
+func (e effort) lessThanALap() bool {
+	if !e.known {
+		return false
+	}
+	now := effortSoFar()
+	spent := time.Duration(now.system-e.system+samplingError) * 10 * time.Millisecond
+	return now.known && now.system >= e.system && spent < lapTime(pidMax.get(), 1)
 }
 
 // chaseForks is the chase where the last PID can not be had: everybody is looked at until the machine
@@ -191,7 +238,8 @@ func lapTime(pidMax, cpus int) time.Duration {
 		cpus = manyCPUs
 	}
 	lap := max(pidMax-reservedPIDs, 0)
-	return time.Duration((lap-lap/4)/cpus) * fastestClone
+	lap -= lap / 4
+	return max(time.Duration(lap)*fastestClone/time.Duration(cpus), time.Duration(lap)*fastestPID)
 }
 
 // window calls f with the numbers behind the leader's, up to the last one given out.
@@ -243,8 +291,7 @@ func everyPID(l lookout, f visit, pidMax int) bool {
 		probeAll(f, pidMax)
 		return true
 	}
-	all.each(l, f)
-	return err == nil && len(pids) > 0
+	return all.each(l, f) && err == nil && len(pids) > 0
 }
 
 // A fact is a number that the kernel tells, and that is asked for once. Not to be told, for want of a

@@ -99,14 +99,19 @@ func (r *roll) all() {
 	}
 }
 
-// each calls f with everybody, but not with those whose marks tell l, which may be nil, that they are none of its.
-func (r *roll) each(l lookout, f visit) {
+// each calls f with everybody, but not with those whose marks tell l, which may be nil, that they are none of its. It
+// reports false where l was late before everybody was told.
+func (r *roll) each(l lookout, f visit) bool {
 	pulse := newPulse()
 	for i, pid := range r.pids {
+		if i%64 == 63 && l != nil && l.late() {
+			return false
+		}
 		if l != nil && len(r.marks) > 0 && r.marks[i] != 0 && l.excludes(r.marks[i]) {
 			continue
 		}
 		pulse.beat() // not before, where most of thousands are passed over by thousands
 		f(pid, anywhere)
 	}
+	return true
 }

@@ -15,7 +15,7 @@ type keeper struct {
 }
 
 // keptFor is for how long after the last start readings are made.
-const keptFor = 10 * time.Second
+const keptFor = time.Second
 
 // shortestTick is the least time between two readings. Where that is not enough, on a machine of many CPUs
 // with few PIDs, none are made.

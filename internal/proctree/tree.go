@@ -55,6 +55,8 @@ type Tree struct {
 	spare    []*Member       // what Live returned last
 	corpses  corpses         // who need not be asked again
 	asked    *candidate      // the one that is considered, or was last
+	until    time.Time       // of Until
+	lookEnds time.Time       // the present look's deadline
 
 	// Written by each look.
 	leaderReaped  bool
@@ -139,6 +141,17 @@ func (t *Tree) MarkBorn() {
 // maxPasses bounds looks that are repeated because the last one found somebody new.
 const maxPasses = 64
 
+// Until sets when the looks from now on should be over. One that is begun late, or shortly before, has lookTime all
+// the same: a look that is cut short proves nothing.
+func (t *Tree) Until(until time.Time) { t.until = until }
+
+// lookTime is what each look may take whatever the time is. One at thousands of processes takes ten milliseconds, and
+// on a busy machine several times that.
+const lookTime = 100 * time.Millisecond
+
+// late reports whether the present look has to end.
+func (t *Tree) late() bool { return !t.lookEnds.IsZero() && !time.Now().Before(t.lookEnds) }
+
 // Live looks for members of the tree that are alive, without the leader. Members that were found
 // earlier are looked at again. It reports false where it could not look at everybody, so that finding
 // nobody proves nothing. The slice is valid until the next call.
@@ -154,6 +167,10 @@ func (t *Tree) Live() ([]*Member, bool) {
 // All is Live that also looks for those who have left the cgroup while others are in it.
 func (t *Tree) All() ([]*Member, bool) {
 	t.spare, t.hidden, t.reading, t.blurred = t.spare[:0], 0, environBudget, false
+	t.lookEnds = time.Now().Add(lookTime)
+	if t.until.After(t.lookEnds) {
+		t.lookEnds = t.until
+	}
 	if !Enumerates || !sys.Enabled(sys.Sweep) {
 		return nil, true
 	}
@@ -165,7 +182,9 @@ func (t *Tree) All() ([]*Member, bool) {
 	t.leaderReaped = !t.Pinned()
 	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
 	sure := t.contained()
-	sure = t.born.candidates(t, now) && sure
+	if seen := t.born.candidates(t, now); t.leaf == nil {
+		sure = seen // of a cgroup the kernel's word counts, and the look is for those who have left it
+	}
 	if !t.young {
 		t.descend()
 	}
