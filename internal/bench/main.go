@@ -74,7 +74,7 @@ type bench struct {
 	report report
 	log    *logger
 
-	publish bool // what was measured goes into the README
+	publish bool // what was measured goes into the pages of the project
 	render  bool // nothing is measured
 }
 
@@ -163,8 +163,8 @@ func parse(args []string, stderr io.Writer) (b *bench, names []string, out strin
 	most := flags.Int("most", 0, "most sleeping commands at once, however many would fit; 0: the default")
 	size := flags.Int64("stream", 0, "bytes of the workload stream; 0: the default")
 	only := flags.String("impl", "", "implementations, by commas; default all. The reference always runs")
-	flags.BoolVar(&b.publish, "readme", false,
-		"write "+publishedResults+", "+publishedPlots+" and the tables of the project's README; in internal/bench")
+	flags.BoolVar(&b.publish, "publish", false,
+		"write "+publishedResults+", "+publishedPlots+", docs/performance.md and the summary in README.md; in internal/bench")
 	flags.BoolVar(&b.render, "render", false, "measure nothing: draw and write again what "+publishedResults+" holds")
 	flags.StringVar(&out, "out", "out", "directory for bench.txt, results.json, results.md and the plots; empty: none")
 	if err := flags.Parse(args); err != nil {

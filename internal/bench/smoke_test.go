@@ -91,7 +91,7 @@ func TestOutputs(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	for _, args := range [][]string{{"-run", "nonsense"}, {"-impl", "nonsense"}, {"-nonsense"}, {"-quick", "-readme"}} {
+	for _, args := range [][]string{{"-run", "nonsense"}, {"-impl", "nonsense"}, {"-nonsense"}, {"-quick", "-publish"}} {
 		if err := benchMain(args, &bytes.Buffer{}, &bytes.Buffer{}); err == nil {
 			t.Errorf("%q is accepted", args)
 		}
