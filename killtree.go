@@ -27,11 +27,11 @@ type ending struct {
 	leafWatched bool         // by the poller
 	leaf        *cgroup.Leaf // that the tree was born in; nil without a cgroup
 
-	watched  map[int]*proctree.Member // by poller token
-	signaled map[proctree.Process]struct{}
-	sent     uint64 // signals that were sent to the leader, by signalBit
-	empty    bool   // the tree was seen to be empty
-	unseen   bool   // the last look at the tree could not see everybody
+	watched  map[int]*proctree.Member    // by poller token
+	signaled map[proctree.Process]string // names, of those that were sent a signal; the keys have none
+	sent     uint64                      // signals that were sent to the leader, by signalBit
+	empty    bool                        // the tree was seen to be empty
+	unseen   bool                        // the last look at the tree could not see everybody
 }
 
 // A waiter is who waits for a tree to end and has other things to see to meanwhile.
@@ -92,12 +92,32 @@ func (e *ending) signalAll(sig syscall.Signal) {
 	}
 }
 
-// noteSignaled writes down that a member was sent a signal.
+// noteSignaled records that m is sent a signal, and its name at that time: when m was found it may not
+// have executed its program yet.
 func (e *ending) noteSignaled(m *proctree.Member) {
 	if e.signaled == nil {
-		e.signaled = make(map[proctree.Process]struct{})
+		e.signaled = make(map[proctree.Process]string)
 	}
-	e.signaled[m.Process] = struct{}{}
+	if _, ok := e.signaled[identity(m.Process)]; !ok {
+		e.signaled[identity(m.Process)] = named(m.Process).Name
+	}
+}
+
+// identity is p without its name, which changes at an exec.
+func identity(p proctree.Process) proctree.Process {
+	return proctree.Process{PID: p.PID, Start: p.Start}
+}
+
+// killed returns who was sent a signal and is not in alive.
+func (e *ending) killed(alive map[proctree.Process]bool) []ProcessInfo {
+	var killed []ProcessInfo
+	for p, name := range e.signaled {
+		if !alive[p] {
+			killed = append(killed, ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: name})
+		}
+	}
+	slices.SortFunc(killed, byAge)
+	return killed
 }
 
 // Looks at a tree are repeated at the latest after these times: for members that can not be
@@ -256,29 +276,36 @@ func (r *run) forward(sig syscall.Signal) error {
 	return err
 }
 
-// takeStock writes down who was signaled and who is alive.
+// takeStock records what was signaled and what is alive.
 func (r *run) takeStock() {
 	r.result.Hidden = r.tree.Hidden()
 	if r.tree.Stuck() {
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedLook)
 	}
 	alive := make(map[proctree.Process]bool)
-	if !r.empty && !r.left {
+	switch {
+	case r.left:
+		r.listLeft()
+	case !r.empty:
 		if !r.exited {
-			leader := proctree.Inspect(r.result.PID)
-			r.result.Survivors = append(r.result.Survivors, info(leader))
+			r.result.Survivors = append(r.result.Survivors, info(proctree.Inspect(r.result.PID)))
 		}
 		members, _ := r.tree.All()
 		for _, m := range members {
-			alive[m.Process] = true
-			r.result.Survivors = append(r.result.Survivors, info(m.Process))
+			alive[identity(m.Process)] = true
+			r.result.Survivors = append(r.result.Survivors, named(m.Process))
 		}
 	}
-	for p := range r.signaled {
-		if !alive[p] {
-			r.result.Killed = append(r.result.Killed, info(p))
-		}
+	r.result.Killed = r.killed(alive)
+}
+
+// named is info with the name of the program that the process executes by now.
+func named(p proctree.Process) ProcessInfo {
+	was, now := info(p), info(proctree.Inspect(p.PID))
+	if was.same(now) {
+		return now
 	}
+	return was
 }
 
 func info(p proctree.Process) ProcessInfo {

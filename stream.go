@@ -338,6 +338,16 @@ func (r *run) noteDrawn() {
 	}
 }
 
+// writerFailed reports whether a Writer of the caller's has returned an error.
+func (r *run) writerFailed() bool {
+	for i := range r.streams {
+		if s := &r.streams[i]; s.kind == streamWriter && s.out.Err() != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // overflowed reports whether a stream has exceeded its limit.
 func (r *run) overflowed() bool {
 	for i := range r.streams {
