@@ -171,7 +171,7 @@ func TestWriterFails(t *testing.T) {
 		res, err := run(t, cmd)
 		assert.ErrorIs(t, err, errRefused)
 		assert.Equal(t, 1, writer.calls, "it is not called again")
-		assert.Equal(t, safeexec.Stream{Total: 1_000_000, Dropped: 1_000_000 - taken}, res.Stdout)
+		assert.Equal(t, safeexec.Stream{Total: 1_000_000, Dropped: 1_000_000 - taken, Err: errRefused}, res.Stdout)
 		assert.True(t, res.Success(), "the command was not killed by SIGPIPE")
 	}
 	for _, n := range []int{-1, 0, 1 << 30} {
@@ -197,7 +197,7 @@ func TestSlowWriter(t *testing.T) {
 	cmd.Stdout = writer
 	res, err := run(t, cmd, safeexec.WithLinger(0))
 	require.NoError(t, err)
-	assert.Equal(t, safeexec.Stream{Total: size}, res.Stdout)
+	assert.Equal(t, safeexec.Stream{Total: size, Err: errRefused}, res.Stdout)
 	assert.Len(t, writer.Bytes(), size)
 	assert.NoError(t, testproc.CheckPattern(writer.Bytes(), 0))
 }
