@@ -115,7 +115,7 @@ func (r *run) waits() {
 		if r.empty || reason != CauseNone {
 			if !r.empty {
 				r.result.Cause = reason
-				r.keepContextErr()
+				r.noteCause()
 			}
 			break
 		}
@@ -201,21 +201,17 @@ func (r *run) freeLeft() {
 // leaves lets the tree live on.
 func (r *run) leaves() {
 	r.left = true
-	r.listLeft()
 }
 
-// listLeft writes down who of the tree is alive.
+// listLeft records which processes of the tree are alive, at the end once more: those that run ended
+// earlier may be dead by then, and others born.
 func (r *run) listLeft() {
 	r.tree.Until(time.Now())
 	members, sure := r.tree.Live()
 	r.unseen = !sure
 	r.result.Left = r.result.Left[:0]
 	for _, m := range members {
-		who := info(m.Process)
-		if now := info(proctree.Inspect(m.PID)); who.same(now) {
-			who = now // by the name of the program that it executes by now
-		}
-		r.result.Left = append(r.result.Left, who)
+		r.result.Left = append(r.result.Left, named(m.Process))
 	}
 	slices.SortFunc(r.result.Left, func(a, b ProcessInfo) int { return cmp.Compare(a.PID, b.PID) })
 }
@@ -224,9 +220,9 @@ func (r *run) listLeft() {
 // can be seen. The tree is looked at after its holders: one born in between would pass for a stranger.
 // It reports false if the pipe has lost its writers meanwhile, as that of a child which was on its way
 // to its own redirections.
-func (r *run) leavePipe(fd int) bool {
+func (r *run) leavePipe(fd int, now time.Time) bool {
 	s := &r.streams[fd]
-	holders := proctree.Holders(s.end.Inode())
+	holders := r.holdersOf(fd, now)
 	if s.end.Hangup() {
 		return false
 	}

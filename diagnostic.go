@@ -49,8 +49,8 @@ func (c *config) checkDiagnostic() error {
 
 // sendDiagnostic has the tree say what it was doing. The leader, which is reaped later, pins the numbers.
 func (r *run) sendDiagnostic() {
-	if !r.cfg.diagnosticSet || r.result.Cause == CauseOutputLimit || r.result.Cause == CauseLimits {
-		return // a command that writes too much is not stuck, and one without its limits has just begun
+	if !r.cfg.diagnosticSet || !r.stuck() || r.result.Cause == CauseLimits {
+		return // a command without its limits has just begun
 	}
 	until := time.Now().Add(r.cfg.diagnostic.wait)
 	r.signalTree(r.cfg.diagnostic.signal, until)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode"
 )
 
@@ -32,8 +33,9 @@ import (
 //	*exec.ExitError      the command's own status
 //	ErrStatusUnknown     ... which somebody else took
 //	ErrPipeHeld          output may be incomplete
-//	ErrWriterStuck, ErrReaderStuck, the Writer's or Reader's own error
+//	ErrWriterStuck, ErrReaderStuck, ErrWriterFailed and the Writer's error, the Reader's error
 //	ErrSurvivors, ErrTreeUnseen   processes are left, or may be
+//	*RedactError         command lines are missing from the report
 var (
 	// ErrNoTimeout says that neither the context nor an option bounds the run.
 	ErrNoTimeout error = &kind{text: "no timeout: set WithTimeout or a context deadline"}
@@ -117,6 +119,9 @@ var (
 	// ErrReaderStuck says that the caller's Reader did not return and was left behind. It matches
 	// exec.ErrWaitDelay.
 	ErrReaderStuck error = &kind{"reader does not return", exec.ErrWaitDelay}
+	// ErrWriterFailed says that the caller's Writer returned an error, which matches as well. What came
+	// after it went nowhere; see [WithStopOnWriteError].
+	ErrWriterFailed error = &kind{text: "writer failed"}
 	// ErrTreeUnseen says that the processes of the tree could not be looked for, for want of
 	// descriptors perhaps, so that some may be left.
 	ErrTreeUnseen error = &kind{text: "process tree could not be looked at"}
@@ -150,10 +155,10 @@ type Error struct {
 // of the report, in one line.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString("safeexec: ")
 	b.WriteString(e.Op)
 	if e.Program != "" {
-		fmt.Fprintf(&b, " %q", e.Program)
+		b.WriteByte(' ')
+		b.WriteString(oneLine(plain(e.Program)))
 	}
 	if e.PID != 0 {
 		fmt.Fprintf(&b, " (pid %d)", e.PID)
@@ -217,7 +222,10 @@ func (e *ArgumentError) Error() string {
 	if e.Env {
 		list = "Env"
 	}
-	return fmt.Sprintf("safeexec: %s[%d] (%d bytes, %d in all): %v", list, e.Index, e.Size, e.Total, e.Err)
+	if errors.Is(e.Err, syscall.EINVAL) {
+		return fmt.Sprintf("safeexec: %s[%d] contains a NUL byte", list, e.Index)
+	}
+	return fmt.Sprintf("safeexec: %s[%d] has %d bytes, all strings have %d: %v", list, e.Index, e.Size, e.Total, e.Err)
 }
 
 // Unwrap returns the kernel's error.

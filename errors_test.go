@@ -43,6 +43,7 @@ var kinds = []struct {
 	{safeexec.ErrPipeHeld, []error{exec.ErrWaitDelay}},
 	{safeexec.ErrWriterStuck, []error{exec.ErrWaitDelay}},
 	{safeexec.ErrReaderStuck, []error{exec.ErrWaitDelay}},
+	{safeexec.ErrWriterFailed, nil},
 	{safeexec.ErrSurvivors, nil},
 }
 
@@ -124,7 +125,7 @@ func failures() []failure {
 			[]safeexec.Option{safeexec.WithTimeout(soon), safeexec.WithDrainTimeout(soon)},
 			[]error{safeexec.ErrTimeout, context.DeadlineExceeded, safeexec.ErrWriterStuck, safeexec.ErrReaderStuck}, true},
 		{"writer_fails", with(shell("echo; exit 3"), func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdout = &refusingWriter{} }), nil,
-			[]error{errRefused}, true},
+			[]error{errRefused, safeexec.ErrWriterFailed}, true},
 		{"reader_fails", with(shell("cat; exit 3"), func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdin = errorReader{} }), nil,
 			[]error{errReader}, true},
 	}

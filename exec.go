@@ -9,12 +9,12 @@
 //
 // # What Run promises
 //
-// Run returns by the timeout plus [ReportBound], the time of [WithDiagnosticSignal] if there is one,
-// linger, grace period, kill timeout and drain timeout, whatever the command, its descendants, a dead
-// file system under Dir or the program's path, or the caller's own Reader and Writers do. When it
-// returns, the command has been reaped, no process of its tree is alive (a zombie is not alive), and no
-// goroutine and no descriptor of the run is left. All output that the tree wrote was delivered, or is
-// counted as dropped. No process outside the tree got a signal.
+// Run returns within the sum that [Bound] names: the timeout plus the time for the report, for
+// [WithDiagnosticSignal], linger, grace period, kill timeout, drain timeout and some tenths of a second,
+// whatever the command, its descendants, a dead file system under Dir or the program's path, or the
+// caller's own Reader and Writers do. When it returns, the command has been reaped, no process of its
+// tree is alive (a zombie is not alive), and no goroutine and no descriptor of the run is left. All output
+// that the tree wrote was delivered, or is counted as dropped. No process outside the tree got a signal.
 //
 // [WithBackground] can have background processes waited for, or left alive, instead of ended. What is
 // left of a run that leaves some is in the Result as well, and how to release it: see [LeftPipes].
@@ -91,6 +91,7 @@ import (
 
 	"github.com/seed841d8200/safeexec/internal/diagnose"
 	"github.com/seed841d8200/safeexec/internal/escalate"
+	"github.com/seed841d8200/safeexec/internal/pipe"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/terminal"
 )
@@ -237,11 +238,13 @@ type run struct {
 	wake     func()        // poller.Wake, bound once
 	lent     chan struct{} // by Start: closed once the pidfd is lent
 	streams  [3]stream     // by descriptor of the child
-	unwatch  func() bool
-	marks    proctree.Mark
-	terminal *terminal.Terminal // lent to the command; else nil
-	stops    chan struct{}      // closed by watchStops at its end
-	noCgroup error              // why there is none, where the command is stopped instead
+	// childEnds closes the child's ends, which a process can hold up.
+	childEnds pipe.Closing
+	unwatch   func() bool
+	marks     proctree.Mark
+	terminal  *terminal.Terminal // lent to the command; else nil
+	stops     chan struct{}      // closed by watchStops at its end
+	noCgroup  error              // why there is none, where the command is stopped instead
 
 	leftPlaces int // reserved for pipes that may be left
 
@@ -255,6 +258,9 @@ type run struct {
 	missing  string // by examine: the interpreter that is not there
 	limitErr error  // by spawn: limits could not be set on a command that runs
 
+	args      []string // by begin: the command line to be redacted; nil without WithRedact
+	redactErr error    // by redact
+
 	// Written by step.
 	lastOutput time.Time
 
@@ -262,13 +268,16 @@ type run struct {
 	mark     time.Time // when the present phase began
 	ctxErr   error     // ctx.Err() and its cause, if the context is why the run was ended
 	ctxCause error
-	inquiry  *diagnose.Inquiry // by diagnose, or by drain if a pipe is held
-	state    *os.ProcessState  // by reap
-	waitErr  error             // by reap
-	pipesOut bool              // by begin: the caller may be at a pipe that release closes
-	left     bool              // by background: the tree lives on, and is signaled no more
-	held     bool              // by drain: a pipe was left with a writer
-	over     bool              // live has come to its end
+	inquiry  *diagnose.Inquiry  // by diagnose, or by drain if a pipe is held
+	snapshot *diagnose.Snapshot // that the report was made from
+	state    *os.ProcessState   // by reap
+	waitErr  error              // by reap
+	pipesOut bool               // by begin: the caller may be at a pipe that release closes
+	left     bool               // by background: the tree lives on, and is signaled no more
+	held     [3]bool            // by drain: this pipe was left with a writer
+	holders  *holderLook        // by drain: the last look for them
+	atCause  atCause            // by observe or background
+	over     bool               // live has come to its end
 	result   Result
 }
 
@@ -319,11 +328,12 @@ func (r *run) liveWith(pidfd int) {
 	r.returnTerminal()
 	r.drain()
 	r.reap()
+	r.redact()
 	r.over = true
 }
 
-// rescue ends the command where live did not come to its end: the caller's code that the run calls, a Writer
-// or what WithRedact was given, has panicked or ended the goroutine. Nobody would supervise it any more.
+// rescue ends the command where live did not come to its end: the caller's code that the run calls, a
+// buffer or the context, has panicked or ended the goroutine. Nothing would supervise it any more.
 func (r *run) rescue() {
 	if r.over {
 		return
@@ -356,7 +366,7 @@ func (r *run) observe() {
 			r.result.Cause = CauseExited
 		}
 		if r.result.Cause != CauseNone {
-			r.keepContextErr()
+			r.noteCause()
 			r.result.Times.Run = r.lap()
 			return
 		}

@@ -27,12 +27,11 @@ type ending struct {
 	leafWatched bool         // by the poller
 	leaf        *cgroup.Leaf // that the tree was born in; nil without a cgroup
 
-	watched  map[int]*proctree.Member // by poller token
-	signaled map[proctree.Process]struct{}
-	sent     uint64 // signals that were sent to the leader, by signalBit
-	empty    bool   // the tree was seen to be empty
-	nobody   bool   // the last look found nobody, whether or not it could see everybody
-	unseen   bool   // the last look at the tree could not see everybody
+	watched  map[int]*proctree.Member    // by poller token
+	signaled map[proctree.Process]string // names, of those that were sent a signal; the keys have none
+	sent     uint64                      // signals that were sent to the leader, by signalBit
+	empty    bool                        // the tree was seen to be empty
+	unseen   bool                        // the last look at the tree could not see everybody
 }
 
 // A waiter is who waits for a tree to end and has other things to see to meanwhile.
@@ -51,9 +50,6 @@ func (e *ending) climb(ladder *escalate.Ladder) {
 		rung, ok := ladder.Next(time.Now())
 		if !ok || e.waiter.cutShort(rung.Signal) {
 			return
-		}
-		if e.nobody && e.exited && rung.Signal != syscall.SIGKILL {
-			continue // there is nobody to ask, and looks go on after the kill
 		}
 		e.signalTree(rung.Signal, ladder.Until())
 		e.awaitEmpty(ladder.Until(), rung.Signal)
@@ -97,12 +93,32 @@ func (e *ending) signalAll(sig syscall.Signal) {
 	}
 }
 
-// noteSignaled writes down that a member was sent a signal.
+// noteSignaled records that m is sent a signal, and its name at that time: when m was found it may not
+// have executed its program yet.
 func (e *ending) noteSignaled(m *proctree.Member) {
 	if e.signaled == nil {
-		e.signaled = make(map[proctree.Process]struct{})
+		e.signaled = make(map[proctree.Process]string)
 	}
-	e.signaled[m.Process] = struct{}{}
+	if _, ok := e.signaled[identity(m.Process)]; !ok {
+		e.signaled[identity(m.Process)] = named(m.Process).Name
+	}
+}
+
+// identity is p without its name, which changes at an exec.
+func identity(p proctree.Process) proctree.Process {
+	return proctree.Process{PID: p.PID, Start: p.Start}
+}
+
+// killed returns who was sent a signal and is not in alive.
+func (e *ending) killed(alive map[proctree.Process]bool) []ProcessInfo {
+	var killed []ProcessInfo
+	for p, name := range e.signaled {
+		if !alive[p] {
+			killed = append(killed, ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: name})
+		}
+	}
+	slices.SortFunc(killed, byAge)
+	return killed
 }
 
 // Looks at a tree are repeated at the latest after these times: for members that can not be
@@ -122,7 +138,7 @@ func (e *ending) awaitEmpty(until time.Time, rung syscall.Signal) {
 	for look := firstLook; ; look = min(2*look, lastLook) {
 		e.vacated = false // the look sees it; what comes after that is news
 		members, sure := e.tree.Live()
-		e.unseen, e.nobody = !sure, len(members) == 0
+		e.unseen = !sure
 		if len(members) == 0 && sure && e.exited {
 			e.empty = true
 			return
@@ -148,7 +164,7 @@ func (e *ending) awaitEmpty(until time.Time, rung syscall.Signal) {
 				return // another look would come too late as well
 			}
 			members, sure = e.tree.Live()
-			e.unseen, e.nobody = !sure, len(members) == 0
+			e.unseen = !sure
 			e.empty = e.exited && sure && len(members) == 0
 			return
 		}
@@ -265,7 +281,7 @@ func (r *run) forward(sig syscall.Signal) error {
 	return err
 }
 
-// takeStock writes down who was signaled and who is alive.
+// takeStock records what was signaled and what is alive.
 func (r *run) takeStock() {
 	r.result.Hidden = r.tree.Hidden()
 	if r.tree.Stuck() {
@@ -273,22 +289,29 @@ func (r *run) takeStock() {
 	}
 	alive := make(map[proctree.Process]bool)
 	r.tree.Until(time.Now())
-	if !r.empty && !r.left {
+	switch {
+	case r.left:
+		r.listLeft()
+	case !r.empty:
 		if !r.exited {
-			leader := proctree.Inspect(r.result.PID)
-			r.result.Survivors = append(r.result.Survivors, info(leader))
+			r.result.Survivors = append(r.result.Survivors, info(proctree.Inspect(r.result.PID)))
 		}
 		members, _ := r.tree.All()
 		for _, m := range members {
-			alive[m.Process] = true
-			r.result.Survivors = append(r.result.Survivors, info(m.Process))
+			alive[identity(m.Process)] = true
+			r.result.Survivors = append(r.result.Survivors, named(m.Process))
 		}
 	}
-	for p := range r.signaled {
-		if !alive[p] {
-			r.result.Killed = append(r.result.Killed, info(p))
-		}
+	r.result.Killed = r.killed(alive)
+}
+
+// named is info with the name of the program that the process executes by now.
+func named(p proctree.Process) ProcessInfo {
+	was, now := info(p), info(proctree.Inspect(p.PID))
+	if was.same(now) {
+		return now
 	}
+	return was
 }
 
 func info(p proctree.Process) ProcessInfo {

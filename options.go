@@ -60,6 +60,9 @@ type config struct {
 
 	timeoutSet, idleSet, diagnosticSet, niceSet bool
 
+	stopOnWriteError bool
+	noReport         bool
+
 	proof    bool
 	terminal bool
 	merge    bool // both outputs through one pipe; set by CombinedOutput
@@ -104,6 +107,8 @@ type (
 	outputLimitOption int64
 	overflowOption    Overflow
 	redactOption      func(command []string) []string
+	stopWriteOption   struct{}
+	noReportOption    struct{}
 	mergeOption       struct{}
 	completeOption    struct{}
 )
@@ -118,6 +123,8 @@ func (o termSignalOption) apply(c *config)  { c.termSignal = syscall.Signal(o) }
 func (o outputLimitOption) apply(c *config) { c.outputLimit = int64(o) }
 func (o overflowOption) apply(c *config)    { c.overflow = Overflow(o) }
 func (o redactOption) apply(c *config)      { c.redact = o }
+func (stopWriteOption) apply(c *config)     { c.stopOnWriteError = true }
+func (noReportOption) apply(c *config)      { c.noReport = true }
 func (mergeOption) apply(c *config)         { c.merge = true }
 func (completeOption) apply(c *config)      { c.complete = true }
 
@@ -161,9 +168,20 @@ func WithOutputLimit(n int64) Option { return outputLimitOption(n) }
 // WithOverflow sets what happens when a stream exceeds the output limit.
 func WithOverflow(policy Overflow) Option { return overflowOption(policy) }
 
-// WithRedact makes a [Report] hold command lines: f gets the arguments of one process at a time, program
-// first, and returns those to be shown, nil for none. [RedactSecrets] is such a function. f may change
-// what it gets, and is called by whoever called Run, Wait, Explain or Report.
+// WithStopOnWriteError ends the run when a Writer of the command's Stdout or Stderr fails, with
+// [CauseWriterFailed]. Without it the command runs on and its output is dropped, as counted in
+// [Stream.Dropped]; the error matches [ErrWriterFailed] in either case.
+func WithStopOnWriteError() Option { return stopWriteOption{} }
+
+// WithoutReport has a run that is ended by force do without the [Report]: the first signal is sent at
+// once, and nothing says what the command was blocked in.
+func WithoutReport() Option { return noReportOption{} }
+
+// WithRedact makes a [Report] and the [Result] hold command lines: f gets the arguments of one process at a
+// time, program first, and returns those to be shown, nil for none. [RedactSecrets] is such a function.
+// f may change what it gets. It is called once the tree has ended, or by [Explain] and
+// [Process.Report], on a goroutine of its own, and has a second for all command lines together. If it
+// panics or does not return, the rest is left out and the error matches *[RedactError].
 //
 // Without it, or with nil, no command line is read: an argument may be a secret, and only the caller
 // knows which. Errors and verdicts hold no arguments in any case.

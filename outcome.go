@@ -2,13 +2,13 @@ package safeexec
 
 import (
 	"bytes"
-	"context"
+	"errors"
 	"fmt"
 	"os/exec"
-	"slices"
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/drain"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
@@ -95,7 +95,7 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 		if now.Before(last) {
 			return last // whoever makes it go on wakes the poller
 		}
-		r.abandonPipe(s)
+		r.abandonPipe(fd, now)
 		return time.Time{}
 	}
 	next := r.settlePipe(fd, now, giveUp, writers)
@@ -128,11 +128,12 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 }
 
 // abandonPipe leaves a pipe that a process holds, and the call on it. The descriptor is closed once that returns.
-func (r *run) abandonPipe(s *stream) {
+func (r *run) abandonPipe(fd int, now time.Time) {
+	s := &r.streams[fd]
 	r.result.Abandoned = append(r.result.Abandoned, AbandonedPipe)
-	r.held = true
+	r.held[fd] = true
 	if s.end.Open() {
-		r.hold(s)
+		r.hold(fd, now)
 	}
 	s.out.Abandon()
 	r.closeStream(s)
@@ -152,9 +153,12 @@ func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		if now.Before(s.nextLook) {
 			return s.nextLook
 		}
-		s.final = true
 		s.out.TakeBack()
-		s.owed, _ = s.end.Unread()
+		owed, err := s.end.Unread()
+		if errors.Is(err, drain.ErrHeld) && !r.left {
+			return r.mark.Add(r.cfg.drain) // asked anew when it is told
+		}
+		s.final, s.owed = true, owed
 	}
 	if s.owed > 0 {
 		if s.blocked && !s.abandoned && now.Before(writers) {
@@ -165,22 +169,29 @@ func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	switch {
 	case s.end.Hangup():
 		// Nobody can write any more. What was written between the two questions is still read.
-		if s.owed, _ = s.end.Unread(); s.owed > 0 {
+		owed, err := s.end.Unread()
+		if errors.Is(err, drain.ErrHeld) {
+			return r.mark.Add(r.cfg.drain)
+		}
+		if s.owed = owed; owed > 0 {
 			return now
 		}
+	case !r.childEnds.Done() && now.Before(r.mark.Add(r.cfg.drain)):
+		s.final = false // it is this process that still has the other end
+		return r.mark.Add(r.cfg.drain)
 	case r.left:
-		if !r.leavePipe(fd) {
+		if !r.leavePipe(fd, now) {
 			return now
 		}
 		return time.Time{}
-	case !r.hold(s):
+	case !r.hold(fd, now):
 		if now.Before(r.mark.Add(r.cfg.drain)) {
 			s.final = false
 			s.look = min(2*max(s.look, firstLook/2), lastLook)
 			s.nextLook = now.Add(s.look)
 			return s.nextLook
 		}
-		r.held = true
+		r.held[fd] = true
 	}
 	r.closeStream(s)
 	return time.Time{}
@@ -188,21 +199,48 @@ func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 
 // hold names the processes that still have the other end of a pipe, and reports whether there are
 // any to stay. A child of another run does not stay: it has a copy of everything between its fork and
-// its exec. Nor need anybody be there when nobody is seen: the last descriptor leaves its table a
-// moment before the pipe learns of it. So without one to stay the drain timeout decides.
-func (r *run) hold(s *stream) bool {
+// its exec. Finding no holder proves nothing: a descriptor leaves its table shortly before the pipe is
+// released, and there may be no time to look at every process. So without one that stays the drain
+// timeout decides.
+func (r *run) hold(fd int, now time.Time) bool {
 	stays := false
-	for _, h := range proctree.Holders(s.end.Inode()) {
+	for _, h := range r.holdersOf(fd, now) {
 		if !h.Starting {
 			stays = true
 			r.addHolder(info(h.Process), h.FDs)
 		}
 	}
-	r.held = r.held || stays
+	r.held[fd] = r.held[fd] || stays
 	if stays {
 		r.explainHolders()
 	}
 	return stays
+}
+
+// holderBound is how long a look for the holders of the pipes takes at most.
+const holderBound = 100 * time.Millisecond
+
+// A holderLook is one look for the holders of all output pipes.
+type holderLook struct {
+	at    time.Time // of the round of drain that made it; the next round looks anew
+	found []proctree.Holder
+}
+
+// holdersOf returns the holders of one pipe. One look serves all pipes that are given up in a round.
+func (r *run) holdersOf(fd int, now time.Time) []proctree.Holder {
+	if r.holders == nil || !r.holders.at.Equal(now) {
+		r.holders = &holderLook{at: now}
+		var complete bool
+		r.holders.found, complete = proctree.Holders(time.Now().Add(holderBound), r.result.PID, r.outputPipes()...)
+		r.result.HoldersPartial = !complete
+	}
+	var of []proctree.Holder
+	for _, h := range r.holders.found {
+		if h.Inode == r.streams[fd].end.Inode() {
+			of = append(of, h)
+		}
+	}
+	return of
 }
 
 // addHolder adds a process once, whichever of the pipes it holds.
@@ -230,10 +268,10 @@ func (r *run) outcome() error {
 	truncated := r.cfg.overflow == OverflowStop && r.overflowed() ||
 		r.cfg.complete && r.result.Stdout.Dropped > 0
 	if truncated && r.result.Cause != CauseOutputLimit {
-		errs = append(errs, ErrOutputLimit)
+		errs = append(errs, r.outputLimitError())
 	}
 	if r.result.OOMKilled && (r.state == nil || !r.state.Success()) {
-		errs = append(errs, ErrOOMKilled)
+		errs = append(errs, r.oomError())
 	}
 	var exit *exec.ExitError
 	switch {
@@ -243,15 +281,18 @@ func (r *run) outcome() error {
 		exit = &exec.ExitError{ProcessState: r.state, Stderr: abridged(&r.result.Stderr)}
 		errs = append(errs, exit)
 	}
-	if r.held {
-		errs = append(errs, ErrPipeHeld)
+	if r.held != [3]bool{} {
+		errs = append(errs, r.heldError())
 	}
 	errs = append(errs, r.streamErrors()...)
 	if len(r.result.Survivors) > 0 {
-		errs = append(errs, ErrSurvivors)
+		errs = append(errs, survivorsError(r.result.Survivors, r.cfg.kill))
 	}
 	if r.unseen {
 		errs = append(errs, ErrTreeUnseen)
+	}
+	if r.redactErr != nil && len(errs) > 0 { // alone it is no failure of the command
+		errs = append(errs, r.redactErr)
 	}
 	switch {
 	case len(errs) == 0:
@@ -267,93 +308,9 @@ func (r *run) refuse(err error) error {
 	if r.result.Cause == CauseNone {
 		r.result.Cause = CauseStartFailed
 	}
+	r.redact()
 	r.result.Times.Total = time.Since(r.result.Times.Started)
 	return &Error{Op: "start", Program: r.program(), errs: flatten(err)}
-}
-
-// causeErrors returns the sentinel of the cause and what the context says of it.
-func (r *run) causeErrors() []error {
-	var errs []error
-	if r.limitErr != nil {
-		errs = flatten(r.limitErr)
-	}
-	switch r.result.Cause {
-	case CauseTimeout:
-		errs = append(errs, ErrTimeout)
-	case CauseCanceled:
-		errs = append(errs, ErrCanceled)
-	case CauseIdle:
-		errs = append(errs, ErrIdle)
-	case CauseOutputLimit:
-		errs = append(errs, ErrOutputLimit)
-	case CauseStopped:
-		errs = append(errs, ErrStopped)
-	case CauseNone, CauseExited, CauseStartFailed, CauseLimits:
-	}
-	if r.result.Cause == CauseTimeout || r.result.Cause == CauseCanceled {
-		if r.ctxErr != nil {
-			errs = append(errs, r.ctxErr)
-			if r.ctxCause != r.ctxErr { //nolint:errorlint // the very value
-				errs = append(errs, r.ctxCause)
-			}
-		}
-	}
-	return errs
-}
-
-// keepContextErr keeps what the context says at the time when it is why the run ends: later it may say
-// something else. Where its deadline is the reason, its own timer may be a moment behind ours, and is
-// waited for, so that context.Cause is told.
-func (r *run) keepContextErr() {
-	if r.result.Cause != CauseTimeout && r.result.Cause != CauseCanceled {
-		return
-	}
-	if d, ok := r.ctx.Deadline(); ok && r.result.Cause == CauseTimeout && d.Equal(r.deadline) {
-		late := time.NewTimer(timerSlack)
-		defer late.Stop()
-		select {
-		case <-r.ctx.Done():
-		case <-late.C:
-		}
-	}
-	if r.ctxErr = r.ctx.Err(); r.ctxErr != nil {
-		r.ctxCause = context.Cause(r.ctx)
-	}
-}
-
-// timerSlack is how long a context's own timer is waited for.
-const timerSlack = 50 * time.Millisecond
-
-// causeError is why nothing was started.
-func (r *run) causeError() error {
-	r.keepContextErr()
-	return join(r.causeErrors()...)
-}
-
-// streamErrors returns what the caller's Reader and Writers did.
-func (r *run) streamErrors() []error {
-	var errs []error
-	for _, stuck := range []struct {
-		err  error
-		what []Abandoned
-	}{
-		{ErrWriterStuck, []Abandoned{AbandonedStdout, AbandonedStderr}},
-		{ErrReaderStuck, []Abandoned{AbandonedStdin}},
-	} {
-		if slices.ContainsFunc(r.result.Abandoned, func(a Abandoned) bool { return slices.Contains(stuck.what, a) }) {
-			errs = append(errs, stuck.err)
-		}
-	}
-	for i := range r.streams {
-		s := &r.streams[i]
-		if s.kind == streamInput && s.in.Err() != nil {
-			errs = append(errs, fmt.Errorf("standard input: %w", s.in.Err()))
-		}
-		if s.kind.isOutput() && s.out.Err() != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", [...]string{1: "standard output", 2: "standard error"}[i], s.out.Err()))
-		}
-	}
-	return errs
 }
 
 // summary is what the result says of a stream.
@@ -361,7 +318,7 @@ func (s *stream) summary() Stream {
 	if !s.kind.isOutput() {
 		return Stream{}
 	}
-	o := Stream{Total: s.out.Total(), Dropped: s.out.Dropped()}
+	o := Stream{Total: s.out.Total(), Dropped: s.out.Dropped(), Err: s.out.Err()}
 	if s.kind == streamCaptured {
 		head, tail := s.keep.Kept()
 		o.data, o.head = s.keep.Bytes(), len(head)
@@ -390,28 +347,4 @@ func abridged(o *Stream) []byte {
 	tail = tail[max(0, len(tail)-stderrPart):]
 	omitted := o.Total - int64(len(head)+len(tail))
 	return fmt.Appendf(append([]byte(nil), head...), "\n... omitting %d bytes ...\n%s", omitted, tail)
-}
-
-// join is errors.Join of one or more errors, flat.
-func join(errs ...error) error {
-	if len(errs) == 1 {
-		return errs[0]
-	}
-	return &several{errs}
-}
-
-type several struct{ errs []error }
-
-func (s *several) Error() string   { return (&Error{Op: "run", errs: s.errs}).Error() }
-func (s *several) Unwrap() []error { return s.errs }
-
-func flatten(err error) []error {
-	if s, ok := err.(*several); ok { //nolint:errorlint // our own, not wrapped
-		var flat []error
-		for _, e := range s.errs {
-			flat = append(flat, flatten(e)...)
-		}
-		return flat
-	}
-	return []error{err}
 }

@@ -66,11 +66,12 @@ func TestStreamString(t *testing.T) {
 		limit  int64
 		want   string
 	}{
-		{"printf ' \t\n a b \n\n'", 100, "a b"},
+		{"printf ' M a\\n?? b \\n\\n'", 100, " M a\n?? b "},
 		{"printf ''", 100, ""},
-		{"printf ' \n '", 100, ""},
+		{"printf ' \\n '", 100, " \n "},
 		{"printf 'abcdefghij'", 4, "ab\n[6 bytes dropped]\nij"},
-		{"printf ' bcdefghi '", 4, "b\n[6 bytes dropped]\ni"},
+		{"printf ' bcdefghi\\n'", 4, " b\n[6 bytes dropped]\ni"},
+		{"printf 'a\\303\\244xxxx\\303\\244b'", 4, "a\n[8 bytes dropped]\nb"},
 	} {
 		res, err := run(t, exec.Command("sh", "-c", test.script), safeexec.WithOutputLimit(test.limit))
 		require.NoError(t, err)
@@ -170,7 +171,7 @@ func TestWriterFails(t *testing.T) {
 		res, err := run(t, cmd)
 		assert.ErrorIs(t, err, errRefused)
 		assert.Equal(t, 1, writer.calls, "it is not called again")
-		assert.Equal(t, safeexec.Stream{Total: 1_000_000, Dropped: 1_000_000 - taken}, res.Stdout)
+		assert.Equal(t, safeexec.Stream{Total: 1_000_000, Dropped: 1_000_000 - taken, Err: errRefused}, res.Stdout)
 		assert.True(t, res.Success(), "the command was not killed by SIGPIPE")
 	}
 	for _, n := range []int{-1, 0, 1 << 30} {

@@ -1,8 +1,14 @@
 package safeexec
 
 import (
+	"context"
+	"fmt"
 	"regexp"
 	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/diagnose"
 )
 
 // redactedText stands for what is not shown.
@@ -72,12 +78,9 @@ func redactText(s string) string {
 	return s
 }
 
-// redacted returns what a report shows of a command line. It is cut before anything looks at it: an
-// argument may be megabytes long.
-func (c *config) redacted(command []string) []string {
-	if len(command) == 0 || c.redact == nil {
-		return nil
-	}
+// shortened returns a copy of a command line, cut before anything looks at it: an argument may be
+// megabytes long.
+func shortened(command []string) []string {
 	var part []string
 	size := 0
 	for _, arg := range command {
@@ -93,5 +96,116 @@ func (c *config) redacted(command []string) []string {
 		size += len(arg)
 		part = append(part, arg)
 	}
-	return c.redact(part)
+	return part
+}
+
+// A RedactError says that the function of [WithRedact] failed: it panicked, ended its goroutine, or did
+// not return within a second, for all command lines of a report together. Those that it had not returned
+// by then are missing. A run that did not fail otherwise has no error for that, but Result.Command is nil.
+type RedactError struct {
+	// Panic is the value of the panic, nil if there was none. It may hold a command line, so the text of
+	// the error does not.
+	Panic any
+	Stuck bool // it did not return, and a goroutine is left with it
+}
+
+func (e *RedactError) Error() string {
+	switch {
+	case e.Stuck:
+		return fmt.Sprintf("safeexec: function of WithRedact does not return (waited %v)", redactBound)
+	case e.Panic != nil:
+		return fmt.Sprintf("safeexec: function of WithRedact panicked with a %T", e.Panic)
+	}
+	return "safeexec: function of WithRedact ended its goroutine"
+}
+
+// redactBound is how long the function may take for all command lines of a report.
+const redactBound = time.Second
+
+// redactAll has f redact command lines, on a goroutine that is left behind if it does not return until
+// the bound has passed or ctx is done. An empty command line is not shown to it.
+func redactAll(ctx context.Context, f func([]string) []string, commands [][]string) ([][]string, error) {
+	type answer struct {
+		index   int
+		command []string
+		err     *RedactError
+	}
+	answers := make(chan answer, len(commands)+1) // never blocks the goroutine
+	var quit atomic.Bool
+	go func() {
+		defer close(answers)
+		failure := new(RedactError) // unless f returns: it may call runtime.Goexit
+		defer func() {
+			if failure != nil {
+				failure.Panic = recover()
+				answers <- answer{err: failure}
+			}
+		}()
+		for i, command := range commands {
+			if len(command) > 0 && !quit.Load() {
+				answers <- answer{index: i, command: f(command)}
+			}
+		}
+		failure = nil
+	}()
+	defer quit.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, redactBound)
+	defer cancel()
+	out := make([][]string, len(commands))
+	for {
+		select {
+		case a, more := <-answers:
+			switch {
+			case !more:
+				return out, nil
+			case a.err != nil:
+				return out, a.err
+			}
+			out[a.index] = a.command
+		case <-ctx.Done():
+			return out, &RedactError{Stuck: true}
+		}
+	}
+}
+
+// redact fills in the command lines of a report that was made from s.
+func (r *Report) redact(ctx context.Context, s *diagnose.Snapshot, f func([]string) []string) error {
+	if s == nil || f == nil {
+		return nil
+	}
+	out, err := redactAll(ctx, f, commandsOf(s))
+	for i := range out {
+		r.Processes[i].Command = out[i]
+	}
+	return err
+}
+
+func commandsOf(s *diagnose.Snapshot) [][]string {
+	commands := make([][]string, len(s.Processes))
+	for i := range s.Processes {
+		commands[i] = shortened(s.Processes[i].Command)
+	}
+	return commands
+}
+
+// redact fills in all command lines, once the tree has ended: until then nothing waits for the caller's
+// function.
+func (r *run) redact() {
+	if r.cfg.redact == nil {
+		return
+	}
+	commands := [][]string{r.args}
+	if r.snapshot != nil {
+		commands = append(commands, commandsOf(r.snapshot)...)
+	}
+	out, err := redactAll(context.Background(), r.cfg.redact, commands)
+	r.result.Command = out[0]
+	for i, command := range out[1:] {
+		r.result.Report.Processes[i].Command = command
+	}
+	r.redactErr = err
+	if e, ok := err.(*RedactError); ok && e.Stuck { //nolint:errorlint // our own, not wrapped
+		r.result.Abandoned = append(r.result.Abandoned, AbandonedRedact)
+	}
+	r.args, r.snapshot = nil, nil
 }

@@ -181,14 +181,16 @@ func take(ctx context.Context, target diagnose.Target, cfg *config) (Report, err
 		inquiry.Finish()
 		return Report{}, ctx.Err()
 	}
-	return newReport(target.PID, inquiry.Finish(), cfg), nil
+	snapshot := inquiry.Finish()
+	report := newReport(target.PID, snapshot)
+	return report, report.redact(ctx, snapshot, cfg.redact)
 }
 
 // diagnose finds out why the tree is stuck, before the first signal: death and SIGSTOP destroy the
 // evidence. Bytes go on moving meanwhile, or a busy command would look as if it waited for us.
 func (r *run) diagnose() {
-	if !diagnose.Supported || r.result.Cause == CauseOutputLimit {
-		return // a command that writes too much is not stuck
+	if !diagnose.Supported || r.cfg.noReport || !r.stuck() {
+		return
 	}
 	target := diagnose.Target{
 		PID: r.result.PID, Child: true, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
@@ -213,6 +215,12 @@ func (r *run) diagnose() {
 	r.result.Times.Report = r.lap()
 }
 
+// stuck reports whether the command may be: one that writes too much, or to a Writer that has failed,
+// is not.
+func (r *run) stuck() bool {
+	return r.result.Cause != CauseOutputLimit && r.result.Cause != CauseWriterFailed
+}
+
 // nameHolders puts the holders of the pipes into the report with all their descriptors, also where its
 // bound passed before it came to them.
 func (r *run) nameHolders() {
@@ -234,13 +242,13 @@ func (r *run) nameHolders() {
 }
 
 func (r *run) attach(pid int, s *diagnose.Snapshot) {
-	report := newReport(pid, s, &r.cfg)
-	r.result.Report = &report
+	report := newReport(pid, s)
+	r.result.Report, r.snapshot = &report, s
 }
 
 // explainHolders adds to the result what those are doing that hold a pipe, while it is still open.
 func (r *run) explainHolders() {
-	if !diagnose.Supported {
+	if !diagnose.Supported || r.cfg.noReport {
 		return
 	}
 	if r.result.Report != nil || len(r.result.Holders) == 0 {
@@ -275,7 +283,7 @@ func (r *run) outputPipes() []uint64 {
 }
 
 // newReport makes a report of what was found; of nothing, if the bound passed before anything was.
-func newReport(pid int, s *diagnose.Snapshot, cfg *config) Report {
+func newReport(pid int, s *diagnose.Snapshot) Report {
 	if s == nil {
 		verdict := fmt.Sprintf("%d could not be looked at in time", pid)
 		return Report{PID: pid, Taken: time.Now(), Verdict: verdict, Partial: true}
@@ -288,18 +296,18 @@ func newReport(pid int, s *diagnose.Snapshot, cfg *config) Report {
 		r.Chain = append(r.Chain, ReportLink(l))
 	}
 	for i := range s.Processes {
-		r.Processes = append(r.Processes, newReportProcess(&s.Processes[i], cfg))
+		r.Processes = append(r.Processes, newReportProcess(&s.Processes[i]))
 	}
 	return r
 }
 
 var roles = [...]ReportRole{RoleRoot, RoleMember, RoleHolder, RoleOutsider}
 
-func newReportProcess(p *diagnose.Process, cfg *config) ReportProcess {
+func newReportProcess(p *diagnose.Process) ReportProcess {
 	q := ReportProcess{
 		ProcessInfo: ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: p.Name},
-		Role:        roles[p.Role], Command: cfg.redacted(p.Command),
-		PPID: p.PPID, PGID: p.PGID, SID: p.SID,
+		Role:        roles[p.Role],
+		PPID:        p.PPID, PGID: p.PGID, SID: p.SID,
 		StopSignal: p.StopSignal, Tracer: p.Tracer, CPU: p.CPU, Cores: p.Cores, PipeFDs: p.PipeFDs,
 		ThreadCount: p.ThreadCount, Unreadable: p.Unreadable,
 	}

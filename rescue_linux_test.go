@@ -1,6 +1,7 @@
 package safeexec_test
 
 import (
+	"context"
 	"os/exec"
 	"runtime"
 	"testing"
@@ -13,7 +14,22 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// Code of the caller's that panics, or ends the goroutine, leaves no command without supervision.
+// A leavingContext does not return from Err once the command runs.
+type leavingContext struct {
+	context.Context
+	cmd   *exec.Cmd
+	leave func()
+}
+
+func (c leavingContext) Err() error {
+	if c.cmd.Process != nil { // set by the goroutine that asks
+		c.leave()
+	}
+	return c.Context.Err()
+}
+
+// A context that panics, or ends the goroutine, leaves no command without supervision, and no goroutine that
+// reads ahead of standard input.
 func TestCallersCodeDoesNotReturn(t *testing.T) {
 	for name, leave := range map[string]func(){
 		"panic":  func() { panic("on purpose") },
@@ -22,12 +38,13 @@ func TestCallersCodeDoesNotReturn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			testproc.NoLeaks(t)
 			cmd := testproc.Command("fork", "2")
+			cmd.Stdin = plainReader{endless{}}
 			canary := inherits(t, cmd)
 			left := make(chan any, 1)
 			go func() {
 				defer func() { left <- recover() }()
-				_, _ = safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithTimeout(soon), safeexec.WithReportBound(bound),
-					safeexec.WithRedact(func([]string) []string { leave(); return nil }))
+				ctx := leavingContext{testproc.Deadline(t), cmd, leave}
+				_, _ = safeexec.Run(ctx, cmd, safeexec.WithTimeout(bound))
 			}()
 			recovered := <-left
 			assert.Equal(t, name == "panic", recovered != nil)
@@ -46,18 +63,4 @@ func TestLingerOutlastsTheIdleTimeout(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "late", res.Stdout.String())
 	assert.Empty(t, res.Killed)
-}
-
-// Nor is the goroutine left that reads ahead of standard input, and has nobody any more to give it to.
-func TestCallersCodeLeavesNoReader(t *testing.T) {
-	testproc.NoLeaks(t)
-	cmd := exec.Command("sleep", "600")
-	cmd.Stdin = plainReader{endless{}}
-	left := make(chan any)
-	go func() {
-		defer func() { left <- recover() }()
-		_, _ = safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithTimeout(soon), safeexec.WithReportBound(bound),
-			safeexec.WithRedact(func([]string) []string { panic("refuses") }))
-	}()
-	assert.Equal(t, "refuses", <-left)
 }

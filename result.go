@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 )
 
 // A Cause says why a run ended.
@@ -14,19 +15,21 @@ type Cause int
 
 // The causes.
 const (
-	CauseNone        Cause = iota // it has not ended
-	CauseExited                   // the command ended by itself (BackgroundWait: its tree), or by a signal not ours
-	CauseTimeout                  // the timeout or the context's deadline
-	CauseCanceled                 // the context, or that of exec.CommandContext, was canceled
-	CauseIdle                     // no output for the idle timeout
-	CauseOutputLimit              // more output than the limit, with OverflowStop
-	CauseStopped                  // Process.Stop
-	CauseStartFailed              // nothing was started
-	CauseLimits                   // limits could not be set on a command that runs
+	CauseNone         Cause = iota // it has not ended
+	CauseExited                    // the command ended by itself (BackgroundWait: its tree), or by a signal not ours
+	CauseTimeout                   // the timeout or the context's deadline
+	CauseCanceled                  // the context, or that of exec.CommandContext, was canceled
+	CauseIdle                      // no output for the idle timeout
+	CauseOutputLimit               // more output than the limit, with OverflowStop
+	CauseStopped                   // Process.Stop
+	CauseStartFailed               // nothing was started
+	CauseLimits                    // limits could not be set on a command that runs
+	CauseWriterFailed              // a Writer failed, with WithStopOnWriteError
 )
 
 var causes = [...]string{
 	"none", "exited", "timeout", "canceled", "idle", "output limit", "stopped", "start failed", "limits",
+	"writer failed",
 }
 
 // String returns the cause in words.
@@ -61,6 +64,8 @@ func (s Signaler) String() string {
 // A Result is what is known about a run after its end. It is filled on every path, also beside an
 // error: what was never reached is zero, and ExitCode is -1.
 type Result struct {
+	Program    string         // the last element of the program's path
+	Command    []string       // the arguments, program first; only with WithRedact
 	PID        int            // of the leader; 0 if nothing was started
 	Cause      Cause          // why the run ended
 	ExitCode   int            // -1 unless the leader exited and its status is known
@@ -74,12 +79,17 @@ type Result struct {
 	Stdout Stream // empty for a stream that is an *os.File
 	Stderr Stream
 
-	Killed    []ProcessInfo // background processes that were signaled
+	// Killed lists the processes of the tree, other than the leader, that were sent a signal and are
+	// gone, the oldest first: of the terminating signal, of SIGKILL, or by themselves at that moment.
+	Killed    []ProcessInfo
 	Survivors []ProcessInfo // processes of the tree alive at the end
 	Holders   []Holder      // processes outside the tree that hold an output pipe
-	Left      []ProcessInfo // processes of the tree that BackgroundLeave left alive, by PID
-	LeftPipes []LeftPipe    // output pipes that they, or Holders, had open; what they write is discarded
-	Abandoned []Abandoned   // what of ours was left behind, and what releases it
+	// HoldersPartial says that not every process was looked at for Holders: a look takes at most a
+	// tenth of a second. A pipe can be held by a process that is not named.
+	HoldersPartial bool
+	Left           []ProcessInfo // processes of the tree that BackgroundLeave left alive, by PID
+	LeftPipes      []LeftPipe    // output pipes that they, or Holders, had open; what they write is discarded
+	Abandoned      []Abandoned   // what of ours was left behind, and what releases it
 
 	Tracks Tracks // how the processes of the tree were told from others
 	// Hidden is how many processes there were at the end that may be of the tree or not: of another
@@ -112,7 +122,7 @@ type Result struct {
 	StartRetries int // how often the start was tried again: EAGAIN, ETXTBSY
 	Times        Times
 
-	notFound bool // there is no such program
+	refusal int // the shell's number for a program that could not be started; 0 for none
 }
 
 // Times says when a run began and how long each of its phases took.
@@ -173,9 +183,13 @@ const (
 	// file on a dead file system, and the kernel has the pipe locked meanwhile. That process's death, or the
 	// memory's answer, releases them.
 	AbandonedPipe
+	// AbandonedRedact is a goroutine in the function of WithRedact; its return releases it.
+	AbandonedRedact
 )
 
-var abandoned = [...]string{"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report", "look", "pipe"}
+var abandoned = [...]string{
+	"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report", "look", "pipe", "redact",
+}
 
 // String returns what was left behind.
 func (a Abandoned) String() string {
@@ -185,20 +199,32 @@ func (a Abandoned) String() string {
 	return abandoned[a]
 }
 
-// ShellCode returns the number a shell would put into $?: the exit code, 128 plus the signal's
-// number, 127 for a program that was not found and 126 for one that could not be started. It is
-// -1 where the status is not known.
+// ShellCode returns what a shell would put into $?: the exit code, 128 plus the signal's number, 127
+// for a program that was not found, 126 for one that was found and could not be executed. It is -1
+// where a shell has no number for it: nothing was started for another reason, or the status is
+// unknown. A timeout has no number of its own: see [Result.TimeoutCode].
 func (r Result) ShellCode() int {
 	switch {
 	case r.Signal != 0:
 		return 128 + int(r.Signal)
-	case r.notFound:
-		return 127
-	case r.Cause == CauseStartFailed:
-		return 126
+	case r.refusal != 0:
+		return r.refusal
 	default:
 		return r.ExitCode
 	}
+}
+
+// TimeoutCode returns what timeout(1) would exit with: 124 for a run that its timeout ended, 125
+// where [Result.ShellCode] has no number, else that.
+func (r Result) TimeoutCode() int {
+	code := r.ShellCode()
+	switch {
+	case r.Cause == CauseTimeout:
+		return 124
+	case code < 0:
+		return 125
+	}
+	return code
 }
 
 // Success reports whether the leader exited with code 0 by itself.
@@ -208,6 +234,7 @@ func (r Result) Success() bool { return r.Cause == CauseExited && r.ExitCode == 
 type Stream struct {
 	Total   int64 // bytes that were read
 	Dropped int64 // of them, bytes that were neither kept nor delivered to the caller's Writer
+	Err     error // the first error of the caller's Writer, after which all is dropped, or of the pipe
 
 	data []byte // head, and tail if bytes were dropped in between
 	head int    // length of the head
@@ -224,15 +251,32 @@ func (s Stream) Head() []byte { return s.data[:s.head:s.head] }
 // Tail returns the bytes kept after those that were dropped.
 func (s Stream) Tail() []byte { return s.data[s.head:] }
 
-// String returns the text kept, without white space around it. Where bytes were dropped, a line says
-// how many.
+// String returns the text kept without the newlines at its end, as $(command) does in a shell. Where
+// bytes were dropped, a line says how many; characters that the cut would split count as dropped.
 func (s Stream) String() string {
 	if s.Dropped == 0 || len(s.data) == 0 {
-		return string(bytes.TrimSpace(s.data))
+		return strings.TrimRight(string(s.data), "\n")
 	}
-	var b strings.Builder
-	b.Write(bytes.TrimLeft(s.Head(), " \t\r\n\v\f"))
-	fmt.Fprintf(&b, "\n[%d bytes dropped]\n", s.Dropped)
-	b.Write(bytes.TrimRight(s.Tail(), " \t\r\n\v\f"))
-	return b.String()
+	head, tail := wholeRunes(s.Head(), s.Tail())
+	dropped := s.Dropped + int64(len(s.data)-len(head)-len(tail))
+	return fmt.Sprintf("%s\n[%d bytes dropped]\n%s", head, dropped, bytes.TrimRight(tail, "\n"))
+}
+
+// wholeRunes cuts off what is left of UTF-8 sequences at the end of head and the beginning of tail.
+func wholeRunes(head, tail []byte) ([]byte, []byte) {
+	for i := len(head) - 1; i >= max(0, len(head)-utf8.UTFMax+1); i-- {
+		if utf8.RuneStart(head[i]) {
+			if !utf8.FullRune(head[i:]) {
+				head = head[:i]
+			}
+			break
+		}
+	}
+	for i := range min(len(tail), utf8.UTFMax) {
+		if utf8.RuneStart(tail[i]) {
+			tail = tail[i:]
+			break
+		}
+	}
+	return head, tail
 }

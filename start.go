@@ -22,12 +22,15 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	now := time.Now()
 	r := &run{ctx: ctx, cmd: cmd, mark: now, lastOutput: now, exitFD: -1}
 	r.waiter = r
-	r.result = Result{ExitCode: -1, Times: Times{Started: now}}
+	r.result = Result{Program: r.program(), ExitCode: -1, Times: Times{Started: now}}
 	if !proctree.Supported {
 		return r, ErrUnsupported
 	}
 	if err := r.cfg.resolve(ctx, cmd, opts); err != nil {
 		return r, err
+	}
+	if r.cfg.redact != nil {
+		r.args = shortened(cmd.Args)
 	}
 	attr, err := r.attributes()
 	if err != nil {
@@ -117,6 +120,8 @@ func (r *run) reason(now time.Time) Cause {
 		return CauseCanceled
 	case r.cfg.overflow == OverflowStop && r.overflowed():
 		return CauseOutputLimit
+	case r.cfg.stopOnWriteError && r.writerFailed():
+		return CauseWriterFailed
 	case r.cfg.idle > 0 && r.result.PID != 0 && !now.Before(r.lastOutput.Add(r.cfg.idle)):
 		if !r.writerBusy() {
 			return CauseIdle

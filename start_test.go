@@ -87,19 +87,19 @@ func TestStartFails(t *testing.T) {
 			return &exec.Cmd{Path: "program", Err: &exec.Error{Name: "program", Err: exec.ErrDot}}
 		}, all(safeexec.ErrNotExecutable, exec.ErrDot), 126},
 		{"no_command", func(*testing.T) *exec.Cmd { return &exec.Cmd{} }, all(safeexec.ErrNotFound), 127},
-		{"dir_not_found", inDir("/nonexistent"), all(safeexec.ErrBadDir, fs.ErrNotExist), 126},
-		{"dir_is_a_file", inDir(file), all(safeexec.ErrBadDir, syscall.ENOTDIR), 126},
+		{"dir_not_found", inDir("/nonexistent"), all(safeexec.ErrBadDir, fs.ErrNotExist), -1},
+		{"dir_is_a_file", inDir(file), all(safeexec.ErrBadDir, syscall.ENOTDIR), -1},
 		{"dir_without_search_permission", func(t *testing.T) *exec.Cmd {
 			if !testproc.Unprivileged() {
 				t.Skip("needs an ordinary user: root may search every directory")
 			}
 			return inDir(noSearch)(t)
-		}, all(safeexec.ErrBadDir, fs.ErrPermission), 126},
+		}, all(safeexec.ErrBadDir, fs.ErrPermission), -1},
 		{"argument_too_long", command("true", "a", long), argumentError(false, 2, syscall.E2BIG), 126},
 		{"arguments_too_long", command("true", many...), argumentError(false, 1, syscall.E2BIG), 126},
 		{"variable_too_long", inEnv("A=b", "LONG="+long), argumentError(true, 1, syscall.E2BIG), 126},
-		{"nul_in_argument", command("true", "a", "b\x00c"), argumentError(false, 2, syscall.EINVAL), 126},
-		{"nul_in_variable", inEnv("A=b", "B=c\x00d"), argumentError(true, 1, syscall.EINVAL), 126},
+		{"nul_in_argument", command("true", "a", "b\x00c"), argumentError(false, 2, syscall.EINVAL), -1},
+		{"nul_in_variable", inEnv("A=b", "B=c\x00d"), argumentError(true, 1, syscall.EINVAL), -1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cmd := test.make(t)

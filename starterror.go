@@ -12,6 +12,12 @@ import (
 	"syscall"
 )
 
+// What a shell puts into $? for a program that it can not start.
+const (
+	shellNotExecutable = 126
+	shellNotFound      = 127
+)
+
 // startError names what the kernel or os/exec said about a start.
 func (r *run) startError(err error) error {
 	switch {
@@ -25,15 +31,17 @@ func (r *run) startError(err error) error {
 		}
 		return join(r.causeError(), err)
 	case errors.Is(err, syscall.E2BIG):
+		r.result.refusal = shellNotExecutable
 		return r.longestArgument()
 	case r.cmd.Path == "", errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
-		r.result.notFound = true
+		r.result.refusal = shellNotFound
 		if r.missing != "" && errors.Is(err, fs.ErrNotExist) {
 			return &InterpreterError{Path: r.missing, Err: err}
 		}
 		return join(ErrNotFound, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.ENOTDIR),
 		errors.Is(err, exec.ErrDot), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
+		r.result.refusal = shellNotExecutable
 		return join(ErrNotExecutable, err)
 	}
 	// os/exec refuses a NUL with EINVAL, or with an error that has no name.

@@ -150,7 +150,7 @@ func (r *run) closeChildEnds() {
 		files[i], r.streams[i].child = r.streams[i].child, nil
 	}
 	if files != [3]*os.File{} {
-		pipe.CloseFiles(files)
+		r.childEnds = pipe.CloseFiles(files, r.wake)
 	}
 }
 
@@ -339,6 +339,16 @@ func (r *run) noteDrawn() {
 			r.lastOutput = later(r.lastOutput, s.out.LastDrawn())
 		}
 	}
+}
+
+// writerFailed reports whether a Writer of the caller's has returned an error.
+func (r *run) writerFailed() bool {
+	for i := range r.streams {
+		if s := &r.streams[i]; s.kind == streamWriter && s.out.Err() != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // overflowed reports whether a stream has exceeded its limit.

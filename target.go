@@ -219,15 +219,13 @@ func (k *kill) takeStock() []error {
 	members, sure := k.tree.Live()
 	k.tree.ReapAdopted()
 	k.result.Hidden = k.tree.Hidden()
+	alive := make(map[proctree.Process]bool)
 	for _, m := range members {
-		k.result.Survivors = append(k.result.Survivors, Survivor{info(m.Process), m.Err})
-		delete(k.signaled, m.Process)
+		alive[identity(m.Process)] = true
+		k.result.Survivors = append(k.result.Survivors, Survivor{named(m.Process), m.Err})
 	}
-	for p := range k.signaled {
-		k.result.Killed = append(k.result.Killed, info(p))
-	}
+	k.result.Killed = k.killed(alive)
 	slices.SortFunc(k.result.Survivors, func(a, b Survivor) int { return byAge(a.ProcessInfo, b.ProcessInfo) })
-	slices.SortFunc(k.result.Killed, byAge)
 	if len(members) == 0 && sure {
 		return nil
 	}

@@ -234,5 +234,5 @@ func TestKillTreeConfig(t *testing.T) {
 	// House rules for runs are no reason to refuse.
 	_, err := safeexec.KillTree(context.Background(), target, safeexec.WithTimeout(-1), safeexec.WithOutputLimit(-1))
 	require.ErrorIs(t, err, safeexec.ErrNoProcess)
-	assert.True(t, strings.HasPrefix(err.Error(), "safeexec: killtree (pid 1073741824): no such process"), err)
+	assert.True(t, strings.HasPrefix(err.Error(), "killtree (pid 1073741824): no such process"), err)
 }

@@ -18,7 +18,7 @@ const pumpDepth = 1
 // Put, Room, Finish and Abandon belong to one goroutine, the run's.
 type Pump struct {
 	w      io.Writer
-	notify func() // wakes the run; only called when wanted, or for what was drawn
+	notify func() // wakes the run; only called when wanted, after an error, or for what was drawn
 	queue  chan filled
 	open   bool // queue was made and not closed; the run's own
 
@@ -200,8 +200,8 @@ func (p *Pump) end(n int, err error) {
 			p.err = err
 		}
 	}
-	call := p.wanted && !p.abandoned
-	if err == errWriterGone { //nolint:errorlint // the very value
+	call := (p.wanted || err != nil) && !p.abandoned // an error may be a reason to end the run
+	if err == errWriterGone {                        //nolint:errorlint // the very value
 		// The goroutine ends: what is queued, or is about to be by a Put or lend that came before the
 		// error, is nobody's any more and counts as dropped. Later ones see the error.
 		p.waiting = 0

@@ -18,7 +18,7 @@ import (
 
 // patience is how long a call is waited for before it counts as held. One that copies a full pipe takes some ten
 // microseconds; the rest is for a busy machine, where nothing is lost but the way around the poller.
-const patience = 2 * time.Millisecond
+const patience = 10 * time.Millisecond
 
 // A call is what a hand can do.
 type call int8
@@ -157,12 +157,20 @@ func (h *hand) make() {
 	}
 }
 
+// A Closing is a close that may not have come back. The zero Closing has.
+type Closing struct{ hand *hand }
+
+// Done reports whether it has come back.
+func (c Closing) Done() bool { return c.hand == nil || c.hand.state.Load() == back }
+
 // CloseFiles closes files that are ends of pipes; nil ones are skipped. Where a process holds one of the pipes
-// the rest happens behind the caller's back.
-func CloseFiles(files [3]*os.File) {
+// the rest happens behind the caller's back, and notify is called after it.
+func CloseFiles(files [3]*os.File, notify func()) Closing {
 	h := takeHand()
-	h.call, h.files = callClose, files
+	h.call, h.files, h.notify = callClose, files, notify
 	if h.begin() {
 		h.giveBack()
+		return Closing{}
 	}
+	return Closing{h}
 }

@@ -1,66 +1,112 @@
 package proctree
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
+	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 )
 
-// A Holder is a process that has a pipe open.
+// A Holder is a process that has a pipe open for writing.
 type Holder struct {
 	Process
-	FDs []int
+	Inode uint64 // of the pipe
+	FDs   []int
 	// Starting says that it is a child of ours on its way from fork to exec, where it will lose what
 	// is close-on-exec, as our pipes are.
 	Starting bool
 }
 
-// Holders returns the processes that hold the pipe with the given inode for writing, ourselves
-// included. Processes whose descriptors we may not see are left out.
-func Holders(inode uint64) []Holder {
-	if inode == 0 {
-		return nil
+// Holders returns the processes that hold pipes with the given inodes for writing, ourselves included:
+// one Holder for each process and pipe. It looks at those first whose PIDs are close to near, and
+// reports whether it came to all of them by the given time. Processes whose descriptors we may not see
+// are left out.
+func Holders(until time.Time, near int, inodes ...uint64) (holders []Holder, complete bool) {
+	inodes = slices.DeleteFunc(inodes, func(inode uint64) bool { return inode == 0 })
+	if len(inodes) == 0 {
+		return nil, true
 	}
 	pids, err := procfs.PIDs()
 	if err != nil {
-		return nil
+		return nil, false
 	}
-	var holders []Holder
+	slices.SortFunc(pids, func(a, b int) int { return cmp.Compare(max(a-near, near-a), max(b-near, near-b)) })
+	s := holderSearch{inodes: inodes, until: until}
 	for _, pid := range pids {
-		// A first thread that has exited shows no descriptors while the others still have them.
-		tid, err := procfs.LiveThread(pid)
-		if err != nil {
-			continue
+		if s.late() {
+			break
 		}
-		var fds []int
-		lost := true
-		_ = procfs.WalkThreadFDs(pid, tid, func(fd int, link []byte) bool {
-			if ino, ok := procfs.PipeInode(link); ok && ino == inode {
-				// One that can not be asked counts; one that is gone by now does not.
-				info, err := procfs.ReadThreadFDInfo(pid, tid, fd)
-				if err == nil && info.CanWrite() || err != nil && !errors.Is(err, fs.ErrNotExist) {
-					fds = append(fds, fd)
-					lost = lost && err == nil && info.CloseOnExec()
-				}
-			}
-			return true
-		})
-		if fds == nil {
-			continue
-		}
-		st, err := procfs.ReadStat(pid)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		holders = append(holders, Holder{
-			Process:  Process{PID: pid, Start: st.StartTime, Name: st.Comm},
-			FDs:      fds,
-			Starting: lost && st.PPID == os.Getpid(),
-		})
+		s.look(pid)
 	}
-	return holders
+	return s.holders, !s.over
+}
+
+// A holderSearch is one walk over the descriptors of all processes.
+type holderSearch struct {
+	inodes  []uint64
+	until   time.Time
+	over    bool // the time has passed
+	looked  int  // descriptors, since the time was asked
+	holders []Holder
+}
+
+func (s *holderSearch) late() bool {
+	s.over = s.over || !time.Now().Before(s.until)
+	return s.over
+}
+
+// linksPerClock is how many descriptors of one process are looked at between two looks at the time.
+const linksPerClock = 64
+
+func (s *holderSearch) look(pid int) {
+	// A first thread that has exited shows no descriptors while the others still have them.
+	tid, err := procfs.LiveThread(pid)
+	if err != nil {
+		return
+	}
+	first := len(s.holders)
+	_ = procfs.WalkThreadFDs(pid, tid, func(fd int, link []byte) bool {
+		if ino, ok := procfs.PipeInode(link); ok && slices.Contains(s.inodes, ino) {
+			s.found(pid, tid, fd, ino, first)
+		}
+		s.looked++
+		return s.looked%linksPerClock != 0 || !s.late()
+	})
+	if len(s.holders) == first {
+		return
+	}
+	st, err := procfs.ReadStat(pid)
+	if errors.Is(err, fs.ErrNotExist) {
+		s.holders = s.holders[:first]
+		return
+	}
+	for i := first; i < len(s.holders); i++ {
+		h := &s.holders[i]
+		h.Process = Process{PID: pid, Start: st.StartTime, Name: st.Comm}
+		h.Starting = h.Starting && st.PPID == os.Getpid()
+	}
+}
+
+// found adds a descriptor that is one of the pipes, if it can write. One that can not be asked counts;
+// one that is gone by now does not. Holders from first on are those of this process.
+func (s *holderSearch) found(pid, tid, fd int, inode uint64, first int) {
+	info, err := procfs.ReadThreadFDInfo(pid, tid, fd)
+	if err == nil && !info.CanWrite() || errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	lost := err == nil && info.CloseOnExec()
+	for i := first; i < len(s.holders); i++ {
+		if h := &s.holders[i]; h.Inode == inode {
+			h.FDs = append(h.FDs, fd)
+			h.Starting = h.Starting && lost
+			return
+		}
+	}
+	s.holders = append(s.holders, Holder{Inode: inode, FDs: []int{fd}, Starting: lost})
 }
 
 // Alive reports whether p is still there, and no zombie. What can not be read counts as alive.

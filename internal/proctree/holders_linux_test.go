@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -21,6 +22,37 @@ func inodeOf(t *testing.T, f *os.File) uint64 {
 	require.NoError(t, conn.Control(func(fd uintptr) { ino, err = sys.Inode(int(fd)) }))
 	require.NoError(t, err)
 	return ino
+}
+
+func holdersOf(t *testing.T, inode uint64) []Holder {
+	t.Helper()
+	holders, complete := Holders(time.Now().Add(time.Minute), os.Getpid(), inode)
+	assert.True(t, complete)
+	return holders
+}
+
+// One look serves several pipes, and says so when its time is over before it came to all processes.
+func TestHoldersOfTwoWithinTheTime(t *testing.T) {
+	var inodes []uint64
+	for range 2 {
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		defer r.Close()
+		defer w.Close()
+		inodes = append(inodes, inodeOf(t, w))
+	}
+	holders, complete := Holders(time.Now().Add(time.Minute), os.Getpid(), inodes...)
+	assert.True(t, complete)
+	require.Len(t, holders, 2)
+	assert.ElementsMatch(t, inodes, []uint64{holders[0].Inode, holders[1].Inode})
+	for _, h := range holders {
+		assert.Equal(t, os.Getpid(), h.PID)
+		assert.Len(t, h.FDs, 1)
+	}
+
+	holders, complete = Holders(time.Now(), os.Getpid(), inodes...)
+	assert.False(t, complete)
+	assert.Empty(t, holders)
 }
 
 func TestHolders(t *testing.T) {
@@ -41,7 +73,7 @@ func TestHolders(t *testing.T) {
 
 	byPID := func() map[int]Holder {
 		m := make(map[int]Holder)
-		for _, h := range Holders(ino) {
+		for _, h := range holdersOf(t, ino) {
 			assert.NotContains(t, m, h.PID)
 			m[h.PID] = h
 		}
@@ -60,7 +92,7 @@ func TestHolders(t *testing.T) {
 	assert.Contains(t, holders, cmd.Process.Pid)
 
 	s.endLeader(t)
-	assert.Empty(t, Holders(ino), "a zombie holds nothing")
+	assert.Empty(t, holdersOf(t, ino), "a zombie holds nothing")
 }
 
 // Opened for both, as a descriptor of a FIFO or /proc/PID/fd may be, it can write.
@@ -77,14 +109,14 @@ func TestHoldersForBoth(t *testing.T) {
 	}))
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
-	holders := Holders(ino)
+	holders := holdersOf(t, ino)
 	require.Len(t, holders, 1)
 	assert.Equal(t, os.Getpid(), holders[0].PID)
 	require.NoError(t, both.Close())
-	assert.Empty(t, Holders(ino))
+	assert.Empty(t, holdersOf(t, ino))
 }
 
 func TestHoldersOfNothing(t *testing.T) {
-	assert.Empty(t, Holders(0), "the number of a pipe that could not be asked")
-	assert.Empty(t, Holders(1<<63))
+	assert.Empty(t, holdersOf(t, 0), "the number of a pipe that could not be asked")
+	assert.Empty(t, holdersOf(t, 1<<63))
 }
