@@ -109,6 +109,9 @@ type Result struct {
 	// for other runs, and except on Linux.
 	Report *Report
 
+	// ObserverErr says that a func of an [Observer] panicked.
+	ObserverErr error
+
 	StartRetries int // how often the start was tried again: EAGAIN, ETXTBSY
 	Times        Times
 
@@ -168,9 +171,12 @@ const (
 	AbandonedReport
 	// AbandonedLook is the same for the search for the tree's processes.
 	AbandonedLook
+	// AbandonedObserver is a goroutine in a call of an [Observer]; its return releases it.
+	AbandonedObserver
 )
 
-var abandoned = [...]string{"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report", "look"}
+var abandoned = [...]string{"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report", "look",
+	"observer"}
 
 // String returns what was left behind.
 func (a Abandoned) String() string {

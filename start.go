@@ -29,6 +29,9 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	if err := r.cfg.resolve(ctx, cmd, opts); err != nil {
 		return r, err
 	}
+	if err := r.beginObserving(); err != nil {
+		return r, err
+	}
 	attr, err := r.attributes()
 	if err != nil {
 		return r, err
@@ -43,6 +46,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 		return r, err
 	}
 	r.result.Times.Start = r.lap()
+	r.observed.started(r.result.PID)
 	return r, nil
 }
 
@@ -236,6 +240,7 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 			return r.startError(err)
 		}
 		r.result.StartRetries++
+		r.observed.retried(err)
 		for again := time.Now().Add(delay); time.Now().Before(again); {
 			if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
 				return join(r.causeError(), r.startError(err))
@@ -258,6 +263,7 @@ func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 	own := *r.cmd
 	own.SysProcAttr = attr
 	own.Env = r.marks.Environ(r.cmd)
+	r.observed.addEnv(&own)
 	own.WaitDelay = 0
 	if own.Cancel != nil {
 		own.Cancel = func() error {
