@@ -251,3 +251,27 @@ func ExampleRedactSecrets() {
 	fmt.Println(safeexec.RedactSecrets([]string{"curl", "--password", "hunter2", "https://example.com/"}))
 	// Output: [curl --password *** https://example.com/]
 }
+
+func ExampleCommand() {
+	res, err := safeexec.Run(context.Background(), safeexec.Command("echo", "hello"), safeexec.WithTimeout(time.Minute))
+	fmt.Println(res.Stdout.String(), err)
+	// Output: hello <nil>
+}
+
+// What options add up to, for a log or a test.
+func ExampleResolve() {
+	s, err := safeexec.Resolve(safeexec.WithTimeout(time.Minute), safeexec.WithGracePeriod(time.Second))
+	fmt.Println(s.Timeout, s.GracePeriod, s.Linger, err)
+	// Output: 1m0s 1s 100ms <nil>
+}
+
+// How long Run takes at most, whatever the command does.
+func ExampleBound() {
+	bound, err := safeexec.Bound(safeexec.WithTimeout(time.Minute), safeexec.WithGracePeriod(time.Second))
+	fmt.Println(bound > time.Minute, bound < time.Minute+10*time.Second, err)
+	_, err = safeexec.Bound()
+	fmt.Println(errors.Is(err, safeexec.ErrNoTimeout))
+	// Output:
+	// true true <nil>
+	// true
+}

@@ -121,6 +121,7 @@ func Run(ctx context.Context, cmd *exec.Cmd, opts ...Option) (Result, error) {
 		r.live()
 		err = r.outcome()
 	}
+	r.endObserving(err)
 	return r.result, err
 }
 
@@ -158,7 +159,9 @@ func CombinedOutput(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte,
 func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error) {
 	r, err := begin(ctx, cmd, opts)
 	if err != nil {
-		return nil, r.refuse(err)
+		err = r.refuse(err)
+		r.endObserving(err)
+		return nil, err
 	}
 	p := &Process{run: r, done: make(chan struct{}), pipes: r.outputPipes()}
 	r.lent = make(chan struct{})
@@ -167,6 +170,9 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 		r.live()
 		if !r.pipesOut {
 			r.release()
+			if r.observed != nil {
+				p.conclude()
+			}
 		}
 	}()
 	<-r.lent // from now on the caller may do with cmd.Process what they like
@@ -180,7 +186,7 @@ type Process struct {
 	done  chan struct{} // closed by the supervising goroutine, which touches run no more
 	pipes []uint64      // inodes of the output pipes, for Report
 
-	once sync.Once // the first Wait completes the result
+	once sync.Once // of conclude
 	err  error
 }
 
@@ -191,8 +197,16 @@ type Process struct {
 // reading must be over by then, and sets cmd.ProcessState.
 func (p *Process) Wait() (Result, error) {
 	<-p.done
-	p.once.Do(func() { p.err = p.run.outcome() })
+	p.conclude()
 	return p.run.result, p.err
+}
+
+// conclude completes the result: by the first Wait, or before it for those who observe the run.
+func (p *Process) conclude() {
+	p.once.Do(func() {
+		p.err = p.run.outcome()
+		p.run.endObserving(p.err)
+	})
 }
 
 // Done returns a channel that is closed at the end of the run, when Wait will not block.
@@ -246,7 +260,8 @@ type run struct {
 	stops     chan struct{}      // closed by watchStops at its end
 	noCgroup  error              // why there is none, where the command is stopped instead
 
-	leftPlaces int // reserved for pipes that may be left
+	leftPlaces int          // reserved for pipes that may be left
+	observed   *observation // nil if nobody observes
 
 	// From other goroutines, which wake the poller after writing them.
 	stopRequested atomic.Bool   // by Process.Stop
@@ -319,6 +334,7 @@ func (r *run) liveWith(pidfd int) {
 		r.background()
 	}
 	if r.result.Cause != CauseExited {
+		r.observed.ending(r.result.Cause)
 		r.diagnose()
 		r.sendDiagnostic()
 	}
@@ -352,6 +368,7 @@ func (r *run) rescue() {
 	r.awaitEmpty(until, syscall.SIGKILL)
 	r.returnTerminal()
 	r.reap()
+	r.endObserving(errUnfinished)
 }
 
 // observe waits for the leader's exit or for a reason to end it.

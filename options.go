@@ -57,6 +57,7 @@ type config struct {
 
 	containment *containment // nil where none was asked for
 	redact      func(command []string) []string
+	observers   []Observer
 
 	timeoutSet, idleSet, diagnosticSet, niceSet bool
 

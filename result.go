@@ -119,6 +119,9 @@ type Result struct {
 	// for other runs, and except on Linux.
 	Report *Report
 
+	// ObserverErr says that a func of an [Observer] panicked.
+	ObserverErr error
+
 	StartRetries int // how often the start was tried again: EAGAIN, ETXTBSY
 	Times        Times
 
@@ -185,10 +188,12 @@ const (
 	AbandonedPipe
 	// AbandonedRedact is a goroutine in the function of WithRedact; its return releases it.
 	AbandonedRedact
+	// AbandonedObserver is a goroutine in a call of an [Observer]; its return releases it.
+	AbandonedObserver
 )
 
 var abandoned = [...]string{
-	"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report", "look", "pipe", "redact",
+	"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report", "look", "pipe", "redact", "observer",
 }
 
 // String returns what was left behind.

@@ -32,6 +32,9 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	if r.cfg.redact != nil {
 		r.args = shortened(cmd.Args)
 	}
+	if err := r.beginObserving(); err != nil {
+		return r, err
+	}
 	attr, err := r.attributes()
 	if err != nil {
 		return r, err
@@ -46,6 +49,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 		return r, err
 	}
 	r.result.Times.Start = r.lap()
+	r.observed.started(r.result.PID)
 	return r, nil
 }
 
@@ -261,6 +265,7 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 			return r.startError(err)
 		}
 		r.result.StartRetries++
+		r.observed.retried(err)
 		for again := time.Now().Add(delay); time.Now().Before(again); {
 			if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
 				return join(r.causeError(), r.startError(err))
@@ -283,6 +288,7 @@ func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 	own := *r.cmd
 	own.SysProcAttr = attr
 	own.Env = r.marks.Environ(r.cmd)
+	r.observed.addEnv(&own)
 	own.WaitDelay = 0
 	if own.Cancel != nil {
 		own.Cancel = func() error {

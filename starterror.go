@@ -118,9 +118,13 @@ func (r *run) program() string {
 	if r.cmd == nil {
 		return ""
 	}
-	path := r.cmd.Path
-	if path == "" && len(r.cmd.Args) > 0 {
-		path = r.cmd.Args[0]
+	return programName(r.cmd)
+}
+
+func programName(cmd *exec.Cmd) string {
+	path := cmd.Path
+	if path == "" && len(cmd.Args) > 0 {
+		path = cmd.Args[0]
 	}
 	if path == "" {
 		return ""
