@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -215,13 +216,30 @@ func TestObserverMisbehaves(t *testing.T) {
 	}
 }
 
+// A brokenContext panics from some time on.
+type brokenContext struct {
+	context.Context
+	broken *atomic.Bool
+}
+
+func (c brokenContext) Err() error {
+	if c.broken.Load() {
+		panic("on purpose")
+	}
+	return c.Context.Err()
+}
+
 // Where the caller's own code panics through Run, the observers learn of the end.
 func TestObserverOfPanic(t *testing.T) {
 	t.Parallel()
 	o := newRecorder()
+	ctx := brokenContext{t.Context(), new(atomic.Bool)}
+	breaker := observerFunc(func() safeexec.Observation {
+		return safeexec.Observation{Started: func(int) { ctx.broken.Store(true) }}
+	})
 	assert.Panics(t, func() {
-		_, _ = safeexec.Run(t.Context(), testproc.Command("hang"), safeexec.WithTimeout(soon), safeexec.WithReportBound(bound),
-			safeexec.WithObserver(o), safeexec.WithRedact(func([]string) []string { panic("on purpose") }))
+		_, _ = safeexec.Run(ctx, testproc.Command("hang"), safeexec.WithTimeout(soon), safeexec.WithReportBound(bound),
+			safeexec.WithObserver(o), safeexec.WithObserver(breaker))
 	})
 	select {
 	case <-o.ended:
