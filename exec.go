@@ -9,18 +9,24 @@
 //
 // # What Run promises
 //
-// Run returns within the sum that [Bound] names: the timeout plus the time for the report, for
-// [WithDiagnosticSignal], linger, grace period, kill timeout, drain timeout and some tenths of a second,
-// whatever the command, its descendants, a dead file system under Dir or the program's path, or the
-// caller's own Reader and Writers do. When it returns, the command has been reaped, no process of its
-// tree is alive (a zombie is not alive), and no goroutine and no descriptor of the run is left. All output
-// that the tree wrote was delivered, or is counted as dropped. No process outside the tree got a signal.
+// Run returns within a sum of bounds that [Bound] tells: the timeout plus [ReportBound], the time of
+// [WithDiagnosticSignal] if there is one, linger, grace period, kill timeout, drain timeout and some tenths of a
+// second for looks; whatever the command, its descendants, a dead file system under Dir or the program's path, or
+// the caller's own Reader and Writers do. When it returns, the command has been reaped, no process of its tree is
+// alive (a zombie is not alive), and no goroutine and no descriptor of the run is left. All output that the tree
+// wrote was delivered, or is counted as dropped. No process outside the tree got a signal.
 //
 // [WithBackground] can have background processes waited for, or left alive, instead of ended. What is
 // left of a run that leaves some is in the Result as well, and how to release it: see [LeftPipes].
 //
-// What could not be had is in the Result: survivors in uninterruptible sleep, a Reader or Writer that
-// never returned.
+// What Run could not do is in the Result: survivors in uninterruptible sleep, a Reader or Writer that never
+// returned, a pipe that a process holds. The kernel locks a pipe while it copies from or to the memory of a
+// process, and memory of a file on a dead file system never comes: all calls on a pipe are therefore made by
+// goroutines that can be left behind, see [AbandonedPipe].
+//
+// A run takes nothing from its host: it opens and closes no file that the host may hold a POSIX lock on,
+// with one exception: the first time that a program is run its beginning is read, and a lock on it that another
+// goroutine takes in the microsecond before the close is lost.
 //
 // # The tree
 //
@@ -75,9 +81,9 @@
 //
 // Some things are kept open for the life of the process once the first command ran: /dev/null,
 // /proc/loadavg, the Go runtime's poller, and at most 16 epoll instances, each with a timer, that later
-// commands reuse. While commands run, for ten seconds after the last was started, a timer reads which PID
-// was given out last, twice in the time in which all could be used up: each 12 ms with 32 768 PIDs on two
-// CPUs, each second and a half with 4 million.
+// commands reuse. For a second after a command was started, while commands run, a timer reads which PID
+// was given out last, twice in the time in which all could be used up: each 30 ms with 32 768 PIDs on two
+// CPUs, each second with 4 million.
 package safeexec
 
 import (
