@@ -198,6 +198,25 @@ func oneLine(s string) string {
 // Unwrap returns the causes in the order of precedence.
 func (e *Error) Unwrap() []error { return e.errs }
 
+// Retryable reports whether the same command may succeed if it is run again a little later, and was not started, so
+// that nothing is done twice: the machine has no process, descriptor or memory for it at the moment, its program was
+// being written, a file system did not answer, or too many pipes are left. A timeout is for the caller to judge: part
+// of the work may have been done.
+func Retryable(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || e.Op != "start" {
+		return false
+	}
+	for _, transient := range []error{
+		ErrStartStalled, ErrTooManyLeft, syscall.EAGAIN, syscall.ETXTBSY, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE,
+	} {
+		if errors.Is(err, transient) {
+			return !errors.Is(err, ErrCanceled)
+		}
+	}
+	return false
+}
+
 // A ConfigError says that an option, the context or a field of the command can not be used, alone or
 // with the others. Nothing was started.
 type ConfigError struct {

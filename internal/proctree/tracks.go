@@ -1,6 +1,7 @@
 package proctree
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
@@ -178,4 +179,18 @@ func (c *candidate) hidden() bool {
 	}
 	_, err = sys.Session(c.pid)
 	return !sys.Gone(err)
+}
+
+// ParseTracks reads what String wrote. It returns the first name that it does not know.
+func ParseTracks(text string) (tracks Tracks, unknown string) {
+	for name := range strings.SplitSeq(text, ",") {
+		i := slices.Index(trackNames[:], name)
+		switch {
+		case i >= 0:
+			tracks |= 1 << i
+		case text != "":
+			return 0, name
+		}
+	}
+	return tracks, ""
 }
