@@ -167,7 +167,7 @@ func cappingWriter(t *testing.T) {
 	res, err := run(t, cmd)
 	assert.ErrorIs(t, err, errRefused)
 	assert.Zero(t, res.ExitCode, "the command lives on")
-	assert.Equal(t, safeexec.Stream{Total: 1_000_000, Dropped: 1_000_000 - cap10}, res.Stdout)
+	assert.Equal(t, safeexec.Stream{Total: 1_000_000, Dropped: 1_000_000 - cap10, Err: errRefused}, res.Stdout)
 }
 
 // hung is a parent with one processor and a busy garbage collector, whose command is on a file system

@@ -96,7 +96,7 @@ func ExampleProcess_Stop() {
 }
 
 func ExampleProcess_Signal() {
-	cmd := exec.Command("sh", "-c", "trap 'echo got it; exit' USR1; echo ready; while :; do sleep 0.01; done")
+	cmd := exec.Command("sh", "-c", "trap 'echo got it; exit' HUP; echo ready; while :; do sleep 0.01; done")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		fmt.Println(err)
@@ -109,7 +109,7 @@ func ExampleProcess_Signal() {
 	}
 	var word string
 	fmt.Fscan(stdout, &word)
-	_ = p.Signal(syscall.SIGUSR1)
+	_ = p.Signal(syscall.SIGHUP)
 	var answer [2]string
 	fmt.Fscan(stdout, &answer[0], &answer[1])
 	_, err = p.Wait()
@@ -203,14 +203,14 @@ func ExampleWithBackground() {
 	res, err := safeexec.Run(context.Background(), cmd,
 		safeexec.WithTimeout(time.Minute), safeexec.WithBackground(safeexec.BackgroundLeave))
 	fmt.Println(res.Stdout.String(), err)
+	fmt.Println("left running:", len(res.Left))
 	for _, p := range res.Left {
-		fmt.Println("runs on:", p.Name)
 		_, err = safeexec.KillTree(context.Background(), p, safeexec.WithTimeout(time.Minute))
 		fmt.Println("killed:", err)
 	}
 	// Output:
 	// started <nil>
-	// runs on: sleep
+	// left running: 1
 	// killed: <nil>
 }
 

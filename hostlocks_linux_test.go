@@ -221,7 +221,7 @@ func TestMissingInterpreter(t *testing.T) {
 		for _, is := range []error{safeexec.ErrNotFound, exec.ErrNotFound, fs.ErrNotExist} {
 			assert.ErrorIs(t, err, is)
 		}
-		assert.Equal(t, fmt.Sprintf("safeexec: start %q: interpreter %q not found", filepath.Base(path), want), err.Error())
+		assert.Equal(t, fmt.Sprintf("start %s: interpreter %q not found", filepath.Base(path), want), err.Error())
 	}
 }
 
