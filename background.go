@@ -238,7 +238,11 @@ func (r *run) leavePipe(fd int, now time.Time) bool {
 		}
 	}
 	r.unwatchStream(s)
-	s.lost = s.end.Held()
+	if s.lost = s.end.Held() || s.out.Reading(); s.lost {
+		r.result.Abandoned = append(r.result.Abandoned, AbandonedPipe)
+		s.abandoned = true
+		s.out.Abandon() // what a call brings that comes back later reaches no Writer
+	}
 	p := leftPipes.Take(&s.end, discard.Origin{
 		PID: r.result.PID, Program: r.program(), FD: fd, Held: held, Since: time.Now(),
 	})

@@ -64,30 +64,32 @@ func (r *reader) run() {
 	}
 }
 
-// admit meets who came and closes who is to leave. It reports false if nobody is left, and then the
-// goroutine is not running any more: whoever comes next starts another.
+// admit meets the pipes that came and closes those that are to leave. It reports false if none is left, and then
+// the goroutine is not running any more: the next pipe starts another.
 func (r *reader) admit() bool {
 	d := r.drain
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, p := range r.arrived {
+	arrived, leaving := r.arrived, r.leaving
+	r.arrived, r.leaving = nil, nil
+	d.mu.Unlock()
+	for _, p := range arrived {
 		p.end.Notify(r.poller.Wake)
 		r.open[p.end.FD()] = p
 		r.blind[p.end.FD()] = p
 	}
-	r.arrived = nil
-	for _, p := range r.leaving {
+	for _, p := range leaving {
 		if p.end.Open() {
 			r.finish(p)
 		}
 	}
-	r.leaving = nil
 	for fd := range r.blind { // also those for which there was no room before
 		if r.poller.Add(fd, poll.Read, fd) == nil {
 			delete(r.blind, fd)
 		}
 	}
-	if len(r.open) > 0 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(r.open) > 0 || len(r.arrived) > 0 {
 		return true
 	}
 	r.running = false
@@ -128,13 +130,12 @@ func (r *reader) read(p *Pipe) {
 	p.buf = nil
 	p.bytes.Add(int64(n))
 	if n == 0 && !errors.Is(err, syscall.EAGAIN) {
-		r.drain.mu.Lock()
-		defer r.drain.mu.Unlock()
 		r.finish(p)
 	}
 }
 
-// finish closes a pipe and gives its place back.
+// finish closes a pipe and gives its place back. The close, which a process can hold up for a moment, is made without
+// the lock.
 func (r *reader) finish(p *Pipe) {
 	fd := p.end.FD()
 	if r.blind[fd] == nil && r.held[fd] == nil {
@@ -145,6 +146,8 @@ func (r *reader) finish(p *Pipe) {
 	delete(r.blind, fd)
 	delete(r.held, fd)
 	d := r.drain
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.pipes = slices.DeleteFunc(d.pipes, func(other *Pipe) bool { return other == p })
 	p.leaves = true
 	d.free(1)

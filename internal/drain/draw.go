@@ -61,6 +61,9 @@ func (o *Output) Drawing() bool {
 	return drawing
 }
 
+// Reading reports whether the Writer's goroutine is in a read of the pipe, lent or taken back.
+func (o *Output) Reading() bool { return o.source != nil && o.pump.stillReading() }
+
 // LastDrawn returns when the Writer's goroutine last read something; zero if it never did.
 func (o *Output) LastDrawn() time.Time {
 	if o.source == nil {
@@ -105,10 +108,9 @@ func (o *Output) take(pipe io.Reader) (f filled, done bool) {
 	c := borrow(o.size())
 	n, err := pipe.Read(c.buf)
 	if n >= chunkSize {
-		o.found(o.pipe)
+		p.whileDrawing(func() { o.found(o.pipe) })
 	}
-	news := p.endReading(n, err)
-	if news {
+	if p.endReading(n, err) {
 		p.notify()
 	}
 	if n > 0 {

@@ -122,6 +122,15 @@ func (p *Pump) beginReading() bool {
 	return p.reading
 }
 
+// whileDrawing calls f, which uses the pipe and takes no longer than a moment, unless the run has taken it back.
+func (p *Pump) whileDrawing(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.drawing {
+		f()
+	}
+}
+
 // endReading takes down what a read came to, and reports whether the run waits to hear of it: it wants the pipe
 // back.
 func (p *Pump) endReading(n int, err error) (news bool) {
@@ -220,7 +229,7 @@ func (p *Pump) Finish() bool {
 	p.close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.wanted = p.waiting > 0 && !p.abandoned
+	p.wanted = (p.waiting > 0 || p.reading) && !p.abandoned
 	return !p.wanted
 }
 

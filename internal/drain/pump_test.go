@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -226,4 +227,16 @@ func TestWriterEndsItsGoroutineBeforeAQueuedChunk(t *testing.T) {
 		assert.ErrorIs(t, o.Err(), errWriterGone)
 		assert.Equal(t, o.Total(), o.Dropped())
 	}
+}
+
+// A read that was under way when the pipe was taken back is waited for: what it brings goes to the Writer.
+func TestFinishWaitsForTheLastRead(t *testing.T) {
+	p := newPump(new(bytes.Buffer), func() {})
+	p.setDrawing(true)
+	require.True(t, p.beginReading())
+	p.setDrawing(false)
+	assert.False(t, p.Finish())
+	assert.True(t, p.endReading(0, syscall.EAGAIN), "the run wants to know")
+	assert.True(t, p.Finish())
+	assert.False(t, p.beginReading(), "it is not lent any more")
 }

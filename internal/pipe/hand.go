@@ -38,6 +38,7 @@ const (
 	told                 // it is about to tell the owner
 	late                 // the owner waits no more
 	back                 // it was late, and has a result
+	left                 // nobody will ask for the result
 )
 
 // A hand makes one call on a goroutine of its own, which can be left behind.
@@ -49,7 +50,9 @@ type hand struct {
 	files  [3]*os.File // of callClose; none: fd is closed
 	n      int
 	err    error
-	notify func() // called when it is back, late
+	notify func() // called when it is back, late or left
+
+	over *atomic.Bool // by leave
 
 	run      func() // work, bound once
 	returned chan struct{}
@@ -66,18 +69,17 @@ func newHand() *hand {
 
 // spares are hands that are idle. They are made before anything runs: what is made within a bubble of
 // testing/synctest can not be used outside of it. Calls are short, so that few are made at a time.
-var spares = struct {
+var spares struct {
 	sync.Mutex
 	list []*hand
-}{list: makeSpares(16)}
+}
 
-func makeSpares(n int) []*hand {
-	list := make([]*hand, n)
-	for i := range list {
-		list[i] = newHand()
-		list[i].spare = true
+func init() {
+	for range 32 {
+		h := newHand()
+		h.spare = true
+		spares.list = append(spares.list, h)
 	}
-	return list
 }
 
 func takeHand() *hand {
@@ -93,7 +95,7 @@ func takeHand() *hand {
 
 // giveBack lets go of what the hand worked on.
 func (h *hand) giveBack() {
-	h.p, h.files, h.err, h.notify = nil, [3]*os.File{}, nil, nil
+	h.p, h.files, h.err, h.notify, h.over = nil, [3]*os.File{}, nil, nil, nil
 	if h.spare {
 		spares.Lock()
 		defer spares.Unlock()
@@ -127,10 +129,25 @@ func (h *hand) work() {
 		return
 	}
 	notify := h.notify
-	h.state.Store(back)
+	if !h.state.CompareAndSwap(late, back) {
+		over := h.over
+		h.giveBack()
+		over.Store(true)
+	}
 	if notify != nil {
 		notify()
 	}
+}
+
+// leave gives up a hand that is late, and returns what tells when it is back.
+func (h *hand) leave() Closing {
+	over := new(atomic.Bool)
+	h.over = over
+	if !h.state.CompareAndSwap(late, left) { // it is back
+		h.giveBack()
+		over.Store(true)
+	}
+	return Closing{over}
 }
 
 func (h *hand) make() {
@@ -157,20 +174,20 @@ func (h *hand) make() {
 	}
 }
 
-// A Closing is a close that may not have come back. The zero Closing has.
-type Closing struct{ hand *hand }
+// A Closing is a call that may not have come back. The zero Closing has.
+type Closing struct{ over *atomic.Bool }
 
 // Done reports whether it has come back.
-func (c Closing) Done() bool { return c.hand == nil || c.hand.state.Load() == back }
+func (c Closing) Done() bool { return c.over == nil || c.over.Load() }
 
 // CloseFiles closes files that are ends of pipes; nil ones are skipped. Where a process holds one of the pipes
 // the rest happens behind the caller's back, and notify is called after it.
 func CloseFiles(files [3]*os.File, notify func()) Closing {
 	h := takeHand()
 	h.call, h.files, h.notify = callClose, files, notify
-	if h.begin() {
-		h.giveBack()
-		return Closing{}
+	if !h.begin() {
+		return h.leave()
 	}
-	return Closing{h}
+	h.giveBack()
+	return Closing{}
 }

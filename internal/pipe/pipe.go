@@ -15,10 +15,10 @@ import (
 type End struct {
 	fd     int
 	open   bool
-	small  int      // what it held before Grow, which took a place of largePipes; else 0
-	file   *os.File // owns fd, once there was a Waiter
-	late   *hand    // makes a call that has not returned, or whose result was not fetched
-	closer *hand    // closes the descriptor, and is late
+	small  int        // what it held before Grow, which took a place of largePipes; else 0
+	file   *os.File   // owns fd, once there was a Waiter
+	late   *hand      // makes a call that has not returned, or whose result was not fetched
+	calls  [2]Closing // that were under way when it was closed, and the close itself
 	notify func()
 }
 
@@ -27,7 +27,7 @@ func (e *End) Notify(notify func()) { e.notify = notify }
 
 // Held reports whether a call on the pipe, Close included, has not returned.
 func (e *End) Held() bool {
-	return e.late != nil && e.late.state.Load() != back || e.closer != nil && e.closer.state.Load() != back
+	return e.late != nil && e.late.state.Load() != back || !e.calls[0].Done() || !e.calls[1].Done()
 }
 
 // do makes a call by a hand. Where one is late that one has to return first. Its result is the caller's, if
@@ -173,11 +173,15 @@ func (e *End) Close() {
 	}
 	e.open = false
 	e.leaveLarge()
+	if e.late != nil {
+		e.calls[0] = e.late.leave()
+		e.late = nil
+	}
 	h := takeHand()
 	h.call, h.fd, h.files[0], h.notify = callClose, e.fd, e.file, e.notify
 	if h.begin() {
 		h.giveBack()
 	} else {
-		e.closer = h
+		e.calls[1] = h.leave()
 	}
 }
