@@ -243,7 +243,8 @@ func (r *run) refuse(err error) error {
 		r.result.Cause = CauseStartFailed
 	}
 	r.result.Times.Total = time.Since(r.result.Times.Started)
-	return &Error{Op: "start", Program: r.program(), errs: flatten(err)}
+	res := r.result // a copy: the run is not to be kept alive
+	return &Error{Op: "start", Program: r.program(), Result: &res, errs: flatten(err)}
 }
 
 // causeErrors returns the sentinel of the cause and what the context says of it.
