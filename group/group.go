@@ -140,10 +140,10 @@ func (g *Group) GoKey(key string, cmd *exec.Cmd, opts ...safeexec.Option) *Job {
 	}
 	late := g.proceed()
 	g.mu.Unlock()
-	g.refuseLate(late)
+	g.refuse(ErrQueueTimeout, late...)
 	switch {
 	case err != nil:
-		g.refuse(j, err)
+		g.refuse(err, j)
 	case joined != nil:
 		spend(cmd)
 		return joined
@@ -220,7 +220,7 @@ func (g *Group) open(now time.Time) bool {
 	return g.running.Len() < g.cfg.limit && !now.Before(g.next) && g.ctx.Err() == nil
 }
 
-// proceed starts what may start, and returns the jobs that have waited too long, for refuseLate. It is
+// proceed starts what may start, and returns the jobs that have waited too long, for refuse. It is
 // called, with the lock, after each change: a job was submitted, a run has ended, the timer fired.
 //
 // What can happen at the same time, and why each order ends the same way:
@@ -296,7 +296,7 @@ func (g *Group) advance() {
 	g.mu.Lock()
 	late := g.proceed()
 	g.mu.Unlock()
-	g.refuseLate(late)
+	g.refuse(ErrQueueTimeout, late...)
 }
 
 // run is the goroutine of a job that runs.
@@ -327,7 +327,7 @@ func (g *Group) run(j *Job) {
 	g.end(j, res, err)
 	late := g.proceed()
 	g.mu.Unlock()
-	g.refuseLate(late)
+	g.refuse(ErrQueueTimeout, late...)
 }
 
 // options returns the group's options and the job's own.
@@ -339,7 +339,7 @@ func (g *Group) options(j *Job) []safeexec.Option {
 func (g *Group) end(j *Job, res safeexec.Result, err error) {
 	g.count++
 	j.rank = g.count
-	j.result, j.err = res, err
+	j.result, j.err = &res, err
 	j.process, j.opts = nil, nil
 	for _, watcher := range j.watchers {
 		watcher <- j // never blocks: it has room for each of its jobs
@@ -348,19 +348,21 @@ func (g *Group) end(j *Job, res safeexec.Result, err error) {
 	close(j.done)
 }
 
-// refuse ends a job that is not in the queue, and was never started.
-func (g *Group) refuse(j *Job, reason error) {
-	err := notStarted(j.cmd, reason)
-	res := j.unstarted(err)
-	spend(j.cmd)
+// refuse ends jobs that have left the queue, or never entered it. It takes the lock once for all of
+// them: contended for by who waits for them, thousands of turns cost more than the work.
+func (g *Group) refuse(reason error, jobs ...*Job) {
+	if len(jobs) == 0 {
+		return
+	}
+	errs := make([]error, len(jobs))
+	for i, j := range jobs {
+		errs[i] = notStarted(j.cmd, reason)
+		spend(j.cmd)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.end(j, res, err)
-}
-
-func (g *Group) refuseLate(late []*Job) {
-	for _, j := range late {
-		g.refuse(j, ErrQueueTimeout)
+	for i, j := range jobs {
+		g.end(j, j.unstarted(errs[i]), errs[i])
 	}
 }
 
@@ -378,7 +380,5 @@ func (g *Group) refuseWaiting() {
 	}
 	reason := g.whyOver()
 	g.mu.Unlock()
-	for _, j := range waiting {
-		g.refuse(j, reason)
-	}
+	g.refuse(reason, waiting...)
 }

@@ -30,8 +30,8 @@ type Job struct {
 	watchers []chan<- *Job
 
 	// Written by end, and read once done is closed.
-	rank   uint64 // in the order of completion
-	result safeexec.Result
+	rank   uint64           // in the order of completion
+	result *safeexec.Result // large, and of no use to a job that waits
 	err    error
 }
 
@@ -39,7 +39,7 @@ type Job struct {
 // something else, select on [Job.Done].
 func (j *Job) Wait() (safeexec.Result, error) {
 	<-j.done
-	return j.result, j.err
+	return *j.result, j.err
 }
 
 // Done returns a channel that is closed at the end of the job, when Wait will not block.
