@@ -148,6 +148,8 @@ type Error struct {
 	PID     int    // 0 if nothing was started
 	// Report is that of the [Result]: why the command was stuck; nil if there is none.
 	Report *Report
+	// Result is what is known of a start that failed, also where [Start] returns no [Process]; else nil.
+	Result *Result
 	errs   []error
 }
 

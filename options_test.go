@@ -168,3 +168,14 @@ func TestDefaults(t *testing.T) {
 	assert.Len(t, res.Stdout.Bytes(), safeexec.DefaultOutputLimit)
 	assert.EqualValues(t, 1, res.Stdout.Dropped)
 }
+
+func TestStopBound(t *testing.T) {
+	defaults := safeexec.ReportBound + safeexec.DefaultLinger + safeexec.DefaultGracePeriod +
+		safeexec.DefaultKillTimeout + safeexec.DefaultDrainTimeout
+	assert.Equal(t, defaults, safeexec.StopBound())
+	assert.Equal(t, defaults, safeexec.StopBound(nil, safeexec.WithTimeout(time.Hour)), "what comes before the end does not count")
+	assert.Equal(t, safeexec.ReportBound+15*time.Second, safeexec.StopBound(
+		safeexec.WithLinger(time.Second), safeexec.WithGracePeriod(2*time.Second), safeexec.WithKillTimeout(3*time.Second),
+		safeexec.WithDrainTimeout(4*time.Second), safeexec.WithDiagnosticSignal(syscall.SIGQUIT, 5*time.Second)))
+	assert.EqualValues(t, math.MaxInt64, safeexec.StopBound(safeexec.WithGracePeriod(math.MaxInt64)))
+}

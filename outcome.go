@@ -310,7 +310,8 @@ func (r *run) refuse(err error) error {
 	}
 	r.redact()
 	r.result.Times.Total = time.Since(r.result.Times.Started)
-	return &Error{Op: "start", Program: r.program(), errs: flatten(err)}
+	res := r.result // a copy: the run is not to be kept alive
+	return &Error{Op: "start", Program: r.program(), Result: &res, errs: flatten(err)}
 }
 
 // summary is what the result says of a stream.

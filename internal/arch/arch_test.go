@@ -47,6 +47,8 @@ func TestRules(t *testing.T) {
 			"internal/drain/a.go":         "package drain\nimport \"io\"\n",
 			"internal/drain/a_test.go":    "package drain\nimport \"go.uber.org/goleak\"\n",
 			"internal/testproc/a.go":      "package testproc\nimport (\n" + unix + "\n\"go.uber.org/goleak\"\n)\n",
+			"group/a.go":                  "package group\nimport " + root + "\n",
+			"group/a_test.go":             "package group\nimport \"" + modulePath + "/internal/testproc\"\n",
 			"examples/x/main.go":          "package main\nimport " + root + "\n",
 		}, ""},
 		{"unix outside sys", "one gate to the kernel", map[string]string{
@@ -74,6 +76,12 @@ func TestRules(t *testing.T) {
 		{"the root's tests import sys", "", map[string]string{
 			"main_test.go": "package safeexec\nimport " + sys + "\n",
 		}, ""},
+		{"the root imports group", "packages beside the root", map[string]string{
+			"exec.go": "package safeexec\nimport \"" + modulePath + "/group\"\n",
+		}, "exec.go:2:"},
+		{"group imports what is internal", "packages beside the root", map[string]string{
+			"group/a.go": "package group\nimport \"" + modulePath + "/internal/proctree\"\n",
+		}, "group/a.go:2:"},
 		{"a build tag in the root", "no build constraints in the root", map[string]string{
 			"exec.go": "// Copyright.\n\n//go:build !never\n\npackage safeexec\n",
 		}, "exec.go: "},

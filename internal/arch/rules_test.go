@@ -40,6 +40,9 @@ var coreRequirements = []string{
 // stdlibOnly are the packages that are pure timing and pure copying.
 var stdlibOnly = []string{"internal/drain", "internal/escalate"}
 
+// besideRoot are the packages that are built on the root, through its public face alone.
+var besideRoot = []string{"group"}
+
 // A rule looks at the whole module and reports what breaks it.
 type rule struct {
 	name  string
@@ -50,6 +53,7 @@ var rules = []rule{
 	{"one gate to the kernel", oneGate},
 	{"nothing internal imports the root", noUpwardImport},
 	{"the root does not import sys", rootWithoutSys},
+	{"packages beside the root", onPublicFace},
 	{"no build constraints in the root", rootPortable},
 	{"standard library only", onlyStdlib},
 	{"no cgo", noCgo},
@@ -95,6 +99,24 @@ func rootWithoutSys(m *module, report func(pos, format string, args ...any)) {
 	for f, imp := range m.imports() {
 		if f.dir == "." && !f.test && within(imp.path, m.path+"/internal/sys") {
 			report(imp.pos, "the root goes through the package that owns the verb, not through sys")
+		}
+	}
+}
+
+// onPublicFace has a package beside the root import the root and nothing else of the module, and the root
+// import none of them.
+func onPublicFace(m *module, report func(pos, format string, args ...any)) {
+	for f, imp := range m.imports() {
+		if f.test {
+			continue
+		}
+		for _, dir := range besideRoot {
+			switch {
+			case f.dir == "." && within(imp.path, m.path+"/"+dir):
+				report(imp.pos, "the root imports %s", imp.path)
+			case within(f.dir, dir) && within(imp.path, m.path) && imp.path != m.path:
+				report(imp.pos, "%s imports %s", f.dir, imp.path)
+			}
 		}
 	}
 }
