@@ -28,6 +28,15 @@ func Bound(opts ...Option) (time.Duration, error) {
 	return sum(c.timeout, c.ending()), nil
 }
 
+// StopBound returns how long a run with these options takes at most to return once it is to end: by its timeout,
+// cancellation, [WithIdleTimeout] or [Process.Stop]. It is what [Bound] adds to the timeout. Of options that Run
+// refuses it says nothing of use.
+func StopBound(opts ...Option) time.Duration {
+	c := defaults()
+	bundle(opts).apply(&c)
+	return c.ending()
+}
+
 // looksBound is what looks at the tree may take that are begun when their bound has passed: at the end of the
 // linger, before and after each of two signals.
 const looksBound = 500 * time.Millisecond

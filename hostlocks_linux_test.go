@@ -110,7 +110,7 @@ func (l *locked) lock(t *testing.T, kind int16, path string) *os.File {
 }
 
 // held checks that all are still locked by this process.
-func (l locked) held(t *testing.T, after string) {
+func (l *locked) held(t *testing.T, after string) {
 	t.Helper()
 	text, err := roleCommand(t, "locked-by", l...).Output()
 	require.NoError(t, err)

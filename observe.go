@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"slices"
 	"sync"
 	"time"
 )
@@ -149,8 +150,7 @@ func (o *observation) addEnv(cmd *exec.Cmd) {
 	}
 	for _, each := range o.each {
 		if len(each.Env) > 0 {
-			env := cmd.Environ() // a copy
-			cmd.Env = append(env, each.Env...)
+			cmd.Env = slices.Concat(cmd.Environ(), each.Env)
 		}
 	}
 }

@@ -88,7 +88,7 @@ func TestObserver(t *testing.T) {
 				assert.Equal(t, test.want, o.told())
 				assert.Equal(t, res.PID, o.pid)
 				assert.Equal(t, res, o.res)
-				assert.Equal(t, err, o.err) //nolint:testifylint // the very error
+				assert.Equal(t, err, o.err)
 			}
 		})
 	}
@@ -113,7 +113,7 @@ func TestObserverOfStart(t *testing.T) {
 	<-p.Done()
 	res, err := p.Wait()
 	assert.Equal(t, o.res, res)
-	assert.Equal(t, o.err, err) //nolint:testifylint // the very error
+	assert.Equal(t, o.err, err)
 	assert.Equal(t, 3, res.ExitCode)
 
 	piped := newRecorder()

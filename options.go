@@ -188,21 +188,6 @@ func WithoutReport() Option { return noReportOption{} }
 // knows which. Errors and verdicts hold no arguments in any case.
 func WithRedact(f func(command []string) []string) Option { return redactOption(f) }
 
-// StopBound returns how long a run with these options takes at most to return once it is to end: by
-// its timeout, cancellation, [WithIdleTimeout] or [Process.Stop]. It is what Run promises beyond the
-// timeout. Of options that Run refuses it says nothing of use.
-func StopBound(opts ...Option) time.Duration {
-	c := defaults()
-	bundle(opts).apply(&c)
-	var sum time.Duration
-	for _, d := range []time.Duration{c.report, c.diagnostic.wait, c.linger, c.grace, c.kill, c.drain} {
-		if sum += max(0, min(d, math.MaxInt64-sum)); sum == math.MaxInt64 {
-			break
-		}
-	}
-	return sum
-}
-
 // resolve applies opts to the defaults and checks them against each other, the context and the
 // command, before anything is started.
 func (c *config) resolve(ctx context.Context, cmd *exec.Cmd, opts []Option) error {

@@ -170,12 +170,20 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestStopBound(t *testing.T) {
-	defaults := safeexec.ReportBound + safeexec.DefaultLinger + safeexec.DefaultGracePeriod +
-		safeexec.DefaultKillTimeout + safeexec.DefaultDrainTimeout
-	assert.Equal(t, defaults, safeexec.StopBound())
-	assert.Equal(t, defaults, safeexec.StopBound(nil, safeexec.WithTimeout(time.Hour)), "what comes before the end does not count")
-	assert.Equal(t, safeexec.ReportBound+15*time.Second, safeexec.StopBound(
-		safeexec.WithLinger(time.Second), safeexec.WithGracePeriod(2*time.Second), safeexec.WithKillTimeout(3*time.Second),
-		safeexec.WithDrainTimeout(4*time.Second), safeexec.WithDiagnosticSignal(syscall.SIGQUIT, 5*time.Second)))
+	base := safeexec.StopBound()
+	assert.Greater(t, base, safeexec.ReportBound+safeexec.DefaultLinger+safeexec.DefaultGracePeriod+
+		safeexec.DefaultKillTimeout+safeexec.DefaultDrainTimeout, "looks at processes take time as well")
+	assert.Equal(t, base, safeexec.StopBound(nil, safeexec.WithTimeout(time.Hour)), "what comes before the end does not count")
+	for _, more := range []safeexec.Option{
+		safeexec.WithLinger(safeexec.DefaultLinger + time.Second), safeexec.WithGracePeriod(safeexec.DefaultGracePeriod + time.Second),
+		safeexec.WithKillTimeout(safeexec.DefaultKillTimeout + time.Second),
+		safeexec.WithDrainTimeout(safeexec.DefaultDrainTimeout + time.Second), safeexec.WithDiagnosticSignal(syscall.SIGQUIT, time.Second),
+	} {
+		assert.Equal(t, base+time.Second, safeexec.StopBound(more))
+	}
+	assert.Equal(t, base-safeexec.ReportBound, safeexec.StopBound(safeexec.WithoutReport()))
 	assert.EqualValues(t, math.MaxInt64, safeexec.StopBound(safeexec.WithGracePeriod(math.MaxInt64)))
+	bound, err := safeexec.Bound(safeexec.WithTimeout(time.Minute))
+	require.NoError(t, err)
+	assert.Equal(t, time.Minute+base, bound)
 }

@@ -169,7 +169,7 @@ func redactAll(ctx context.Context, f func([]string) []string, commands [][]stri
 }
 
 // redact fills in the command lines of a report that was made from s.
-func (r *Report) redact(ctx context.Context, s *diagnose.Snapshot, f func([]string) []string) error {
+func redactReport(ctx context.Context, r *Report, s *diagnose.Snapshot, f func([]string) []string) error {
 	if s == nil || f == nil {
 		return nil
 	}

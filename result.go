@@ -193,7 +193,8 @@ const (
 )
 
 var abandoned = [...]string{
-	"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report", "look", "pipe", "redact", "observer",
+	"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report", "look", "pipe", "redact",
+	"observer",
 }
 
 // String returns what was left behind.

@@ -57,8 +57,8 @@ func (s Settings) String() string {
 	if s.Timeout > 0 {
 		timeout = s.Timeout.String()
 	}
-	fmt.Fprintf(&b, "timeout %s, grace %v (%s), linger %v, kill %v, drain %v", timeout, s.GracePeriod, s.TermSignal, s.Linger,
-		s.KillTimeout, s.DrainTimeout)
+	fmt.Fprintf(&b, "timeout %s, grace %v (%s), linger %v, kill %v, drain %v",
+		timeout, s.GracePeriod, s.TermSignal, s.Linger, s.KillTimeout, s.DrainTimeout)
 	if s.IdleTimeout > 0 {
 		fmt.Fprintf(&b, ", idle %v", s.IdleTimeout)
 	}

@@ -54,7 +54,7 @@ func (t *Tracks) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// readName sets to to the index of a name.
+// readName sets the value to the index of its name.
 func readName[T ~int](to *T, what string, names []string, text []byte) error {
 	i := slices.Index(names, string(text))
 	if i < 0 {

@@ -128,6 +128,9 @@ func TestShutdownOfDeafTrees(t *testing.T) {
 		jobs = append(jobs, g.Go(cmd))
 		testproc.Ready(t, out)
 	}
+	for _, j := range jobs { // the starts are over, too
+		testproc.Wait(t, func() bool { return j.PID() != 0 })
+	}
 	canary.CloseParent()
 	waits := g.Go(exec.Command("true"))
 	limit := g.StopBound()

@@ -208,7 +208,7 @@ func TestCommands(t *testing.T) {
 		for _, block := range blocks(read(t, path), "sh") {
 			for line := range strings.Lines(block) {
 				m := program.FindStringSubmatch(line)
-				if m == nil || m[1] == "..." {
+				if len(m) == 0 || m[1] == "..." {
 					continue
 				}
 				count++

@@ -42,8 +42,8 @@ func (o *Output) lend() bool {
 	return o.pump.lend(o.draw)
 }
 
-// TakeBack returns the pipe to the run for good, once a read that is under way is over. A chunk that the Writer is busy with is
-// delivered or dropped like any other.
+// TakeBack returns the pipe to the run for good, once a read that is under way is over. A chunk that the Writer is
+// busy with is delivered or dropped like any other.
 func (o *Output) TakeBack() {
 	o.open = nil
 	if o.source != nil {

@@ -279,7 +279,7 @@ func TestThreadOfItsOwn(t *testing.T) {
 			return
 		}
 		l := begin(t, "sub", "/nonexistent")
-		l.wait(t)
+		l.wait(t) //nolint:testifylint // it fails the test by Error alone
 		assert.False(t, l.BadDir())
 		assert.True(t, sys.SeesAlike(sys.ThreadID()))
 	}()

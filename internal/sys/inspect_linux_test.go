@@ -73,11 +73,3 @@ func TestCPUTime(t *testing.T) {
 	require.NoError(t, err)
 	assert.InDelta(t, time.Now().UnixNano(), now.Nanoseconds(), float64(time.Minute))
 }
-
-// rawFD lends the descriptor of a connection.
-func rawFD(t *testing.T, conn syscall.Conn, f func(fd int)) {
-	t.Helper()
-	raw, err := conn.SyscallConn()
-	require.NoError(t, err)
-	require.NoError(t, raw.Control(func(fd uintptr) { f(int(fd)) }))
-}

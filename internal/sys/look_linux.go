@@ -57,7 +57,8 @@ func LearnRoot() {
 	}
 	defer root.Close()
 	var fs unix.Statfs_t
-	if unix.Fstatfs(root.FD, &fs) == nil && localTypes[int64(fs.Type)] { //nolint:unconvert // narrower on some architectures
+	//nolint:unconvert // narrower on some architectures
+	if unix.Fstatfs(root.FD, &fs) == nil && localTypes[int64(fs.Type)] {
 		localDev.Store(root.Version.Dev)
 	}
 }

@@ -29,7 +29,8 @@ func main() {
 		report("mount "+m.target, syscall.Mount(m.source, m.target, m.kind, 0, ""))
 	}
 	for _, l := range []struct{ to, name string }{
-		{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"}, {"/proc/self/fd/2", "/dev/stderr"},
+		{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"},
+		{"/proc/self/fd/1", "/dev/stdout"}, {"/proc/self/fd/2", "/dev/stderr"},
 	} {
 		_ = os.Symlink(l.to, l.name)
 	}
@@ -63,7 +64,10 @@ func runAll(list string) {
 		fmt.Printf("\n== %s\n", lines.Text())
 		cmd := exec.Command(words[1], words[2:]...)
 		cmd.Dir = words[0]
-		cmd.Env = []string{"PATH=/bin:/usr/bin:/sbin:/usr/sbin", "HOME=/tmp", "TMPDIR=/tmp", "USER=root", "TERM=dumb", "LC_ALL=C", "SAFEEXEC_TEST_KERNEL=1"}
+		cmd.Env = []string{
+			"PATH=/bin:/usr/bin:/sbin:/usr/sbin", "HOME=/tmp", "TMPDIR=/tmp", "USER=root", "TERM=dumb", "LC_ALL=C",
+			"SAFEEXEC_TEST_KERNEL=1",
+		}
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
 		begun := time.Now()
 		err := cmd.Run()
@@ -94,7 +98,7 @@ func loopback() error {
 	if err != nil {
 		return err
 	}
-	defer syscall.Close(s)
+	defer func() { _ = syscall.Close(s) }()
 	var request struct {
 		name  [syscall.IFNAMSIZ]byte
 		flags uint16
