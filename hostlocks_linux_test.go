@@ -112,10 +112,10 @@ func (l *locked) lock(t *testing.T, kind int16, path string) *os.File {
 // held checks that all are still locked by this process.
 func (l *locked) held(t *testing.T, after string) {
 	t.Helper()
-	text, err := roleCommand(t, "locked-by", l...).Output()
+	text, err := roleCommand(t, "locked-by", (*l)...).Output()
 	require.NoError(t, err)
 	for i, line := range strings.Fields(string(text)) {
-		require.Equal(t, fmt.Sprint(os.Getpid()), line, "%s is not locked any more after: %s", l[i], after)
+		require.Equal(t, fmt.Sprint(os.Getpid()), line, "%s is not locked any more after: %s", (*l)[i], after)
 	}
 }
 

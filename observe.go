@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"strings"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )

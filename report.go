@@ -183,7 +183,7 @@ func take(ctx context.Context, target diagnose.Target, cfg *config) (Report, err
 	}
 	snapshot := inquiry.Finish()
 	report := newReport(target.PID, snapshot)
-	return report, report.redact(ctx, snapshot, cfg.redact)
+	return report, redactReport(ctx, &report, snapshot, cfg.redact)
 }
 
 // diagnose finds out why the tree is stuck, before the first signal: death and SIGSTOP destroy the

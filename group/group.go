@@ -117,7 +117,8 @@ func start(ctx context.Context, cmd *exec.Cmd, opts ...safeexec.Option) (process
 }
 
 // Go submits a command that was not started and returns its job, without blocking. The options are
-// those of [safeexec.Run] and follow the group's own. cmd must not be touched until the job has ended.
+// those of [safeexec.Run] and follow the group's own. cmd must not be touched until the job has ended, and
+// its files stay open until it is started: until [Job.PID] is not 0, or the job has ended.
 //
 // Go never fails: a job that can not be taken has ended with an [Error], and one that can not be
 // started ends with the error of [safeexec.Start]. In both cases the pipes that cmd.StdoutPipe and its

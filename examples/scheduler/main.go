@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -58,8 +59,9 @@ func main() {
 		group.StartInterval(*interval),
 		group.Options(safeexec.WithTimeout(*timeout), safeexec.WithGracePeriod(*grace)))
 	if err != nil {
+		stop()
 		fmt.Fprintln(os.Stderr, "scheduler:", err)
-		os.Exit(2)
+		os.Exit(2) //nolint:gocritic // it was called
 	}
 	failed := serve(ctx, g)
 	if err := g.Shutdown(context.Background()); err != nil {
@@ -123,7 +125,7 @@ func round(g *group.Group) (jobs []*group.Job) {
 }
 
 func command(station string) *exec.Cmd {
-	args := append(flag.Args()[2:len(flag.Args()):len(flag.Args())], station)
+	args := slices.Concat(flag.Args()[2:], []string{station})
 	return exec.Command(flag.Arg(1), args...)
 }
 
