@@ -137,6 +137,9 @@ func Explain(ctx context.Context, pid int, opts ...Option) (Report, error) {
 	if pid <= 0 {
 		return Report{}, os.ErrProcessDone
 	}
+	if proctree.Foreign() {
+		return Report{}, join(ErrTreeUnseen, proctree.ErrForeign)
+	}
 	if err := ctx.Err(); err != nil {
 		return Report{}, err // not by luck: a small tree is looked at before anybody asks
 	}
@@ -155,6 +158,9 @@ func Explain(ctx context.Context, pid int, opts ...Option) (Report, error) {
 func (p *Process) Report() (Report, error) {
 	if !diagnose.Supported {
 		return Report{}, ErrUnsupported
+	}
+	if proctree.Foreign() {
+		return Report{}, join(ErrTreeUnseen, proctree.ErrForeign)
 	}
 	target := diagnose.Target{
 		PID: p.PID(), Session: p.PID(), Child: true, Pipes: p.pipes, Commands: p.run.cfg.redact != nil,
@@ -189,7 +195,7 @@ func take(ctx context.Context, target diagnose.Target, cfg *config) (Report, err
 // diagnose finds out why the tree is stuck, before the first signal: death and SIGSTOP destroy the
 // evidence. Bytes go on moving meanwhile, or a busy command would look as if it waited for us.
 func (r *run) diagnose() {
-	if !diagnose.Supported || r.cfg.noReport || !r.stuck() {
+	if !diagnose.Supported || r.cfg.noReport || !r.stuck() || proctree.Foreign() {
 		return
 	}
 	target := diagnose.Target{

@@ -30,6 +30,9 @@ func Holders(until time.Time, near int, inodes ...uint64) (holders []Holder, com
 	if len(inodes) == 0 {
 		return nil, true
 	}
+	if procfs.Foreign() {
+		return nil, false
+	}
 	pids, err := procfs.PIDs()
 	if err != nil {
 		return nil, false

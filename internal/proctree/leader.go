@@ -102,8 +102,14 @@ func (t *Tree) WaitLeaderStopped() syscall.Signal { return sys.WaitStopped(t.lea
 // Inspect names the process that has pid now.
 func Inspect(pid int) Process {
 	p := Process{PID: pid}
+	if procfs.Foreign() {
+		return p
+	}
 	if st, err := procfs.ReadStat(pid); err == nil {
 		p.Start, p.Name = st.StartTime, st.Comm
 	}
 	return p
 }
+
+// Foreign reports whether /proc shows another PID namespace than ours, so that nothing in there is to be believed.
+func Foreign() bool { return Enumerates && procfs.Foreign() }

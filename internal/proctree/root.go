@@ -27,6 +27,9 @@ type ProtectedError string
 
 func (e ProtectedError) Error() string { return string(e) }
 
+// ErrForeign says that /proc shows another PID namespace, in which the number means another process.
+var ErrForeign = errors.New("/proc shows another PID namespace")
+
 // Hold holds the process that has pid now, if it began at the given time; 0 is any. Who shall not be
 // signaled is a [ProtectedError].
 func Hold(pid int, start uint64) (*Root, error) {
@@ -35,6 +38,9 @@ func Hold(pid int, start uint64) (*Root, error) {
 		return nil, ProtectedError(fmt.Sprintf("%d is no process ID", pid))
 	case pid == 1:
 		return nil, ProtectedError("it is the first process")
+	}
+	if procfs.Foreign() {
+		return nil, ErrForeign
 	}
 	r := &Root{Process: Process{PID: pid}, fd: -1}
 	fd, err := sys.PidfdOpen(pid)

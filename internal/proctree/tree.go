@@ -156,6 +156,8 @@ func (t *Tree) late() bool { return !t.lookEnds.IsZero() && !time.Now().Before(t
 // earlier are looked at again. It reports false where it could not look at everybody, so that finding
 // nobody proves nothing. The slice is valid until the next call.
 //
+// Where /proc shows another PID namespace, members are found by the cgroup alone.
+//
 // In a cgroup it looks for nobody else as long as somebody is there: see [Tree.All].
 func (t *Tree) Live() ([]*Member, bool) {
 	if t.inhabited() {
@@ -176,6 +178,9 @@ func (t *Tree) All() ([]*Member, bool) {
 	}
 	if len(t.members) == 0 && t.born.childless() {
 		return nil, true
+	}
+	if procfs.Foreign() { // its numbers are of other processes, which are none of ours
+		return t.list(), t.leaf != nil && t.contained()
 	}
 	now := t.corpses.look()
 	t.forgetDead()
