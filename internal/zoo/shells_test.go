@@ -1,6 +1,6 @@
 //go:build linux
 
-package safeexec_test
+package zoo
 
 import (
 	"os/exec"
