@@ -302,10 +302,11 @@ func TestSurvivorKeepsItsCgroup(t *testing.T) {
 		}
 	})
 	file := testproc.HungFile(t)
-	p, err := safeexec.Start(context.Background(), exec.Command("cat", file), safeexec.WithTimeout(time.Second), inCgroup(parent),
+	p, err := safeexec.Start(context.Background(), exec.Command("cat", file), safeexec.WithTimeout(unbounded), inCgroup(parent),
 		safeexec.WithGracePeriod(0), safeexec.WithKillTimeout(50*time.Millisecond), safeexec.WithDrainTimeout(50*time.Millisecond))
 	require.NoError(t, err)
-	res, err := p.Wait()
+	testproc.WaitHung(t, file)
+	res, err := p.Stop()
 	require.ErrorIs(t, err, safeexec.ErrSurvivors)
 	assert.Equal(t, parent, filepath.Dir(res.LeftCgroup))
 	n, err := safeexec.RemoveStaleCgroups(parent)

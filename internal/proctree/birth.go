@@ -110,8 +110,8 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		switch {
 		case !ok:
 			return chaseForks(l)
-		case l.late():
-			return near && then.leader == now.leader
+		case !near && l.late():
+			return false
 		case !near: // this process was stopped, or held up
 			lists++
 			spent, then.started = effortSoFar(), time.Now()
