@@ -1,6 +1,6 @@
 //go:build linux
 
-package zoo
+package safeexec_test
 
 import (
 	"errors"
