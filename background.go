@@ -206,7 +206,7 @@ func (r *run) leaves() {
 // listLeft records which processes of the tree are alive, at the end once more: those that run ended
 // earlier may be dead by then, and others born.
 func (r *run) listLeft() {
-	r.tree.Until(time.Now())
+	r.tree.Until(r.mark.Add(r.cfg.drain))
 	members, sure := r.tree.Live()
 	r.unseen = !sure
 	r.result.Left = r.result.Left[:0]

@@ -12,8 +12,8 @@ import (
 // The sum is the timeout, [ReportBound] unless [WithoutReport] is given, the time of
 // [WithDiagnosticSignal], linger, grace period, kill timeout and drain timeout, a tenth of a second to
 // name the holders of a pipe, 50 ms for the context to agree that its deadline has passed, a tenth of
-// a second to remove a cgroup, [WithContainment], a second for the function of [WithRedact], and half a
-// second for looks at the tree, each of which may take a tenth although its bound has passed.
+// a second to remove a cgroup, [WithContainment], a second for the function of [WithRedact], and 1.25
+// seconds for looks at the tree, each of which may take a quarter although its bound has passed.
 //
 // The error is that of Run for options that can not be used, and [ErrNoTimeout] without [WithTimeout].
 func Bound(opts ...Option) (time.Duration, error) {
@@ -39,7 +39,7 @@ func StopBound(opts ...Option) time.Duration {
 
 // looksBound is what looks at the tree may take that are begun when their bound has passed: at the end of the
 // linger, before and after each of two signals.
-const looksBound = 500 * time.Millisecond
+const looksBound = 1250 * time.Millisecond
 
 // ending is how long a run may go on after its deadline. All that can take time then is in it, and it
 // is made nowhere else.

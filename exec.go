@@ -10,8 +10,8 @@
 // # What Run promises
 //
 // Run returns within a sum of bounds that [Bound] tells: the timeout plus [ReportBound], the time of
-// [WithDiagnosticSignal] if there is one, linger, grace period, kill timeout, drain timeout and some tenths of a
-// second for looks; whatever the command, its descendants, a dead file system under Dir or the program's path, or
+// [WithDiagnosticSignal] if there is one, linger, grace period, kill timeout, drain timeout and 1.25 s for
+// looks at the tree; whatever the command, its descendants, a dead file system under Dir or the program's path, or
 // the caller's own Reader and Writers do. When it returns, the command has been reaped, no process of its tree is
 // alive (a zombie is not alive), and no goroutine and no descriptor of the run is left. All output that the tree
 // wrote was delivered, or is counted as dropped. No process outside the tree got a signal.

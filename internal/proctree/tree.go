@@ -147,7 +147,7 @@ func (t *Tree) Until(until time.Time) { t.until = until }
 
 // lookTime is what each look may take whatever the time is. One at thousands of processes takes ten milliseconds, and
 // on a busy machine several times that.
-const lookTime = 100 * time.Millisecond
+const lookTime = 250 * time.Millisecond
 
 // late reports whether the present look has to end.
 func (t *Tree) late() bool { return !t.lookEnds.IsZero() && !time.Now().Before(t.lookEnds) }
