@@ -182,7 +182,7 @@ func TestStopBound(t *testing.T) {
 		assert.Equal(t, base+time.Second, safeexec.StopBound(more))
 	}
 	assert.Equal(t, base-safeexec.ReportBound, safeexec.StopBound(safeexec.WithoutReport()))
-	assert.EqualValues(t, math.MaxInt64, safeexec.StopBound(safeexec.WithGracePeriod(math.MaxInt64)))
+	assert.Equal(t, time.Duration(math.MaxInt64), safeexec.StopBound(safeexec.WithGracePeriod(math.MaxInt64)))
 	bound, err := safeexec.Bound(safeexec.WithTimeout(time.Minute))
 	require.NoError(t, err)
 	assert.Equal(t, time.Minute+base, bound)
