@@ -50,6 +50,7 @@ package group
 import (
 	"container/list"
 	"context"
+	"errors"
 	"os/exec"
 	"slices"
 	"sync"
@@ -70,10 +71,11 @@ type Group struct {
 	running list.List  // of *Job, in the order of their starts
 	turns   list.List  // of *lane: those that have a job to start, the next first
 	lanes   map[string]*lane
-	next    time.Time   // of the next start at the earliest
-	timer   *time.Timer // runs advance, at the next start or the next end of a QueueTimeout
-	count   uint64      // of the jobs that have ended
-	failed  error       // of the first run that failed
+	cmds    map[*exec.Cmd]*Job // the job that waits or runs with it
+	next    time.Time          // of the next start at the earliest
+	timer   *time.Timer        // runs advance, at the next start or the next end of a QueueTimeout
+	count   uint64             // of the jobs that have ended
+	failed  error              // of the run that ended the group, with StopOnError
 }
 
 // A lane holds the jobs of one key that wait, in the order of their submission. All without a key
@@ -102,7 +104,7 @@ func New(ctx context.Context, opts ...Option) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Group{cfg: cfg, start: start, lanes: make(map[string]*lane)}
+	g := &Group{cfg: cfg, start: start, lanes: make(map[string]*lane), cmds: make(map[*exec.Cmd]*Job)}
 	g.ctx, g.cancel = context.WithCancelCause(ctx)
 	context.AfterFunc(g.ctx, g.refuseWaiting)
 	return g, nil
@@ -122,7 +124,8 @@ func start(ctx context.Context, cmd *exec.Cmd, opts ...safeexec.Option) (process
 //
 // Go never fails: a job that can not be taken has ended with an [Error], and one that can not be
 // started ends with the error of [safeexec.Start]. In both cases the pipes that cmd.StdoutPipe and its
-// kin have opened are closed, and another try takes a new Cmd.
+// kin have opened are closed, and another try takes a new Cmd. One that waits or runs already is refused
+// with [safeexec.ErrStarted] and left alone.
 func (g *Group) Go(cmd *exec.Cmd, opts ...safeexec.Option) *Job { return g.GoKey("", cmd, opts...) }
 
 // GoKey is Go for a job that must not run beside another with the same key. What becomes of a second
@@ -135,18 +138,18 @@ func (g *Group) GoKey(key string, cmd *exec.Cmd, opts ...safeexec.Option) *Job {
 		g: g, key: key, cmd: cmd, opts: slices.Clone(opts), queued: time.Now(), done: make(chan struct{}),
 	}
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	joined, err := g.admit(j)
-	if joined == nil && err == nil {
-		g.enter(j)
-	}
-	late := g.proceed()
-	g.mu.Unlock()
-	g.refuse(ErrQueueTimeout, late...)
 	switch {
 	case err != nil:
 		g.refuse(err, j)
-	case joined != nil:
+	case joined == nil:
+		g.enter(j)
+	case joined.cmd != cmd:
 		spend(cmd)
+	}
+	g.proceed()
+	if joined != nil {
 		return joined
 	}
 	return j
@@ -168,6 +171,8 @@ func (g *Group) admit(j *Job) (joined *Job, refused error) {
 			return l.running, nil
 		}
 		return l.first, nil
+	case g.cmds[j.cmd] != nil:
+		return nil, safeexec.ErrStarted
 	case g.waiting.Len() >= g.cfg.queueLimit && (l != nil || !g.open(j.queued)):
 		return nil, ErrQueueFull
 	}
@@ -188,6 +193,7 @@ func (g *Group) enter(j *Job) {
 	}
 	l.last = j
 	j.place = g.waiting.PushBack(j)
+	g.cmds[j.cmd] = j
 	g.settle(l)
 }
 
@@ -221,8 +227,8 @@ func (g *Group) open(now time.Time) bool {
 	return g.running.Len() < g.cfg.limit && !now.Before(g.next) && g.ctx.Err() == nil
 }
 
-// proceed starts what may start, and returns the jobs that have waited too long, for refuse. It is
-// called, with the lock, after each change: a job was submitted, a run has ended, the timer fired.
+// proceed ends what has waited too long and starts what may start. It is called, with the lock, after
+// each change: a job was submitted, a run has ended, the timer fired.
 //
 // What can happen at the same time, and why each order ends the same way:
 //
@@ -235,9 +241,9 @@ func (g *Group) open(now time.Time) bool {
 //     the end is not refused for it.
 //   - QueueTimeout and a place that becomes free: those that have waited too long leave first.
 //   - Two shutdowns: each waits for what it finds running, and nothing is added any more.
-func (g *Group) proceed() (late []*Job) {
+func (g *Group) proceed() {
 	if g.ctx == nil || g.ctx.Err() != nil {
-		return nil // refuseWaiting empties the queue
+		return // refuseWaiting empties the queue
 	}
 	now := time.Now()
 	for e := g.waiting.Front(); e != nil && g.cfg.queueTimeout > 0; e = g.waiting.Front() {
@@ -246,14 +252,14 @@ func (g *Group) proceed() (late []*Job) {
 			break
 		}
 		l := g.lanes[j.key]
-		late = append(late, g.leave(l))
+		g.leave(l)
 		g.settle(l)
+		g.refuse(ErrQueueTimeout, j)
 	}
 	for g.turns.Len() > 0 && g.open(now) {
 		g.launch(g.turns.Front().Value.(*lane), now)
 	}
 	g.setTimer(now)
-	return late
 }
 
 // launch starts the first job of a lane, which goes to the end of the turns.
@@ -295,9 +301,8 @@ func (g *Group) setTimer(now time.Time) {
 
 func (g *Group) advance() {
 	g.mu.Lock()
-	late := g.proceed()
-	g.mu.Unlock()
-	g.refuse(ErrQueueTimeout, late...)
+	defer g.mu.Unlock()
+	g.proceed()
 }
 
 // run is the goroutine of a job that runs.
@@ -311,12 +316,14 @@ func (g *Group) run(j *Job) {
 		res, err = p.Wait()
 	} else {
 		res = j.unstarted(err)
+		if !errors.Is(err, safeexec.ErrStarted) { // Start leaves the pipes of what it refuses
+			spend(j.cmd)
+		}
 	}
 	g.mu.Lock()
-	if err != nil && g.failed == nil {
+	defer g.mu.Unlock()
+	if err != nil && g.cfg.stopOnError && g.ctx.Err() == nil {
 		g.failed = err
-	}
-	if err != nil && g.cfg.stopOnError {
 		g.cancel(ErrJobFailed) // before the place is free
 	}
 	g.running.Remove(j.place)
@@ -326,9 +333,7 @@ func (g *Group) run(j *Job) {
 		g.settle(l)
 	}
 	g.end(j, res, err)
-	late := g.proceed()
-	g.mu.Unlock()
-	g.refuse(ErrQueueTimeout, late...)
+	g.proceed()
 }
 
 // options returns the group's options and the job's own.
@@ -342,6 +347,9 @@ func (g *Group) end(j *Job, res safeexec.Result, err error) {
 	j.rank = g.count
 	j.result, j.err = &res, err
 	j.process, j.opts = nil, nil
+	if g.cmds[j.cmd] == j {
+		delete(g.cmds, j.cmd)
+	}
 	for _, watcher := range j.watchers {
 		watcher <- j // never blocks: it has room for each of its jobs
 	}
@@ -349,37 +357,28 @@ func (g *Group) end(j *Job, res safeexec.Result, err error) {
 	close(j.done)
 }
 
-// refuse ends jobs that have left the queue, or never entered it. It takes the lock once for all of
-// them: contended for by who waits for them, thousands of turns cost more than the work.
-func (g *Group) refuse(reason error, jobs ...*Job) {
-	if len(jobs) == 0 {
-		return
-	}
-	errs := make([]error, len(jobs))
-	for i, j := range jobs {
-		errs[i] = notStarted(j.cmd, reason)
+// refuse ends a job that has left the queue, or never entered it. It is called with the lock, so that
+// once Shutdown has emptied the queue no other call is still at it.
+func (g *Group) refuse(reason error, j *Job) {
+	err := notStarted(j.cmd, reason)
+	if owner := g.cmds[j.cmd]; owner == nil || owner == j {
 		spend(j.cmd)
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for i, j := range jobs {
-		g.end(j, j.unstarted(errs[i]), errs[i])
-	}
+	g.end(j, j.unstarted(err), err)
 }
 
 // refuseWaiting ends all jobs of the queue, once the context is done.
 func (g *Group) refuseWaiting() {
 	g.mu.Lock()
-	waiting := make([]*Job, 0, g.waiting.Len())
+	defer g.mu.Unlock()
+	reason := g.whyOver()
 	for e := g.waiting.Front(); e != nil; e = g.waiting.Front() {
 		l := g.lanes[e.Value.(*Job).key]
-		waiting = append(waiting, g.leave(l))
+		j := g.leave(l)
 		g.settle(l)
+		g.refuse(reason, j)
 	}
 	if g.timer != nil {
 		g.timer.Stop()
 	}
-	reason := g.whyOver()
-	g.mu.Unlock()
-	g.refuse(reason, waiting...)
 }

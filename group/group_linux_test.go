@@ -101,31 +101,41 @@ func TestSilentStation(t *testing.T) {
 			answers++
 			continue
 		}
-		for d := 4 * time.Second; len(asker) == 0; d *= 2 { // it had no time to ask
-			require.Less(t, d, bound)
+		// On a busy machine it may have had no time to ask, or the report none to look.
+		var asked string
+		for d := 4 * time.Second; ; d *= 2 {
+			for len(asker) > 0 {
+				asked = <-asker
+			}
+			require.ErrorIs(t, err, safeexec.ErrTimeout)
+			require.NotNil(t, res.Report)
+			if asked != "" && waited(res.Report) > 0 {
+				break
+			}
+			require.Less(t, d, bound, "%v", res.Report)
+			asked = ""
 			res, err = g.GoKey(silent, exec.Command(perl, "-e", fetch, port, silent), safeexec.WithTimeout(d)).Wait()
 		}
-		var asked string
-		for len(asker) > 0 {
-			asked = <-asker
-		}
-		require.ErrorIs(t, err, safeexec.ErrTimeout)
-		require.NotNil(t, res.Report)
 		assert.Regexp(t, `is blocked in recvfrom\(\d+ → tcp `+asked+` → 127\.0\.0\.1:`+port+` ESTABLISHED`, res.Report.Verdict)
-		require.NotEmpty(t, res.Report.Processes)
-		require.NotEmpty(t, res.Report.Processes[0].Threads)
-		assert.Positive(t, res.Report.Processes[0].Threads[0].Idle, "since when")
 		t.Log(res.Report.Verdict)
 	}
 	assert.Equal(t, n-1, answers)
 	require.NoError(t, g.Shutdown(t.Context()))
 }
 
+// waited returns how long the first process has been blocked in recvfrom, or a number that is not positive.
+func waited(r *safeexec.Report) time.Duration {
+	if len(r.Processes) == 0 || len(r.Processes[0].Threads) == 0 || r.Processes[0].Threads[0].Call != "recvfrom" {
+		return 0
+	}
+	return r.Processes[0].Threads[0].Idle
+}
+
 // All trees are told at once: sixteen graces are one.
 func TestShutdownOfDeafTrees(t *testing.T) {
 	const n, grace = 16, time.Second
 	g := newGroup(t, group.Limit(n), group.Options(
-		safeexec.WithTimeout(bound), safeexec.WithGracePeriod(grace)))
+		safeexec.WithTimeout(bound), safeexec.WithGracePeriod(grace), safeexec.WithKillTimeout(bound)))
 	canary := testproc.NewCanary(t)
 	var jobs []*group.Job
 	for range n {
@@ -142,7 +152,7 @@ func TestShutdownOfDeafTrees(t *testing.T) {
 	canary.CloseParent()
 	waits := g.Go(exec.Command("true"))
 	limit := g.StopBound()
-	assert.Equal(t, safeexec.StopBound(safeexec.WithGracePeriod(grace)), limit)
+	assert.Equal(t, safeexec.StopBound(safeexec.WithGracePeriod(grace), safeexec.WithKillTimeout(bound)), limit)
 	begun := time.Now()
 	require.NoError(t, g.Shutdown(context.Background()), "one ladder is within %v, and not sixteen", limit)
 	took := time.Since(begun)
@@ -179,8 +189,11 @@ func TestManyJobs(t *testing.T) {
 		jobs = append(jobs, g.Go(exec.Command("true")))
 	}
 	for job := range group.Results(jobs...) {
-		_, err := job.Wait()
-		require.NoError(t, err)
+		res, err := job.Wait()
+		if err != nil { // a look at the tree has a bound, which a busy machine may exceed
+			require.ErrorIs(t, err, safeexec.ErrTreeUnseen)
+		}
+		assert.Zero(t, res.ExitCode)
 		assert.LessOrEqual(t, len(g.Running()), 64)
 	}
 	t.Logf("%d jobs, threads: %d before, %d after", n, before, threads())

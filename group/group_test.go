@@ -325,17 +325,18 @@ func TestMemoryOfWaitingJobs(t *testing.T) {
 			s := newStage()
 			g := s.group(t, t.Context(), Limit(1), QueueTimeout(time.Hour))
 			g.Go(command("x"))
-			cmd, opt := command("x"), safeexec.WithTimeout(time.Hour)
-			keys := make([]string, n)
+			opt := safeexec.WithTimeout(time.Hour)
+			keys, cmds := make([]string, n), make([]*exec.Cmd, n)
 			for i := range keys {
+				cmds[i] = command("x")
 				if keyed {
 					keys[i] = fmt.Sprint("key ", i)
 				}
 			}
 			goroutines := runtime.NumGoroutine()
 			before := settled(t)
-			for _, key := range keys {
-				g.GoKey(key, cmd, opt)
+			for i, key := range keys {
+				g.GoKey(key, cmds[i], opt)
 			}
 			after := settled(t)
 			each := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / n
@@ -343,6 +344,7 @@ func TestMemoryOfWaitingJobs(t *testing.T) {
 			assert.Greater(t, each, int64(100))
 			assert.LessOrEqual(t, each, int64(1024))
 			assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines+1, "no goroutine for a waiting job")
+			runtime.KeepAlive(cmds)
 			runtime.KeepAlive(keys)
 			require.NoError(t, g.Shutdown(t.Context()))
 		})

@@ -38,7 +38,7 @@ func (g *Group) Shutdown(ctx context.Context) error {
 	running := g.Running() // proceed, which has the same lock, starts no more
 	bound := time.NewTimer(g.stopBound(running))
 	defer bound.Stop()
-	g.refuseWaiting() // besides the context's own call of it, which nobody waits for
+	g.refuseWaiting() // nobody waits for the call that the context makes
 
 	var left ShutdownError
 	for _, j := range running {
