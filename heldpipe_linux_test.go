@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,7 +35,10 @@ func holdStream(args []string) int {
 	if len(args) > 1 {
 		page, err = missingPageOf(args[1])
 	} else {
-		_, page, err = missingPage()
+		var uffd int
+		if uffd, page, err = missingPage(); err == nil {
+			go letGo(uffd, page)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.NewFile(3, "3"), "skip:", err)
@@ -49,8 +54,27 @@ func holdStream(args []string) int {
 		_, _ = unix.Write(fd, ready)
 		_, err = unix.Writev(fd, [][]byte{ready, page})
 	}
+	if err == nil && fd != 0 { // more than the pipe holds: somebody has to read again
+		_, err = os.NewFile(uintptr(fd), "stream").Write(make([]byte, 1<<20))
+	}
 	fmt.Fprintln(os.Stderr, "it came:", err)
 	return 1
+}
+
+// releaseVariable names a FIFO. When something is written to it the page comes after all.
+const releaseVariable = "SAFEEXEC_TEST_RELEASE"
+
+func letGo(uffd int, page []byte) {
+	const ioctlZeropage = 0xc020aa04
+	path, ok := os.LookupEnv(releaseVariable)
+	if !ok {
+		return
+	}
+	if _, err := os.ReadFile(path); err != nil {
+		return
+	}
+	zero := [4]uint64{uint64(uintptr(unsafe.Pointer(&page[0]))), uint64(len(page))}
+	_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(uffd), ioctlZeropage, uintptr(unsafe.Pointer(&zero)))
 }
 
 func missingPageOf(path string) ([]byte, error) {
@@ -231,16 +255,20 @@ func TestHeldPipeOfASurvivor(t *testing.T) {
 }
 
 // TestHeldPipeIsLeft has a background process hold its pipe. Nothing waits for it, nor for the pipes of others.
+//
+// A process that lets go of its pipe is read again: it neither blocks nor dies of SIGPIPE.
 func TestHeldPipeIsLeft(t *testing.T) {
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	needsMissingPages(t)
+	fifo := filepath.Join(t.TempDir(), "release")
+	require.NoError(t, unix.Mkfifo(fifo, 0o600))
 	leave := func(script string, args ...string) (safeexec.Result, error) {
 		cmd := exec.Command("sh", append([]string{"-c", script}, args...)...)
-		cmd.Env = append(os.Environ(), roleVariable+"=hold-stream", "GORACE=atexit_sleep_ms=0")
+		cmd.Env = append(os.Environ(), roleVariable+"=hold-stream", releaseVariable+"="+fifo, "GORACE=atexit_sleep_ms=0")
 		return safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithBackground(safeexec.BackgroundLeave))
 	}
-	res, err := leave(`"$0" stdout 3>/dev/null & until grep -q userfault /proc/$!/wchan; do sleep 0.01; done`, exe)
+	res, err := leave(`"$0" stdout 3>/dev/null & until grep -q userfault /proc/$!/task/*/wchan; do sleep 0.01; done`, exe)
 	require.NoError(t, err, "%s", res.Stderr.String())
 	require.Len(t, res.Left, 1)
 	require.Len(t, res.LeftPipes, 2)
@@ -251,7 +279,14 @@ func TestHeldPipeIsLeft(t *testing.T) {
 	before := chatty.LeftPipes[0].Discarded()
 	testproc.Wait(t, func() bool { return chatty.LeftPipes[0].Discarded() > before+1<<20 })
 
-	for _, p := range append(chatty.LeftPipes, res.LeftPipes...) {
+	for _, p := range chatty.LeftPipes { // what wakes the reader of all
+		p.Release()
+	}
+	held := res.LeftPipes[slices.IndexFunc(res.LeftPipes, func(p safeexec.LeftPipe) bool { return p.FD == 1 })]
+	require.NoError(t, os.WriteFile(fifo, []byte("x"), 0)) // blocks until it is read
+	testproc.Wait(t, func() bool { return held.Discarded() >= 1<<20 })
+
+	for _, p := range res.LeftPipes {
 		p.Release()
 	}
 	for _, left := range append(chatty.Left, res.Left...) {

@@ -18,7 +18,6 @@ type reader struct {
 	poller poll.Poller
 	open   map[int]*Pipe // by descriptor, which is the token
 	blind  map[int]*Pipe // of them, those that the poller does not watch
-	held   map[int]*Pipe // of them, those that a process holds, which the poller does not watch either
 
 	// Guarded by the Drain's mu.
 	running bool    // the goroutine
@@ -28,11 +27,12 @@ type reader struct {
 }
 
 func newReader(d *Drain, p poll.Poller) *reader {
-	return &reader{drain: d, poller: p, open: map[int]*Pipe{}, blind: map[int]*Pipe{}, held: map[int]*Pipe{}}
+	return &reader{drain: d, poller: p, open: map[int]*Pipe{}, blind: map[int]*Pipe{}}
 }
 
 // blindPause is the time between two looks at pipes that can not be watched, for want of descriptors
-// or of what epoll(7) allows a user: 64 KiB a look is 6 MB/s then.
+// or of what epoll(7) allows a user: 64 KiB a look is 6 MB/s then. It is the same for a pipe that a process
+// holds: a call that was under way when the pipe was left still tells its owner of before.
 const blindPause = 10 * time.Millisecond
 
 // run reads whatever is ready, once a turn, so that one that always is does not keep others waiting.
@@ -58,9 +58,6 @@ func (r *reader) run() {
 		for _, p := range r.blind {
 			r.read(p)
 		}
-		for _, p := range r.held {
-			r.read(p)
-		}
 	}
 }
 
@@ -73,7 +70,6 @@ func (r *reader) admit() bool {
 	r.arrived, r.leaving = nil, nil
 	d.mu.Unlock()
 	for _, p := range arrived {
-		p.end.Notify(r.poller.Wake)
 		r.open[p.end.FD()] = p
 		r.blind[p.end.FD()] = p
 	}
@@ -82,8 +78,8 @@ func (r *reader) admit() bool {
 			r.finish(p)
 		}
 	}
-	for fd := range r.blind { // also those for which there was no room before
-		if r.poller.Add(fd, poll.Read, fd) == nil {
+	for fd, p := range r.blind { // also those for which there was no room before
+		if p.buf == nil && r.poller.Add(fd, poll.Read, fd) == nil {
 			delete(r.blind, fd)
 		}
 	}
@@ -107,7 +103,7 @@ const bufferSize = 64 << 10
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // read takes once from a pipe, and closes it at its end. One that a process holds keeps its buffer, and is not
-// watched until the call is back, which wakes the poller.
+// watched until the call is back.
 func (r *reader) read(p *Pipe) {
 	if p.buf == nil {
 		p.buf = buffers.Get().(*[bufferSize]byte)
@@ -115,16 +111,11 @@ func (r *reader) read(p *Pipe) {
 	n, err := p.end.Read(p.buf[:])
 	fd := p.end.FD()
 	if errors.Is(err, drain.ErrHeld) {
-		if r.held[fd] == nil && r.blind[fd] == nil {
+		if r.blind[fd] == nil {
 			_ = r.poller.Remove(fd)
+			r.blind[fd] = p
 		}
-		delete(r.blind, fd)
-		r.held[fd] = p
 		return
-	}
-	if r.held[fd] != nil {
-		delete(r.held, fd)
-		r.blind[fd] = p // admit has it watched again
 	}
 	buffers.Put(p.buf)
 	p.buf = nil
@@ -138,13 +129,12 @@ func (r *reader) read(p *Pipe) {
 // the lock.
 func (r *reader) finish(p *Pipe) {
 	fd := p.end.FD()
-	if r.blind[fd] == nil && r.held[fd] == nil {
+	if r.blind[fd] == nil {
 		_ = r.poller.Remove(fd)
 	}
 	p.end.Close()
 	delete(r.open, fd)
 	delete(r.blind, fd)
-	delete(r.held, fd)
 	d := r.drain
 	d.mu.Lock()
 	defer d.mu.Unlock()
