@@ -17,8 +17,7 @@ import (
 //
 // The error is that of Run for options that can not be used, and [ErrNoTimeout] without [WithTimeout].
 func Bound(opts ...Option) (time.Duration, error) {
-	c := defaults()
-	bundle(opts).apply(&c)
+	c := configure(opts)
 	if !c.timeoutSet {
 		return 0, ErrNoTimeout
 	}
@@ -32,8 +31,7 @@ func Bound(opts ...Option) (time.Duration, error) {
 // cancellation, [WithIdleTimeout] or [Process.Stop]. It is what [Bound] adds to the timeout. Of options that Run
 // refuses it says nothing of use.
 func StopBound(opts ...Option) time.Duration {
-	c := defaults()
-	bundle(opts).apply(&c)
+	c := configure(opts)
 	return c.ending()
 }
 

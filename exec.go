@@ -53,9 +53,6 @@
 // between the mark and the clone has it inherited; [WithFDProof] excludes that. [AuditFDs] and
 // [AuditStdio] look at the descriptors of this process.
 //
-// POSIX locks of this process, fcntl(2), are left alone: a file that it has locked is never opened and
-// closed by a run or a report.
-//
 // # Terminals
 //
 // A command has no terminal, since it leads a session of its own. [WithTerminal] lends it the one that

@@ -165,15 +165,8 @@ func TestObserverEnv(t *testing.T) {
 
 func TestObserverRetried(t *testing.T) {
 	t.Parallel()
-	path := writeProgram(t, 0o755, "")
-	text, err := os.ReadFile(testproc.HasProgram(t, "true"))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, text, 0o755))
-	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
-	require.NoError(t, err)
-	defer writer.Close()
 	o := newRecorder()
-	res, err := run(t, exec.Command(path), safeexec.WithObserver(o))
+	res, err := run(t, exec.Command(busyProgram(t)), safeexec.WithObserver(o))
 	require.ErrorIs(t, err, syscall.ETXTBSY)
 	want := append([]string{"observe"}, slices.Repeat([]string{"retried true"}, res.StartRetries)...)
 	assert.Equal(t, append(want, "ended start failed"), o.told())

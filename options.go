@@ -83,6 +83,13 @@ func defaults() config {
 	}
 }
 
+// configure returns what the options add up to, unchecked.
+func configure(opts []Option) config {
+	c := defaults()
+	bundle(opts).apply(&c)
+	return c
+}
+
 type bundle []Option
 
 func (b bundle) apply(c *config) {
@@ -191,8 +198,7 @@ func WithRedact(f func(command []string) []string) Option { return redactOption(
 // resolve applies opts to the defaults and checks them against each other, the context and the
 // command, before anything is started.
 func (c *config) resolve(ctx context.Context, cmd *exec.Cmd, opts []Option) error {
-	*c = defaults()
-	bundle(opts).apply(c)
+	*c = configure(opts)
 	if ctx == nil {
 		return &ConfigError{Name: "ctx", Reason: "is nil"}
 	}

@@ -137,9 +137,6 @@ func Explain(ctx context.Context, pid int, opts ...Option) (Report, error) {
 	if pid <= 0 {
 		return Report{}, os.ErrProcessDone
 	}
-	if proctree.Foreign() {
-		return Report{}, join(ErrTreeUnseen, proctree.ErrForeign)
-	}
 	if err := ctx.Err(); err != nil {
 		return Report{}, err // not by luck: a small tree is looked at before anybody asks
 	}
@@ -159,9 +156,6 @@ func (p *Process) Report() (Report, error) {
 	if !diagnose.Supported {
 		return Report{}, ErrUnsupported
 	}
-	if proctree.Foreign() {
-		return Report{}, join(ErrTreeUnseen, proctree.ErrForeign)
-	}
 	target := diagnose.Target{
 		PID: p.PID(), Session: p.PID(), Child: true, Pipes: p.pipes, Commands: p.run.cfg.redact != nil,
 	}
@@ -176,6 +170,9 @@ func (p *Process) Report() (Report, error) {
 
 // take takes a report while the caller waits.
 func take(ctx context.Context, target diagnose.Target, cfg *config) (Report, error) {
+	if proctree.Foreign() {
+		return Report{}, join(ErrTreeUnseen, proctree.ErrForeign)
+	}
 	done := make(chan struct{})
 	inquiry := diagnose.Begin(target, explainBound, func() { close(done) })
 	late := time.NewTimer(explainBound)

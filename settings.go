@@ -8,7 +8,7 @@ import (
 )
 
 // Settings are what options add up to, as data: for a log, a page of a service's configuration, or a test
-// that a house rule holds. The zero value is that of no options.
+// that a house rule holds. [Resolve] makes them; the zero value is that of no run.
 type Settings struct {
 	Timeout      time.Duration `json:"timeout"`      // 0: the deadline of the context alone
 	GracePeriod  time.Duration `json:"grace_period"` // from SIGTERM to SIGKILL
@@ -33,8 +33,7 @@ type Settings struct {
 // Resolve returns the settings that hold with these options. The error is that of [Run] for options that can
 // not be used; that a timeout is missing is none, since a context can have one.
 func Resolve(opts ...Option) (Settings, error) {
-	c := defaults()
-	bundle(opts).apply(&c)
+	c := configure(opts)
 	if err := c.check(new(exec.Cmd)); err != nil {
 		return Settings{}, err
 	}

@@ -78,11 +78,12 @@ func TestRetryable(t *testing.T) {
 	}
 	_, err := safeexec.Run(testproc.Deadline(t), exec.Command("sleep", "600"), safeexec.WithTimeout(50*time.Millisecond))
 	assert.False(t, safeexec.Retryable(err), "part of the work may have been done")
-	assert.True(t, safeexec.Retryable(busyProgram(t)))
+	_, err = safeexec.Run(testproc.Deadline(t), exec.Command(busyProgram(t)))
+	assert.True(t, safeexec.Retryable(err), err)
 }
 
-// busyProgram returns the error of a program that is being written.
-func busyProgram(t *testing.T) error {
+// busyProgram returns a program that is being written until the test's end.
+func busyProgram(t *testing.T) string {
 	t.Helper()
 	path := writeProgram(t, 0o755, "")
 	text, err := os.ReadFile(testproc.HasProgram(t, "true"))
@@ -90,7 +91,6 @@ func busyProgram(t *testing.T) error {
 	require.NoError(t, os.WriteFile(path, text, 0o755))
 	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
 	require.NoError(t, err)
-	defer writer.Close()
-	_, err = safeexec.Run(testproc.Deadline(t), exec.Command(path))
-	return err
+	t.Cleanup(func() { writer.Close() })
+	return path
 }
