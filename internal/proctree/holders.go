@@ -22,8 +22,8 @@ type Holder struct {
 }
 
 // Holders returns the processes that hold pipes with the given inodes for writing, ourselves included:
-// one Holder for each process and pipe. It looks at those first whose PIDs are close to near, and
-// reports whether it came to all of them by the given time. Processes whose descriptors we may not see
+// one Holder for each process and pipe. It looks at this process first, then at those whose PIDs are
+// close to near, and reports whether it came to all of them by the given time. Processes whose descriptors we may not see
 // are left out.
 func Holders(until time.Time, near int, inodes ...uint64) (holders []Holder, complete bool) {
 	inodes = slices.DeleteFunc(inodes, func(inode uint64) bool { return inode == 0 })
@@ -37,7 +37,7 @@ func Holders(until time.Time, near int, inodes ...uint64) (holders []Holder, com
 	if err != nil {
 		return nil, false
 	}
-	slices.SortFunc(pids, func(a, b int) int { return cmp.Compare(max(a-near, near-a), max(b-near, near-b)) })
+	likelyFirst(pids, os.Getpid(), near)
 	s := holderSearch{inodes: inodes, until: until}
 	for _, pid := range pids {
 		if s.late() {
@@ -46,6 +46,18 @@ func Holders(until time.Time, near int, inodes ...uint64) (holders []Holder, com
 		s.look(pid)
 	}
 	return s.holders, !s.over
+}
+
+// likelyFirst sorts PIDs by how likely they are to hold a pipe: a host that let a child inherit one
+// often has it too, and what the command started has PIDs near its own.
+func likelyFirst(pids []int, self, near int) {
+	distance := func(pid int) int {
+		if pid == self {
+			return -1
+		}
+		return max(pid-near, near-pid)
+	}
+	slices.SortFunc(pids, func(a, b int) int { return cmp.Compare(distance(a), distance(b)) })
 }
 
 // A holderSearch is one walk over the descriptors of all processes.

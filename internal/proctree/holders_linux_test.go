@@ -120,3 +120,10 @@ func TestHoldersOfNothing(t *testing.T) {
 	assert.Empty(t, holdersOf(t, 0), "the number of a pipe that could not be asked")
 	assert.Empty(t, holdersOf(t, 1<<63))
 }
+
+// TestHoldersLikelyFirst is about a machine with so many processes that not all are looked at in time.
+func TestHoldersLikelyFirst(t *testing.T) {
+	pids := []int{1, 2, 900, 1001, 998, 5000}
+	likelyFirst(pids, 2, 1000)
+	assert.Equal(t, []int{2, 1001, 998, 900, 1, 5000}, pids)
+}
