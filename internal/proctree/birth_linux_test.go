@@ -276,6 +276,7 @@ func TestLookThatTakesLongerThanALap(t *testing.T) {
 	if testproc.IsDisabled("loadavg") {
 		t.Skip("needs the last PID")
 	}
+	shortLaps(t)
 	setCPUs(t, manyCPUs)
 	looks := 0
 	slow := func(pid int, _ origin) {
@@ -286,7 +287,7 @@ func TestLookThatTakesLongerThanALap(t *testing.T) {
 	}
 	l := &watcher{visit: slow, enough: func() bool { return false }, isLate: func() bool { return looks >= 3 }}
 	assert.False(t, new(birth).candidates(l, new(corpses).look()))
-	assert.Equal(t, 3, looks)
+	assert.Contains(t, []int{3, 4}, looks, "a list that is begun in time is made twice")
 }
 
 // A look that was held up, on a machine of many CPUs where all PIDs could be used up meanwhile, is believed if the
@@ -295,6 +296,7 @@ func TestLookThatIsHeldUp(t *testing.T) {
 	if testproc.IsDisabled("loadavg") {
 		t.Skip("needs the last PID")
 	}
+	shortLaps(t)
 	setCPUs(t, manyCPUs)
 	looks := 0
 	slow := func(pid int, _ origin) {
