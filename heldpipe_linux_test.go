@@ -179,15 +179,18 @@ func startHolding(t *testing.T, set func(*testing.T, *exec.Cmd), args []string, 
 	return p
 }
 
-// awaitHeld waits until a process sleeps in a read or a write, on memory and not on the pipe itself.
+// awaitHeld waits until a thread of a process sleeps in a read or a write, on memory and not on the pipe itself.
 func awaitHeld(t *testing.T, pid int) {
 	t.Helper()
 	testproc.Wait(t, func() bool {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
-		call, _, _ := strings.Cut(string(text), " ")
-		wchan, _ := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
-		inCall := call == fmt.Sprint(syscall.SYS_WRITEV) || call == fmt.Sprint(syscall.SYS_READ)
-		return inCall && !strings.Contains(string(wchan), "pipe")
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+		return slices.ContainsFunc(threads, func(thread string) bool {
+			text, _ := os.ReadFile(thread + "/syscall")
+			call, _, _ := strings.Cut(string(text), " ")
+			wchan, _ := os.ReadFile(thread + "/wchan")
+			inCall := call == fmt.Sprint(syscall.SYS_WRITEV) || call == fmt.Sprint(syscall.SYS_READ)
+			return inCall && !strings.Contains(string(wchan), "pipe")
+		})
 	})
 }
 
@@ -254,6 +257,14 @@ func TestHeldPipeOfASurvivor(t *testing.T) {
 	}
 }
 
+// leftStdout returns the left pipe of standard output.
+func leftStdout(t *testing.T, res safeexec.Result) safeexec.LeftPipe {
+	t.Helper()
+	i := slices.IndexFunc(res.LeftPipes, func(p safeexec.LeftPipe) bool { return p.FD == 1 })
+	require.GreaterOrEqual(t, i, 0, "%+v", res.LeftPipes)
+	return res.LeftPipes[i]
+}
+
 // TestHeldPipeIsLeft has a background process hold its pipe. Nothing waits for it, nor for the pipes of others.
 //
 // A process that lets go of its pipe is read again: it neither blocks nor dies of SIGPIPE.
@@ -276,13 +287,14 @@ func TestHeldPipeIsLeft(t *testing.T) {
 	chatty, err := leave(`yes & echo $!`)
 	require.NoError(t, err)
 	require.NotEmpty(t, chatty.LeftPipes)
-	before := chatty.LeftPipes[0].Discarded()
-	testproc.Wait(t, func() bool { return chatty.LeftPipes[0].Discarded() > before+1<<20 })
+	written := leftStdout(t, chatty)
+	before := written.Discarded()
+	testproc.Wait(t, func() bool { return written.Discarded() > before+1<<20 })
 
 	for _, p := range chatty.LeftPipes { // what wakes the reader of all
 		p.Release()
 	}
-	held := res.LeftPipes[slices.IndexFunc(res.LeftPipes, func(p safeexec.LeftPipe) bool { return p.FD == 1 })]
+	held := leftStdout(t, res)
 	require.NoError(t, os.WriteFile(fifo, []byte("x"), 0)) // blocks until it is read
 	testproc.Wait(t, func() bool { return held.Discarded() >= 1<<20 })
 
