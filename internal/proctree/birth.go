@@ -64,8 +64,8 @@ type lookout interface {
 	consider(pid int, from origin)
 	// considerNew is told one that may have been given out since.
 	considerNew(pid int, from origin)
-	// excludes reports whether one who bears that limit mark, of a live run of this process, is not looked for.
-	excludes(mark uint64) bool
+	// excludes reports whether that bearer is not looked for.
+	excludes(bearer) bool
 	// found reports whether there is somebody, who makes another look necessary anyway.
 	found() bool
 	// late reports whether the look has taken as long as it may.

@@ -96,7 +96,7 @@ type watcher struct {
 
 func (w *watcher) consider(pid int, from origin)    { w.visit(pid, from) }
 func (w *watcher) considerNew(pid int, from origin) { w.visit(pid, from) }
-func (w *watcher) excludes(uint64) bool             { return false }
+func (w *watcher) excludes(bearer) bool             { return false }
 func (w *watcher) found() bool                      { return w.enough() }
 func (w *watcher) late() bool                       { return w.isLate != nil && w.isLate() }
 
@@ -112,7 +112,7 @@ func (l *look) consider(pid int, _ origin) {
 	}
 }
 func (l *look) considerNew(pid int, _ origin) { l.fresh = append(l.fresh, pid) }
-func (l *look) excludes(uint64) bool          { return false }
+func (l *look) excludes(bearer) bool          { return false }
 func (l *look) late() bool                    { return false }
 func (l *look) found() bool                   { return false }
 

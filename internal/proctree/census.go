@@ -29,10 +29,9 @@ var everybody = census{read: (*roll).all}
 // A roll is one list. It is not changed once it is made.
 type roll struct {
 	pids []int // in ascending order
-	// marks are the limit marks of those who bear one of a live run of this process, 0 for others: parallel to
-	// pids, or empty.
-	marks []uint64
-	err   error
+	// bearers is parallel to pids, or empty.
+	bearers []bearer
+	err     error
 
 	shared bool         // somebody else has asked as well
 	number uint64       // of lists that were begun, with this one
@@ -52,7 +51,7 @@ func (c *census) take() *roll {
 	if c.last == nil || c.last.number <= asked {
 		c.forget()
 		c.last = rolls.Get().(*roll)
-		c.last.pids, c.last.marks, c.last.err = c.last.pids[:0], c.last.marks[:0], nil
+		c.last.pids, c.last.bearers, c.last.err = c.last.pids[:0], c.last.bearers[:0], nil
 		c.last.users.Store(1)
 		c.last.shared = shared
 		c.last.number = c.begun.Add(1)
@@ -89,14 +88,33 @@ func (r *roll) all() {
 	pulse := newPulse()
 	for _, pid := range r.pids {
 		pulse.beat()
-		var mark uint64
-		if soft, _, err := sys.RTTimeLimit(pid); err == nil {
-			if _, inner, marked := runsOf(soft); marked && isLive(inner) {
-				mark = soft
-			}
-		}
-		r.marks = append(r.marks, mark)
+		r.bearers = append(r.bearers, bearerOf(pid))
 	}
+}
+
+// A bearer is a process whose limit mark names a live run of this process, and whose slice or session bears that
+// out.
+type bearer struct {
+	run     uint32 // 0 for others
+	session int
+}
+
+func bearerOf(pid int) bearer {
+	soft, _, err := sys.RTTimeLimit(pid)
+	outer, inner, marked := runsOf(soft)
+	if err != nil || !marked {
+		return bearer{}
+	}
+	run, live := runNamed(outer, inner)
+	if !live {
+		return bearer{}
+	}
+	session, err := sys.Session(pid)
+	s, _ := sys.ScheduleOf(pid)
+	if err != nil || runLedBy(session) != run && noMark.runOfSlice(s.Slice(), run, inner) != run {
+		return bearer{}
+	}
+	return bearer{run, session}
 }
 
 // each calls f with everybody, but not with those whose marks tell l, which may be nil, that they are none of its. It
@@ -107,7 +125,7 @@ func (r *roll) each(l lookout, f visit) bool {
 		if i%64 == 63 && l != nil && l.late() {
 			return false
 		}
-		if l != nil && len(r.marks) > 0 && r.marks[i] != 0 && l.excludes(r.marks[i]) {
+		if l != nil && len(r.bearers) > 0 && r.bearers[i].run != 0 && l.excludes(r.bearers[i]) {
 			continue
 		}
 		pulse.beat() // not before, where most of thousands are passed over by thousands

@@ -35,11 +35,11 @@ func TestOneListForAllWhoWait(t *testing.T) {
 	assert.True(t, <-begun)
 	first := <-lists
 	assert.Contains(t, first.pids, os.Getpid())
-	assert.Empty(t, first.marks)
+	assert.Empty(t, first.bearers)
 	goOn <- struct{}{}
 	next := <-lists
 	assert.NotSame(t, first, next)
-	assert.Len(t, next.marks, len(next.pids))
+	assert.Len(t, next.bearers, len(next.pids))
 	for range askers - 1 {
 		assert.Same(t, next, <-lists)
 	}

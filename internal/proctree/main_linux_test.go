@@ -40,26 +40,50 @@ func endFirstThread() {
 	syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
 }
 
-// reslice selects, in a process that a test started, a program that gives itself another slice, as
-// sched_setattr(2) lets everybody, and becomes the program of its arguments.
-const reslice = "SAFEEXEC_TEST_RESLICE"
+// remark selects, in a process that a test started, a program that gives itself another slice and another limit, as
+// sched_setattr(2) and prlimit(2) let everybody, and becomes the program of its arguments. Its value is a slice and
+// perhaps a limit. The program has no environment mark if that is "none".
+const remark = "SAFEEXEC_TEST_REMARK"
 
-func becomeResliced(args []string) error {
+// someSlice is none that a run has.
+const someSlice = 7654321
+
+func becomeRemarked(args []string) error {
 	runtime.LockOSThread()
-	os.Unsetenv(reslice)
-	s, err := sys.ScheduleOf(0)
-	if err == nil {
-		err = s.SetSlice(7654321)
+	var slice, limit uint64
+	n, _ := fmt.Sscan(os.Getenv(remark), &slice, &limit)
+	os.Unsetenv(remark)
+	if os.Getenv(Variable) == "none" {
+		os.Unsetenv(Variable)
 	}
+	if slice != 0 {
+		s, err := sys.ScheduleOf(0)
+		if err == nil {
+			err = s.SetSlice(slice)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if n == 2 {
+		_, hard, err := sys.RTTimeLimit(0)
+		if err == nil {
+			_, err = sys.SetRTTimeLimit(0, limit, hard)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	program, err := exec.LookPath(args[0])
 	if err != nil {
 		return err
 	}
-	return syscall.Exec(args[0], args, os.Environ())
+	return syscall.Exec(program, args, os.Environ())
 }
 
 func TestMain(m *testing.M) {
-	if os.Getenv(reslice) != "" {
-		fmt.Fprintln(os.Stderr, becomeResliced(os.Args[1:]))
+	if os.Getenv(remark) != "" {
+		fmt.Fprintln(os.Stderr, becomeRemarked(os.Args[1:]))
 		os.Exit(1)
 	}
 	if os.Getenv(firstThreadExits) != "" {

@@ -46,9 +46,10 @@ func limitOf(outer, inner uint32) uint64 {
 	return limitFlag | uint64(outer)<<idBits | uint64(inner)
 }
 
-// runsOf takes a limit apart. It reports false for one that is no mark.
+// runsOf takes a limit apart. It reports false for one that is no mark: no run has such numbers.
 func runsOf(limit uint64) (outer, inner uint32, ok bool) {
-	return uint32(limit >> idBits & idMask), uint32(limit & idMask), limit&limitFlags == limitFlag
+	outer, inner = uint32(limit>>idBits&idMask), uint32(limit&idMask)
+	return outer, inner, limit&limitFlags == limitFlag && outer != 0 && inner&sliceMask != 0
 }
 
 // liveRuns are the runs of this process, by the part of their numbers that is in the slice, and the trees
@@ -57,12 +58,15 @@ var liveRuns = struct {
 	sync.RWMutex
 	ids     map[uint32]liveRun
 	leaders map[int]uint32 // the runs whose leaders have the limit mark, by their PIDs
+	slice   uint64         // of the threads of this process, to which runs add their numbers
 }{ids: make(map[uint32]liveRun), leaders: make(map[int]uint32)}
 
 type liveRun struct {
 	id     uint32
-	below  bool // of a tree below a root
-	leader int  // 0 until it has the limit mark
+	half   uint32
+	below  bool   // of a tree below a root
+	leader int    // 0 until it has the limit mark
+	slice  uint64 // 0 until it is in force
 }
 
 // Begin takes a number for a run.
@@ -76,14 +80,14 @@ func (m *Mark) BeginBelow() { m.begin(liveRun{below: true}) }
 func (m *Mark) begin(run liveRun) {
 	liveRuns.Lock()
 	defer liveRuns.Unlock()
-	m.half = 1 + rand.Uint32N(idMask)
 	for m.id == 0 {
 		id := rand.Uint32() & idMask
 		if _, taken := liveRuns.ids[id&sliceMask]; id&sliceMask != 0 && !taken {
 			m.id = id
 		}
 	}
-	run.id = m.id
+	m.half = rand.Uint32()&idMask&^sliceMask | m.id&sliceMask // so that the run is found by it as well
+	run.id, run.half = m.id, m.half
 	liveRuns.ids[m.id&sliceMask] = run
 }
 
@@ -109,6 +113,20 @@ func isLive(id uint32) bool {
 	defer liveRuns.RUnlock()
 	run, taken := liveRuns.ids[id&sliceMask]
 	return taken && run.id == id && !run.below
+}
+
+// runNamed returns the run that a limit mark names, and whether it is one of this process: the innermost, or the
+// one around that.
+func runNamed(outer, inner uint32) (id uint32, live bool) {
+	liveRuns.RLock()
+	defer liveRuns.RUnlock()
+	if run := liveRuns.ids[inner&sliceMask]; run.id == inner && !run.below {
+		return inner, true
+	}
+	if run := liveRuns.ids[outer&sliceMask]; (run.id == outer || run.half == outer) && !run.below {
+		return run.id, true
+	}
+	return inner, false
 }
 
 // liveCount returns how many there are.
@@ -173,14 +191,25 @@ func (m *Mark) Start(start func() error) error {
 	}
 	now, err := sys.ScheduleOf(0)
 	if err == nil && now.Slice() == slice {
-		m.slice = slice
-		m.tracks |= TrackSlice
+		m.bornWith(slice)
 	}
 	err = start()
 	if before.SetSlice(before.Slice()) != nil {
 		noSlices.Store(true) // it was possible a moment ago: somebody forbade it meanwhile
 	}
 	return err
+}
+
+// bornWith records the slice that the leader is born with.
+func (m *Mark) bornWith(slice uint64) {
+	m.slice = slice
+	m.tracks |= TrackSlice
+	liveRuns.Lock()
+	defer liveRuns.Unlock()
+	run := liveRuns.ids[m.id&sliceMask]
+	run.slice = slice
+	liveRuns.ids[m.id&sliceMask] = run
+	liveRuns.slice = slice - uint64(m.id&sliceMask)
 }
 
 // Limit gives an unreaped child of ours, which its number means for sure, the limit mark. It reports

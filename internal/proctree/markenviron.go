@@ -66,11 +66,39 @@ func (environTrack) judge(c *candidate) verdict {
 	if m.env == "" || !c.thorough() || c.older() {
 		return unknown
 	}
-	value, ok := c.tree.readRuns(c.pid)
-	if ok && (value == m.env || strings.HasPrefix(value, m.env+"/")) {
-		return ours
+	if value, ok := c.tree.readRuns(c.pid); ok {
+		c.byEnviron = c.runInEnviron(value)
 	}
 	return unknown
+}
+
+// runInEnviron returns the run that a value names, 0 for none that counts: ours, another one of this process, or
+// the innermost, if the limit mark names that too. Any other is a leftover, which programs keep in files.
+func (c *candidate) runInEnviron(value string) uint32 {
+	m := c.tree.mark
+	if value == m.env || strings.HasPrefix(value, m.env+"/") {
+		return m.id
+	}
+	outer := m.env[:strings.LastIndexByte(m.env, '/')+1] // that this process was given
+	if within, ok := strings.CutPrefix(value, outer); ok {
+		first, _, _ := strings.Cut(within, "/")
+		if id := numberIn(first); isLive(id) {
+			return id
+		}
+	}
+	if numberIn(value[strings.LastIndexByte(value, '/')+1:]) == c.inner {
+		return c.byLimit
+	}
+	return 0
+}
+
+// numberIn returns the number of a run whose name in the environment is given; 0 if it is none.
+func numberIn(name string) uint32 {
+	n, err := strconv.ParseUint(name, 36, 64)
+	if err != nil {
+		return 0
+	}
+	return uint32(n >> 32)
 }
 
 // Reading an environment waits for the memory of its process, which that one can withhold for ever:

@@ -11,8 +11,9 @@ import (
 // because it tells whether there is anybody of the number at all.
 //
 // A nested run, one within the tree, puts its number beside that of the outermost one. So a run that
-// is neither the outermost nor the innermost is not found by it; whoever may belong to such a run is asked
-// for its environment and its parent.
+// is neither the outermost nor the innermost is not found by it. And everybody may read the mark of another process
+// and set its own limit to that, or to any other number: prlimit(1). So what the mark says is weighed against
+// what the others say, see [settle].
 type limitTrack struct{}
 
 func (limitTrack) judge(c *candidate) verdict {
@@ -27,34 +28,30 @@ func (limitTrack) judge(c *candidate) verdict {
 	if err != nil {
 		return unknown
 	}
-	c.limit, c.limitRead = soft, true
+	c.limitRead = true
 	outer, inner, marked := runsOf(soft)
 	switch {
-	case !marked || m.tracks&TrackLimit == 0:
+	case !marked:
 		return unknown
-	case soft == m.limit:
-		return ours // all 62 bits
-	case m.bears(outer, inner):
-		if c.older() {
-			return foreign // two programs have drawn the same number
-		}
-		return ours
-	case isLive(inner) && c.tree.root == nil:
-		return foreign // it belongs to another run of ours, which ends it
+	case m.tracks&TrackLimit != 0 && m.bears(outer, inner):
+		c.byLimit = m.id
+	case soft == m.ownSoft:
+		return unknown // what this process passes on is its own
+	default:
+		c.byLimit, _ = runNamed(outer, inner)
 	}
-	c.nested = outer == m.outer()
-	return unknown
+	c.inner = inner
+	if c.byLimit != m.id || liveCount() > 1 {
+		return unknown
+	}
+	if soft != m.limit && c.older() {
+		return foreign // two programs have drawn the same number
+	}
+	return ours // there is no other run of this process that it could be of
 }
 
-// bearsOther reports whether the limit of the candidate is the mark of another run than ours, or
-// can not be told. What this process passes on is its own.
-func (c *candidate) bearsOther() bool {
-	m := c.tree.mark
-	_, _, marked := runsOf(c.limit)
-	return c.limitRead && marked && c.limit != m.limit && c.limit != m.ownSoft
-}
-
-// adopt gives a member that lacks it the limit mark, so that its children have it. The number is
+// adopt gives a member that lacks it the limit mark, so that its children have it. Who bears that of a run within
+// the tree keeps the run's number, and gets the outer one beside it. The number is
 // known to have meant the member throughout if the member lives after it.
 func (t *Tree) adopt(m *Member) {
 	mark := t.mark
@@ -62,16 +59,24 @@ func (t *Tree) adopt(m *Member) {
 		return
 	}
 	soft, hard, err := sys.RTTimeLimit(m.PID)
+	limit := mark.limit
 	if outer, inner, marked := runsOf(soft); marked && soft != mark.ownSoft {
-		// It is ours, or that of a run within the tree, which needs it.
-		t.strays = t.strays || !mark.bears(outer, inner)
-		return
+		_, live := runNamed(outer, inner)
+		switch {
+		case mark.bears(outer, inner):
+			return
+		case t.root != nil:
+			t.strays = true
+			return
+		case !live: // or it was copied from a run that has nothing to do with it
+			limit = limitOf(mark.outer(), inner)
+		}
 	}
-	if err == nil && hard >= mark.limit {
-		_, err = sys.SetRTTimeLimit(m.PID, mark.limit, hard)
+	if err == nil && hard >= limit {
+		_, err = sys.SetRTTimeLimit(m.PID, limit, hard)
 	}
 	switch {
-	case err != nil || hard < mark.limit:
+	case err != nil || hard < limit:
 		t.strays = true
 	case t.dead(m):
 		_, _ = sys.SetRTTimeLimit(m.PID, soft, hard)

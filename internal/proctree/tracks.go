@@ -61,10 +61,11 @@ type candidate struct {
 	tree *Tree
 	// linked says that it was named as the child of a member.
 	linked bool
-	// nested says that it bears the mark of a run that may be within the tree.
-	nested bool
 
-	limit     uint64 // its soft RLIMIT_RTTIME, if limitRead
+	// The runs that its marks name, see [settle]; 0 where a mark names none, or was not read.
+	byLimit, bySlice, byEnviron uint32
+	inner                       uint32 // the inner number of the limit mark
+
 	limitRead bool
 	stat      procfs.Stat // if statRead and statErr is nil
 	statRead  bool
@@ -102,10 +103,20 @@ func (session) judge(c *candidate) verdict {
 	switch {
 	case err == nil && sid == c.tree.leader && c.tree.pinsNumber():
 		return ours
-	case sys.Gone(err):
+	case sys.Gone(err), err == nil && c.tree.isAnothers(sid):
 		return foreign
 	}
 	return unknown
+}
+
+// isAnothers reports whether a session is that of another run of this process, whose leader pins it.
+func (t *Tree) isAnothers(sid int) bool {
+	run := runLedBy(sid)
+	if run == 0 || run == t.mark.id || t.root != nil {
+		return false
+	}
+	_, err := sys.ExitedUnreaped(sid)
+	return err == nil
 }
 
 // group is the track of the process group's number, for a leader that stays in our session. Its hole
@@ -121,6 +132,9 @@ func (group) judge(c *candidate) verdict {
 	case err == nil && pgid == c.tree.leader && c.tree.pinsNumber():
 		return ours
 	case sys.Gone(err):
+		return foreign
+	}
+	if sid, err := sys.Session(c.pid); err == nil && c.tree.isAnothers(sid) {
 		return foreign
 	}
 	return unknown
@@ -163,10 +177,13 @@ func (c *candidate) thorough() bool {
 	const both = TrackLimit | TrackSlice
 	t := c.tree
 	if t.root != nil {
-		return c.linked || c.nested || t.seeking || t.strays
+		return c.linked || c.disputed() || t.seeking || t.strays
 	}
-	return c.linked || c.nested || t.mark.tracks&both != both
+	return c.linked || c.disputed() || t.mark.tracks&both != both
 }
+
+// disputed reports whether there is a limit mark that the slice does not bear out.
+func (c *candidate) disputed() bool { return c.byLimit != 0 && c.byLimit != c.bySlice }
 
 // hidden reports whether the process is there and nothing of it could be seen that tells.
 func (c *candidate) hidden() bool {

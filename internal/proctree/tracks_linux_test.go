@@ -34,7 +34,7 @@ const (
 	emptied     = `(env -i PATH="$PATH" setsid "$@" &); exec sleep 600`
 	unlimited   = `(prlimit --rttime=unlimited:unlimited setsid "$@" &); exec sleep 600`
 	rescheduled = `(chrt --other 0 setsid "$@" &); exec sleep 600`
-	resliced    = `(SAFEEXEC_TEST_RESLICE=1 "$TEST" "$SETSID" "$@" &); exec sleep 600`
+	resliced    = `(SAFEEXEC_TEST_REMARK=7654321 "$TEST" "$SETSID" "$@" &); exec sleep 600`
 )
 
 // Each track alone, on what it sees and on what is its hole.

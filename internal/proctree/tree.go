@@ -260,10 +260,9 @@ func (t *Tree) considerNew(pid int, from origin) {
 
 func (t *Tree) found() bool { return len(t.members) > 0 }
 
-// excludes says of a mark what [limitTrack] does.
-func (t *Tree) excludes(mark uint64) bool {
-	outer, inner, _ := runsOf(mark)
-	return t.root == nil && t.mark.tracks&TrackLimit != 0 && !t.mark.bears(outer, inner)
+// excludes says of a bearer what the tracks do.
+func (t *Tree) excludes(b bearer) bool {
+	return t.root == nil && t.mark.tracks&TrackLimit != 0 && b.run != t.mark.id && b.session != t.leader
 }
 
 // judge asks the tracks about pid.
@@ -277,7 +276,13 @@ func (t *Tree) judge(pid int, from origin) verdict {
 			return v
 		}
 	}
-	return unknown
+	switch run := settle(t.asked.byLimit, t.asked.bySlice, t.asked.byEnviron); {
+	case run == 0:
+		return unknown
+	case run == t.mark.id && !t.asked.older(): // or two programs have drawn the same number
+		return ours
+	}
+	return foreign
 }
 
 // descend admits the children of known members, whose parents nobody was asked for. It is for those

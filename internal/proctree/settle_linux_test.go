@@ -1,0 +1,127 @@
+package proctree
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// startsMarked starts a program for each line: where it writes its PID, the slice and the limit that it gives itself,
+// its environment mark, and a word if it is to leave the session. It exits at the end of the lines.
+const startsMarked = `while read said slice limit env leave; do
+	(SAFEEXEC_RUN=$env SAFEEXEC_TEST_REMARK="$slice $limit" ${leave:+setsid} "$TEST" \
+		sh -c 'echo $$ >"$0.new"; mv "$0.new" "$0"; exec sleep 600' "$said" </dev/null >/dev/null &)
+done`
+
+// Each row of the table at [settle], with real processes that give themselves the marks. The leaders live until all
+// have done so.
+func TestTruthTable(t *testing.T) {
+	skipDisabled(t, "limitmark")
+	skipDisabled(t, "environmark")
+	testproc.HasProgram(t, "setsid")
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	t.Setenv("TEST", exe)
+	a, b := startGated(t, startsMarked), startGated(t, startsMarked)
+	slices := a.tree.Tracks()&TrackSlice != 0
+
+	const x, y = 0x1234567, 0x2345678 // the numbers of runs that are none
+	within := func(slice uint64) uint64 { return slice + x&sliceMask }
+	name := func(id uint64) string { return strconv.FormatUint(id<<32|1, 36) }
+	own := a.mark.slice - uint64(a.mark.id&sliceMask)
+	type process struct{ row, said, whose string }
+	var all []process
+	dir := t.TempDir()
+	const noLimit, noSlice, noEnviron = uint64(procfs.Unlimited), someSlice, "none"
+	for i, row := range []struct {
+		limit   uint64
+		slice   uint64
+		environ string
+		whose   string // "" for nobody
+	}{
+		{a.mark.limit, a.mark.slice, noEnviron, "a"},
+		{a.mark.limit, noSlice, a.mark.env, "a"},
+		{a.mark.limit, noSlice, noEnviron, "a"},
+		{noLimit, a.mark.slice, noEnviron, "a"},
+		{noLimit, noSlice, a.mark.env, map[bool]string{true: "", false: "a"}[slices]},
+		{noLimit, noSlice, noEnviron, ""},
+		{limitOf(a.mark.half, x), within(a.mark.slice), a.mark.env + "/" + name(x), "a"},
+		{limitOf(a.mark.half, x), within(a.mark.slice), noEnviron, "a"},
+		{limitOf(y, x), within(a.mark.slice), a.mark.env + "/" + name(x), "a"},
+		{limitOf(y, x), within(a.mark.slice), noEnviron, "a"},
+		{limitOf(y, x), noSlice, a.mark.env + "/" + name(y) + "/" + name(x), "a"},
+		{limitOf(y, x), a.mark.slice, a.mark.env, "a"},
+		{limitOf(y, x), a.mark.slice, noEnviron, "a"},
+		{limitOf(y, x), a.mark.slice, name(y), "a"}, // a leftover
+		{limitOf(x, 1<<sliceBits), a.mark.slice, noEnviron, "a"},
+		{limitFlag, a.mark.slice, noEnviron, "a"},
+		{limitOf(y, x), a.mark.slice, name(x), ""},
+		{limitOf(y, x), within(own), name(x), ""},
+		{limitOf(y, a.mark.id&sliceMask|1<<sliceBits), a.mark.slice, noEnviron, ""},
+		{limitOf(y, x), noSlice, name(x), ""},
+		{limitOf(y, x), noSlice, noEnviron, ""},
+		{b.mark.limit, b.mark.slice, noEnviron, "b"},
+		{limitOf(b.mark.half, x), within(b.mark.slice), noEnviron, "b"},
+		{b.mark.limit, noSlice, b.mark.env, "b"},
+		{b.mark.limit, noSlice, noEnviron, "b"},
+		{b.mark.limit, noSlice, a.mark.env, "a"},
+		{limitOf(b.mark.half, x), noSlice, a.mark.env, "a"},
+		{b.mark.limit, a.mark.slice, a.mark.env, "a"},
+		{b.mark.limit, a.mark.slice, noEnviron, "a"},
+		{b.mark.limit, a.mark.slice, b.mark.env, "b"},
+		{a.mark.limit, noSlice, name(y), "a"}, // a leftover
+	} {
+		if !slices && row.slice != noSlice {
+			continue
+		}
+		slice := row.slice
+		if !slices {
+			slice = 0
+		}
+		start := func(starter *subject, leave, whose string) {
+			said := filepath.Join(dir, strconv.Itoa(len(all)))
+			fmt.Fprintln(starter.stdin, said, slice, row.limit, row.environ, leave)
+			all = append(all, process{fmt.Sprintf("row %d %q %+v", i, leave, row), said, whose})
+		}
+		start(a, "leave", row.whose)
+		// In a leader's session a process is that leader's, whatever it bears.
+		if row.whose == "a" {
+			start(b, "", "b")
+		} else {
+			start(a, "", "a")
+		}
+	}
+	pids := make([]int, len(all))
+	for i, p := range all {
+		pids[i] = readPID(t, p.said)
+		defer syscall.Kill(pids[i], syscall.SIGKILL)
+	}
+	want := map[string][]int{}
+	for i, p := range all {
+		testproc.WaitComm(t, pids[i], "sleep")
+		want[p.whose] = append(want[p.whose], pids[i])
+	}
+	for name, s := range map[string]*subject{"a": a, "b": b} {
+		s.stdin.Close()
+		s.tree.WaitLeader()
+		s.tree.sessionPinned = true
+		for i, p := range all {
+			s.tree.reading = environBudget
+			verdict := s.tree.judge(pids[i], anywhere)
+			assert.Equal(t, name == p.whose, verdict == ours, "%s of %s: %d", name, p.row, verdict)
+		}
+	}
+	for name, s := range map[string]*subject{"a": a, "b": b} {
+		await(t, func() bool { return len(s.live()) == len(want[name]) }) // those between are on their way out
+		assert.ElementsMatch(t, want[name], s.live())
+	}
+}
