@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -19,7 +20,13 @@ import (
 func init() { roles["foreign-proc"] = foreignProc }
 
 // foreignProc is PID 1 of a namespace of its own, and /proc shows the one outside.
-func foreignProc([]string) int {
+func foreignProc(args []string) int {
+	if len(args) > 0 {
+		if self, err := os.Readlink("/proc/self"); self != strconv.Itoa(os.Getpid()) {
+			fmt.Println("another number", self, os.Getpid(), err)
+			return 1
+		}
+	}
 	cmd := exec.Command("sh", "-c", "setsid sleep 600 & sleep 600 & exit 0")
 	res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(bound), safeexec.WithLinger(0), safeexec.WithGracePeriod(0),
 		safeexec.WithKillTimeout(0))
@@ -41,6 +48,24 @@ func TestForeignProc(t *testing.T) {
 	unshare := testproc.HasProgram(t, "unshare")
 	cmd := roleCommand(t, "foreign-proc")
 	cmd.Args = append([]string{unshare, "--pid", "--fork", "--kill-child", cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = unshare
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"unseen true", "named 0", "explain true", "killtree true"}, strings.Split(strings.TrimSpace(string(out)), "\n"))
+}
+
+// TestForeignProcWithOurNumber is that where the process has the same number in both namespaces.
+func TestForeignProcWithOurNumber(t *testing.T) {
+	if testproc.Unprivileged() {
+		t.Skip("needs root to make a PID namespace")
+	}
+	unshare := testproc.HasProgram(t, "unshare")
+	cmd := roleCommand(t, "foreign-proc")
+	// The outer shell has number 1, unshare 5000, the inner shell 5001 outside and 1 inside, the command 5002 in both.
+	cmd.Args = []string{unshare, "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c",
+		`echo 4999 >/proc/sys/kernel/ns_last_pid
+		unshare --pid --fork --kill-child sh -c 'echo 5001 >/proc/sys/kernel/ns_last_pid; "$0" same; exit $?' "$0"; exit $?`,
+		cmd.Path}
 	cmd.Path = unshare
 	out, err := cmd.Output()
 	require.NoError(t, err)

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
@@ -180,7 +181,9 @@ func Begin(target Target, bound time.Duration, done func()) *Inquiry {
 	c.quit = q.quit.Load
 	c.publish = q.latest.Store
 	go func() {
-		c.run()
+		if !procfs.Foreign() { // to this thread, which need not have the caller's mounts
+			c.run()
+		}
 		q.done.Store(true)
 		done()
 	}()

@@ -149,20 +149,3 @@ func (d directory) readlink(n int, b []byte) (int, error) {
 
 // atCWD has a path that is absolute mean itself (AT_FDCWD).
 const atCWD = -100
-
-// Foreign reports whether /proc shows another PID namespace than that of the calling thread: it was mounted for
-// one, proc(5), as after `unshare --pid` without --mount-proc, or belongs to the thread's own mount namespace.
-// Every number in there means another process than it means to a system call. Where there is no /proc it is not
-// foreign.
-func Foreign() bool {
-	path := [...]byte{'/', 'p', 'r', 'o', 'c', '/', 's', 'e', 'l', 'f', 0}
-	var link [20]byte
-	n, err := sys.ReadlinkBytes(atCWD, path[:], link[:])
-	if err != nil {
-		// The link is there and names nobody: this process has no number in that namespace.
-		_, err := ReadLoadavg()
-		return err == nil
-	}
-	pid, ok := parseUint(link[:n], 10, 31)
-	return ok && int(pid) != syscall.Getpid()
-}

@@ -110,3 +110,6 @@ func (d directory) readlink(n int, b []byte) (int, error) {
 
 // Foreign reports whether /proc shows another PID namespace than ours: only Linux has them.
 func Foreign() bool { return false }
+
+// Absent reports whether there is no /proc: that is no news elsewhere.
+func Absent() bool { return false }

@@ -73,6 +73,6 @@ func ourChildren() []int {
 		if st, err := procfs.ReadStatNoComm(pid); err == nil && st.PPID == os.Getpid() {
 			pids = append(pids, pid)
 		}
-	}, pidMax.get())
+	}, os.Getpid(), pidMax.get())
 	return pids
 }

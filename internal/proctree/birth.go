@@ -91,12 +91,12 @@ func (b *birth) candidates(l lookout, now birth) bool {
 			now = birth{started: time.Now()}
 			now.leader, now.serial, known = pids.last()
 		}
-		if !list(l, l.consider) {
+		if !list(l, l.consider, b.leader) {
 			return false
 		}
 	}
 	if !known {
-		return chaseForks(l)
+		return chaseForks(l, b.leader)
 	}
 	lists := 0
 	for range maxChases {
@@ -109,14 +109,14 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		near := now.young() || now.follows(then.serial, pidMax.get()) || spent.lessThanALap()
 		switch {
 		case !ok:
-			return chaseForks(l)
+			return chaseForks(l, b.leader)
 		case !near && l.late():
 			return false
 		case !near: // this process was stopped, or held up
 			lists++
 			spent, then.started = effortSoFar(), time.Now()
 			if then.leader, then.serial, ok = pids.last(); ok {
-				ok = lists <= maxLists && list(l, l.considerNew)
+				ok = lists <= maxLists && list(l, l.considerNew, b.leader)
 			}
 		case then.leader == now.leader:
 			return true
@@ -134,8 +134,8 @@ func (b *birth) candidates(l lookout, now birth) bool {
 // list calls f with every process, twice where that finds nobody: a child whose fork is under way has its
 // number and is not in /proc yet, and its parent may have exited by the time it is asked. Once it is in
 // there, the second list has it.
-func list(l lookout, f visit) bool {
-	return everyPID(l, f, pidMax.get()) && (l.found() || everyPID(l, f, pidMax.get()))
+func list(l lookout, f visit, after int) bool {
+	return everyPID(l, f, after, pidMax.get()) && (l.found() || everyPID(l, f, after, pidMax.get()))
 }
 
 // An effort is what all processors had spent in the kernel at some time. To use up a PID takes time in there,
@@ -168,10 +168,10 @@ func (e effort) lessThanALap() bool {
 // chaseForks is the chase where the last PID can not be had: everybody is looked at until the machine
 // has forked nothing meanwhile. Threads and other PID namespaces are counted as well, so that on a busy
 // machine this may not come about; then the looks, of which all found the same, are believed.
-func chaseForks(l lookout) bool {
+func chaseForks(l lookout, after int) bool {
 	for began := time.Now(); ; {
 		before, err := procfs.ReadKernelStat()
-		if !everyPID(l, l.considerNew, pidMax.get()) {
+		if !everyPID(l, l.considerNew, after, pidMax.get()) {
 			return false
 		}
 		after, _ := procfs.ReadKernelStat()
@@ -251,7 +251,7 @@ func (b *birth) window(l lookout, f visit, last, pidMax int) bool {
 		probe(f, b.leader+1, pidMax, b.serial)
 		probe(f, 1, last, 0)
 	default:
-		return everyPID(l, f, pidMax)
+		return everyPID(l, f, b.leader, pidMax)
 	}
 	return true
 }
@@ -269,29 +269,38 @@ func probe(f visit, first, last int, before serial) {
 	}
 }
 
-// probeAll calls f with all numbers up to last.
-func probeAll(f visit, last int) {
-	for pid := 1; pid <= last; pid++ {
-		f(pid, anywhere)
+// probeAll calls f with all numbers, in the order in which they are given out after the given one: what was born since
+// comes first. It reports false where l, which may be nil, was late before all were told, or where it is not known how
+// many there are. Then it tells as many as it would in a window.
+func probeAll(l lookout, f visit, after, pidMax int) bool {
+	last, lap := pidMax, after
+	if pidMax <= 0 {
+		last, lap = after+maxProbes, min(after, maxProbes) // the default of pid_max on small machines
 	}
+	for _, part := range [...][2]int{{after + 1, last}, {1, lap}} {
+		for pid := part[0]; pid <= part[1]; pid++ {
+			if pid%1024 == 0 && l != nil && l.late() {
+				return false
+			}
+			f(pid, anywhere)
+		}
+	}
+	return pidMax > 0
 }
 
-// everyPID lists /proc. Where that fails, or hidepid leaves some out (PID 1 is then missing as well),
-// the numbers are probed as long as there are few enough of them. It reports false where neither can be.
-// Without any /proc only the numbers that a small pid_max allows are probed: there is no more to be had.
-func everyPID(l lookout, f visit, pidMax int) bool {
+// everyPID lists /proc. Where hidepid leaves some out (PID 1 is then missing as well), the numbers are probed instead
+// as long as there are few enough of them, and where there is no /proc they are in any case, see [probeAll]; after is
+// the leader's. It reports false where that does not tell of everybody.
+func everyPID(l lookout, f visit, after, pidMax int) bool {
 	all := everybody.take()
 	defer all.release()
 	pids, err := all.pids, all.err
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 { // not mounted, or something else is
-		probeAll(f, maxProbes)
-		return true
+	absent := errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 // not mounted, or something else is
+	partial := err != nil || len(pids) == 0 || pids[0] != 1
+	if absent || partial && pidMax > 0 && pidMax <= maxProbes {
+		return probeAll(l, f, after, pidMax)
 	}
-	if (err != nil || len(pids) == 0 || pids[0] != 1) && pidMax > 0 && pidMax <= maxProbes {
-		probeAll(f, pidMax)
-		return true
-	}
-	return all.each(l, f) && err == nil && len(pids) > 0
+	return all.each(l, f) && err == nil
 }
 
 // A fact is a number that the kernel tells, and that is asked for once. Not to be told, for want of a
@@ -310,10 +319,10 @@ func (f *fact) get() int {
 	return n
 }
 
-// ask asks again, and reports whether the answer is another.
+// ask asks again, and reports whether the answer is another. Without an answer, as after chroot(2), the last one stands.
 func (f *fact) ask() bool {
 	n := int64(f.read())
-	return f.value.Swap(n) != n
+	return n != 0 && f.value.Swap(n) != n
 }
 
 // pidMax is /proc/sys/kernel/pid_max, the number after the highest PID; 0 if unknown. It can be changed, and

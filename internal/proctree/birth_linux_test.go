@@ -164,19 +164,19 @@ func TestChaseOfForksThatNeverEnd(t *testing.T) {
 		}
 	}
 	began := time.Now()
-	assert.True(t, chaseForks(&watcher{visit: fork, enough: func() bool { return false }}))
+	assert.True(t, chaseForks(&watcher{visit: fork, enough: func() bool { return false }}, 0))
 	assert.GreaterOrEqual(t, time.Since(began), maxForkChase)
 	t.Log(forks, "looks")
 
 	forks = 0
-	assert.True(t, chaseForks(&watcher{visit: fork, enough: func() bool { return forks == 1 }}))
+	assert.True(t, chaseForks(&watcher{visit: fork, enough: func() bool { return forks == 1 }}, 0))
 	assert.Equal(t, 1, forks)
 }
 
 func TestEveryPID(t *testing.T) {
 	for _, pidMax := range []int{0, maxProbes, maxProbes + 1, 1 << 22} {
 		var pids []int
-		everyPID(nil, func(pid int, _ origin) { pids = append(pids, pid) }, pidMax)
+		everyPID(nil, func(pid int, _ origin) { pids = append(pids, pid) }, 0, pidMax)
 		if pidMax != maxProbes || os.Getpid() <= pidMax {
 			assert.Contains(t, pids, os.Getpid(), pidMax)
 		}
@@ -349,7 +349,7 @@ func TestPulseOfALook(t *testing.T) {
 		visits++
 		since = time.Now()
 		spin(newPulse().every)
-	}, pidMax.get())
+	}, 0, pidMax.get())
 	assert.GreaterOrEqual(t, visits, 6)
 	assert.Zero(t, unread)
 }

@@ -121,7 +121,7 @@ func TestOthersAreLeftOut(t *testing.T) {
 	pids := asked()
 	assert.Subset(t, pids, append(born, os.Getpid(), 1))
 	assert.False(t, slices.ContainsFunc(others, func(pid int) bool { return slices.Contains(pids, pid) }))
-	everyPID(nil, func(pid int, _ origin) { pids = append(pids, pid) }, 0)
+	everyPID(nil, func(pid int, _ origin) { pids = append(pids, pid) }, 0, 0)
 	assert.Subset(t, pids, others, "who asks for all is told all")
 
 	other := theirs.tree.mark

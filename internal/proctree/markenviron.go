@@ -134,7 +134,7 @@ func (t *Tree) readRuns(pid int) (string, bool) {
 		defer ofTree.Add(-1)
 		// The file of a process whose first thread has exited is empty.
 		tid, err := procfs.LiveThread(pid)
-		if err != nil {
+		if err != nil || procfs.Foreign() { // to this thread, which need not have the caller's mounts
 			answers <- answer{}
 			return
 		}

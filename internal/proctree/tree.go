@@ -212,6 +212,10 @@ func (t *Tree) list() []*Member {
 	return t.spare
 }
 
+// Blind reports whether no look can prove the tree empty, so that it makes no sense to wait for one: there is no /proc,
+// and how many PIDs there are is not known either.
+func (t *Tree) Blind() bool { return Enumerates && pidMax.get() == 0 && procfs.Absent() }
+
 // Hidden returns how many processes the last look knew to be there and could tell nothing of.
 func (t *Tree) Hidden() int { return t.hidden }
 
