@@ -6,18 +6,24 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-func init() { roles["foreign-proc"] = foreignProc }
+func init() {
+	roles["foreign-proc"] = foreignProc
+	roles["foreign-thread"] = foreignThread
+}
 
 // foreignProc is PID 1 of a namespace of its own, and /proc shows the one outside.
 func foreignProc(args []string) int {
@@ -70,4 +76,46 @@ func TestForeignProcWithOurNumber(t *testing.T) {
 	out, err := cmd.Output()
 	require.NoError(t, err)
 	assert.Equal(t, []string{"unseen true", "named 0", "explain true", "killtree true"}, strings.Split(strings.TrimSpace(string(out)), "\n"))
+}
+
+// foreignThread runs a command on a thread that has a mount namespace of its own, and one on another thread. The /proc
+// of one of them is foreign.
+func foreignThread([]string) int {
+	run := func(kill time.Duration) string {
+		cmd := exec.Command("sh", "-c", `x=$(prlimit --rttime=5000000000000000000: setsid sh -c 'echo $$; exec sleep 600 >/dev/null' </dev/null 2>/dev/null &)`)
+		res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(bound), safeexec.WithLinger(0),
+			safeexec.WithGracePeriod(0), safeexec.WithKillTimeout(kill))
+		return fmt.Sprint("unseen ", errors.Is(err, safeexec.ErrTreeUnseen), " killed ", len(res.Killed))
+	}
+	own := make(chan string)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		err := errors.Join(unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		if err == nil {
+			err = unix.Mount("proc", "/proc", "proc", 0, "")
+		}
+		if err != nil {
+			own <- err.Error()
+			return
+		}
+		own <- run(bound)
+	}()
+	fmt.Println("own", <-own)
+	fmt.Println("other", run(0))
+	return 0
+}
+
+// TestForeignProcOfAThread is that where one thread alone has the /proc of its own PID namespace.
+func TestForeignProcOfAThread(t *testing.T) {
+	if testproc.Unprivileged() {
+		t.Skip("needs root to make a PID namespace")
+	}
+	unshare := testproc.HasProgram(t, "unshare")
+	testproc.HasProgram(t, "prlimit")
+	cmd := roleCommand(t, "foreign-thread")
+	cmd.Args = append([]string{unshare, "--pid", "--fork", "--kill-child", cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = unshare
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"own unseen false killed 1", "other unseen true killed 0"}, lines(out))
 }

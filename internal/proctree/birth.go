@@ -271,11 +271,11 @@ func probe(f visit, first, last int, before serial) {
 
 // probeAll calls f with all numbers, in the order in which they are given out after the given one: what was born since
 // comes first. It reports false where l, which may be nil, was late before all were told, or where it is not known how
-// many there are. Then it tells as many as it would in a window.
+// many there are: then it tells the next ones, as many as it would in a window.
 func probeAll(l lookout, f visit, after, pidMax int) bool {
 	last, lap := pidMax, after
 	if pidMax <= 0 {
-		last, lap = after+maxProbes, min(after, maxProbes) // the default of pid_max on small machines
+		last, lap = after+maxProbes/2, min(after, maxProbes/2) // the sequence may have come around
 	}
 	for _, part := range [...][2]int{{after + 1, last}, {1, lap}} {
 		for pid := part[0]; pid <= part[1]; pid++ {
