@@ -4,15 +4,15 @@ package proctree
 // of them names, 0 for none.
 //
 // A process can change each of its marks: that it bears another's proves nothing by itself, and no track alone
-// rules a process out. Two that agree count for more than the third. Where all that speak disagree, the slice counts
-// for most, since a process has it from birth and no command changes it; then the environment, which few can read;
-// and the limit least, which prlimit(1) shows of all processes and sets.
+// rules it out. Two that agree count for more than the third. Where all that speak disagree, the slice counts
+// for most, since a process has it from birth and no common command changes it; then the environment, which other
+// users can not read; and the limit least, which prlimit(1) shows of every process and sets.
 //
-// What can not be changed comes before that. Nobody joins a session, and whoever has a living member as its parent
-// descends from it; so the session of the leader and a member as the parent prove that a process is ours, and the
-// session of another run's leader that it is not. Nobody who is older than the leader descends from it.
+// What a process can not change comes before that. It can not join a session, and with a living member as its parent
+// it descends from that; so the session of the leader and a member as the parent prove that it is ours, and the
+// session of another run's leader that it is not. Older than the leader it does not descend from it.
 //
-// The tracks say, each of a process that has left the leader's session and has lost its parent:
+// The table is that of a process that has left the leader's session and lost its parent:
 //
 //	limit      slice      environment  the process is
 //	ours       ours       not asked    ours
