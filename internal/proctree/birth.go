@@ -60,6 +60,8 @@ type visit func(pid int, from origin)
 
 // A lookout is who looks for somebody among the candidates.
 type lookout interface {
+	// begin is called before everybody is listed.
+	begin()
 	// consider is told a PID that was given out before the look began, or is told of for lack of a better way.
 	consider(pid int, from origin)
 	// considerNew is told one that may have been given out since.
@@ -80,7 +82,7 @@ type lookout interface {
 func (b *birth) candidates(l lookout, now birth) bool {
 	known := now.leader != 0
 	var spent effort
-	if known && (b.young() || b.follows(now.serial, maxLateProbes)) {
+	if b.near(now) {
 		if !b.window(l, l.consider, now.leader, pidMax.get()) {
 			return false
 		}
@@ -91,8 +93,8 @@ func (b *birth) candidates(l lookout, now birth) bool {
 			now = birth{started: time.Now()}
 			now.leader, now.serial, known = pids.last()
 		}
-		if !list(l, l.consider) {
-			return false
+		if whole, exact := list(l, l.consider); !whole || exact {
+			return whole
 		}
 	}
 	if !known {
@@ -115,8 +117,13 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		case !near: // this process was stopped, or held up
 			lists++
 			spent, then.started = effortSoFar(), time.Now()
-			if then.leader, then.serial, ok = pids.last(); ok {
-				ok = lists <= maxLists && list(l, l.considerNew)
+			if then.leader, then.serial, ok = pids.last(); ok && lists <= maxLists {
+				var exact bool
+				if ok, exact = list(l, l.considerNew); exact {
+					return true
+				}
+			} else {
+				ok = false
 			}
 		case then.leader == now.leader:
 			return true
@@ -131,12 +138,48 @@ func (b *birth) candidates(l lookout, now birth) bool {
 	return false
 }
 
-// list calls f with every process, twice where that finds nobody: a child whose fork is under way has its
-// number and is not in /proc yet, and its parent may have exited by the time it is asked. Once it is in
-// there, the second list has it.
-func list(l lookout, f visit) bool {
-	return everyPID(l, f, pidMax.get()) && (l.found() || everyPID(l, f, pidMax.get()))
+// near reports whether what was given out from the leader's number up to now is probed rather than everybody listed.
+func (b *birth) near(now birth) bool {
+	return now.leader != 0 && (b.young() || b.follows(now.serial, maxLateProbes))
 }
+
+// glance is one pass of candidates, where it is proved otherwise that nobody is left but those who escaped the proof.
+func (b *birth) glance(l lookout, now birth) {
+	if b.near(now) {
+		b.window(l, l.consider, now.leader, pidMax.get())
+	} else {
+		everyPID(l, l.consider, pidMax.get())
+	}
+}
+
+// list calls f with every process, and reports whether it could, and whether that is proved to be everybody: if no
+// task was created meanwhile. "processes" in /proc/stat is counted up at the moment a process enters /proc. So whoever
+// lives at the end lived all the time and was asked, and so did whoever has called a clone that is not finished. That
+// holds however long the list took and whatever failed clones have used up.
+//
+// Without that proof, where nobody was found, the list is made twice: a child whose fork is under way has its
+// number and is not in /proc yet, and its parent may have exited by the time it is asked. Once it is in there, the
+// second list has it.
+func list(l lookout, f visit) (whole, exact bool) {
+	for range 2 {
+		before, err := kernelStat()
+		l.begin()
+		if !everyPID(l, f, pidMax.get()) {
+			return false, false
+		}
+		if l.found() {
+			break
+		}
+		after, _ := kernelStat()
+		if err == nil && before.Forks != 0 && before.Forks == after.Forks { // gVisor says 0
+			return true, true
+		}
+	}
+	return true, false
+}
+
+// kernelStat is set by tests.
+var kernelStat = procfs.ReadKernelStat
 
 // An effort is what all processors had spent in the kernel at some time. To use up a PID takes time in there,
 // wherever it happens, and to compute, to sleep and to be held up does not. So it proves that less than a lap was
@@ -151,7 +194,7 @@ type effort struct {
 const samplingError = 2
 
 func effortSoFar() effort {
-	stat, err := procfs.ReadKernelStat()
+	stat, err := kernelStat()
 	return effort{system: stat.System, known: err == nil}
 }
 
@@ -170,11 +213,11 @@ func (e effort) lessThanALap() bool {
 // machine this may not come about; then the looks, of which all found the same, are believed.
 func chaseForks(l lookout) bool {
 	for began := time.Now(); ; {
-		before, err := procfs.ReadKernelStat()
+		before, err := kernelStat()
 		if !everyPID(l, l.considerNew, pidMax.get()) {
 			return false
 		}
-		after, _ := procfs.ReadKernelStat()
+		after, _ := kernelStat()
 		if l.found() || err != nil || before.Forks == after.Forks {
 			return true
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -98,21 +99,23 @@ func (w *watcher) consider(pid int, from origin)    { w.visit(pid, from) }
 func (w *watcher) considerNew(pid int, from origin) { w.visit(pid, from) }
 func (w *watcher) excludes(uint64) bool             { return false }
 func (w *watcher) found() bool                      { return w.enough() }
+func (w *watcher) begin()                           {}
 func (w *watcher) late() bool                       { return w.isLate != nil && w.isLate() }
 
-// look is a lookout that writes down whom it is told, and does something at the first.
+// look is a lookout that writes down whom it is told, and does something once in each list.
 type look struct {
 	known, fresh []int
 	first        func()
 }
 
 func (l *look) consider(pid int, _ origin) {
-	if l.known = append(l.known, pid); l.first != nil && len(l.known) == 1 {
+	if l.known = append(l.known, pid); l.first != nil && pid == os.Getpid() {
 		l.first()
 	}
 }
 func (l *look) considerNew(pid int, _ origin) { l.fresh = append(l.fresh, pid) }
 func (l *look) excludes(uint64) bool          { return false }
+func (l *look) begin()                        {}
 func (l *look) late() bool                    { return false }
 func (l *look) found() bool                   { return false }
 
@@ -152,17 +155,22 @@ func TestWindowAfterWrapAround(t *testing.T) {
 	assert.Empty(t, b.windowList(os.Getpid(), 1<<22), "nobody was born since")
 }
 
+// forkEachList returns a visit that forks once in each list of everybody, and counts the lists.
+func forkEachList(t *testing.T, lists *int) visit {
+	return func(pid int, _ origin) {
+		if pid == os.Getpid() {
+			_, err := os.StartProcess("", []string{""}, &os.ProcAttr{})
+			require.ErrorIs(t, err, os.ErrNotExist, "in the child")
+			*lists++
+		}
+	}
+}
+
 // Where the last PID can not be had, a machine that never stops forking is not believed to have told of
 // everybody, nor looked at for long.
 func TestChaseOfForksThatNeverEnd(t *testing.T) {
-	forks := 0
-	fork := func(pid int, _ origin) {
-		if pid == os.Getpid() { // that is once a look
-			_, err := os.StartProcess("", []string{""}, &os.ProcAttr{})
-			require.ErrorIs(t, err, os.ErrNotExist, "in the child")
-			forks++
-		}
-	}
+	var forks int
+	fork := forkEachList(t, &forks)
 	began := time.Now()
 	assert.True(t, chaseForks(&watcher{visit: fork, enough: func() bool { return false }}))
 	assert.GreaterOrEqual(t, time.Since(began), maxForkChase)
@@ -278,15 +286,46 @@ func TestLookThatTakesLongerThanALap(t *testing.T) {
 	}
 	setCPUs(t, manyCPUs)
 	looks := 0
-	slow := func(pid int, _ origin) {
+	fork := forkEachList(t, &looks)
+	slow := func(pid int, from origin) {
+		fork(pid, from)
 		if pid == os.Getpid() {
-			looks++
 			workInKernel(t, lapTime(pidMax.get(), 1))
 		}
 	}
 	l := &watcher{visit: slow, enough: func() bool { return false }, isLate: func() bool { return looks >= 3 }}
 	assert.False(t, new(birth).candidates(l, new(corpses).look()))
 	assert.Equal(t, 3, looks)
+}
+
+// However much the kernel has to do meanwhile, a list during which nothing was born has everybody.
+func TestListWithoutABirth(t *testing.T) {
+	setCPUs(t, manyCPUs)
+	var stat procfs.KernelStat
+	kernelStat = func() (procfs.KernelStat, error) { stat.System += 1 << 20; return stat, nil }
+	defer func() { kernelStat = procfs.ReadKernelStat }()
+	for _, c := range []struct {
+		forks, each uint64
+		want        bool
+		lists       int
+	}{
+		{forks: 1, want: true, lists: 1},
+		{forks: 1, each: 1, lists: 2}, // something is born during each
+		{forks: 0, lists: 2},          // the kernel does not count
+	} {
+		stat.Forks = c.forks
+		lists := 0
+		visit := func(pid int, _ origin) {
+			if pid == os.Getpid() {
+				lists++
+				stat.Forks += c.each
+				spin(2 * lapTime(pidMax.get(), manyCPUs))
+			}
+		}
+		l := &watcher{visit: visit, enough: func() bool { return false }, isLate: func() bool { return lists >= 2 }}
+		assert.Equal(t, c.want, new(birth).candidates(l, new(corpses).look()), "%+v", c)
+		assert.Equal(t, c.lists, lists, "%+v", c)
+	}
 }
 
 // A look that was held up, on a machine of many CPUs where all PIDs could be used up meanwhile, is believed if the
