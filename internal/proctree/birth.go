@@ -70,6 +70,9 @@ type lookout interface {
 	excludes(mark uint64) bool
 	// found reports whether there is somebody, who makes another look necessary anyway.
 	found() bool
+	// settles reports whether a look that finds nobody may be the last. It is not while the leader lives, which
+	// can start a process right after it: then nothing is repeated for a proof.
+	settles() bool
 	// late reports whether the look has taken as long as it may.
 	late() bool
 }
@@ -91,7 +94,7 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		spent = effortSoFar()
 		if known {
 			now = birth{started: time.Now()}
-			now.leader, now.serial, known = pids.last()
+			now.leader, now.serial, known = pids.anchored()
 		}
 		if whole, exact := list(l, l.consider); !whole || exact {
 			return whole
@@ -112,7 +115,7 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		switch {
 		case !ok:
 			return chaseForks(l)
-		case !near && l.late():
+		case !near && (l.late() || !l.settles()):
 			return false
 		case !near: // this process was stopped, or held up
 			lists++
@@ -218,7 +221,7 @@ func chaseForks(l lookout) bool {
 			return false
 		}
 		after, _ := kernelStat()
-		if l.found() || err != nil || before.Forks == after.Forks {
+		if l.found() || err != nil || before.Forks == after.Forks || !l.settles() {
 			return true
 		}
 		if time.Since(began) >= maxForkChase {
@@ -285,7 +288,8 @@ func lapTime(pidMax, cpus int) time.Duration {
 	return max(time.Duration(lap)*fastestClone/time.Duration(cpus), time.Duration(lap)*fastestPID)
 }
 
-// window calls f with the numbers behind the leader's, up to the last one given out.
+// window calls f with the numbers behind the leader's, up to the last one given out. That is the order of births: a
+// process that is gone when it is asked has its children, if any, later in the window.
 func (b *birth) window(l lookout, f visit, last, pidMax int) bool {
 	switch {
 	case last >= b.leader && last-b.leader <= maxProbes:
@@ -294,7 +298,8 @@ func (b *birth) window(l lookout, f visit, last, pidMax int) bool {
 		probe(f, b.leader+1, pidMax, b.serial)
 		probe(f, 1, last, 0)
 	default:
-		return everyPID(l, f, pidMax)
+		whole, _ := list(l, f) // which is not made in the order of births
+		return whole
 	}
 	return true
 }

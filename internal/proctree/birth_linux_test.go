@@ -30,7 +30,8 @@ func (b *birth) list() []int {
 // window lists what is probed for a leader, whatever the time says.
 func (b *birth) windowList(last, pidMax int) []int {
 	var pids []int
-	b.window(nil, func(pid int, _ origin) { pids = append(pids, pid) }, last, pidMax)
+	visit := func(pid int, _ origin) { pids = append(pids, pid) }
+	b.window(&watcher{visit: visit, enough: func() bool { return false }}, visit, last, pidMax)
 	return pids
 }
 
@@ -93,6 +94,7 @@ type watcher struct {
 	visit  visit
 	enough func() bool
 	isLate func() bool // nil: it never is
+	leads  bool        // a leader lives that can start somebody
 }
 
 func (w *watcher) consider(pid int, from origin)    { w.visit(pid, from) }
@@ -100,6 +102,7 @@ func (w *watcher) considerNew(pid int, from origin) { w.visit(pid, from) }
 func (w *watcher) excludes(uint64) bool             { return false }
 func (w *watcher) found() bool                      { return w.enough() }
 func (w *watcher) begin()                           {}
+func (w *watcher) settles() bool                    { return !w.leads }
 func (w *watcher) late() bool                       { return w.isLate != nil && w.isLate() }
 
 // look is a lookout that writes down whom it is told, and does something once in each list.
@@ -117,6 +120,7 @@ func (l *look) considerNew(pid int, _ origin) { l.fresh = append(l.fresh, pid) }
 func (l *look) excludes(uint64) bool          { return false }
 func (l *look) begin()                        {}
 func (l *look) late() bool                    { return false }
+func (l *look) settles() bool                 { return true }
 func (l *look) found() bool                   { return false }
 
 // A process that is born during a look is told as a new one.
@@ -153,6 +157,11 @@ func TestWindowAfterWrapAround(t *testing.T) {
 	assert.Contains(t, b.windowList(os.Getpid()-1, 1<<22), os.Getppid(), "too many to probe: everybody who is there")
 	assert.Contains(t, b.windowList(os.Getpid()+maxProbes+1, 1<<22), os.Getppid())
 	assert.Empty(t, b.windowList(os.Getpid(), 1<<22), "nobody was born since")
+
+	lists := 0
+	fork := forkEachList(t, &lists)
+	assert.True(t, b.window(&watcher{visit: fork, enough: func() bool { return false }}, fork, os.Getpid()-1, 1<<22))
+	assert.Equal(t, 2, lists, "a birth that was under way in the first is in the second")
 }
 
 // forkEachList returns a visit that forks once in each list of everybody, and counts the lists.
@@ -179,6 +188,10 @@ func TestChaseOfForksThatNeverEnd(t *testing.T) {
 	forks = 0
 	assert.True(t, chaseForks(&watcher{visit: fork, enough: func() bool { return forks == 1 }}))
 	assert.Equal(t, 1, forks)
+
+	forks = 0
+	assert.True(t, chaseForks(&watcher{visit: fork, enough: func() bool { return false }, leads: true}))
+	assert.Equal(t, 1, forks, "another look is necessary anyway")
 }
 
 func TestEveryPID(t *testing.T) {

@@ -267,6 +267,8 @@ func (t *Tree) begin() { t.corpses.look() }
 
 func (t *Tree) found() bool { return len(t.members) > 0 }
 
+func (t *Tree) settles() bool { return t.LeaderExited() }
+
 // excludes says of a mark what [limitTrack] does.
 func (t *Tree) excludes(mark uint64) bool {
 	outer, inner, _ := runsOf(mark)
