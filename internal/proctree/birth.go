@@ -60,6 +60,8 @@ type visit func(pid int, from origin)
 
 // A lookout is who looks for somebody among the candidates.
 type lookout interface {
+	// begin is called before everybody is listed.
+	begin()
 	// consider is told a PID that was given out before the look began, or is told of for lack of a better way.
 	consider(pid int, from origin)
 	// considerNew is told one that may have been given out since.
@@ -68,6 +70,9 @@ type lookout interface {
 	excludes(bearer) bool
 	// found reports whether there is somebody, who makes another look necessary anyway.
 	found() bool
+	// settles reports whether a look that finds nobody may be the last. It is not while the leader lives, which
+	// can start a process right after it: then nothing is repeated for a proof.
+	settles() bool
 	// late reports whether the look has taken as long as it may.
 	late() bool
 }
@@ -80,7 +85,7 @@ type lookout interface {
 func (b *birth) candidates(l lookout, now birth) bool {
 	known := now.leader != 0
 	var spent effort
-	if known && (b.young() || b.follows(now.serial, maxLateProbes)) {
+	if b.near(now) {
 		if !b.window(l, l.consider, now.leader, pidMax.get()) {
 			return false
 		}
@@ -89,10 +94,10 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		spent = effortSoFar()
 		if known {
 			now = birth{started: time.Now()}
-			now.leader, now.serial, known = pids.last()
+			now.leader, now.serial, known = pids.anchored()
 		}
-		if !list(l, l.consider, b.leader) {
-			return false
+		if whole, exact := list(l, l.consider, b.leader); !whole || exact {
+			return whole
 		}
 	}
 	if !known {
@@ -110,13 +115,18 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		switch {
 		case !ok:
 			return chaseForks(l, b.leader)
-		case !near && l.late():
+		case !near && (l.late() || !l.settles()):
 			return false
 		case !near: // this process was stopped, or held up
 			lists++
 			spent, then.started = effortSoFar(), time.Now()
-			if then.leader, then.serial, ok = pids.last(); ok {
-				ok = lists <= maxLists && list(l, l.considerNew, b.leader)
+			if then.leader, then.serial, ok = pids.last(); ok && lists <= maxLists {
+				var exact bool
+				if ok, exact = list(l, l.considerNew, b.leader); exact {
+					return true
+				}
+			} else {
+				ok = false
 			}
 		case then.leader == now.leader:
 			return true
@@ -131,12 +141,48 @@ func (b *birth) candidates(l lookout, now birth) bool {
 	return false
 }
 
-// list calls f with every process, twice where that finds nobody: a child whose fork is under way has its
-// number and is not in /proc yet, and its parent may have exited by the time it is asked. Once it is in
-// there, the second list has it.
-func list(l lookout, f visit, after int) bool {
-	return everyPID(l, f, after, pidMax.get()) && (l.found() || everyPID(l, f, after, pidMax.get()))
+// near reports whether what was given out from the leader's number up to now is probed rather than everybody listed.
+func (b *birth) near(now birth) bool {
+	return now.leader != 0 && (b.young() || b.follows(now.serial, maxLateProbes))
 }
+
+// glance is one pass of candidates, where it is proved otherwise that nobody is left but those who escaped the proof.
+func (b *birth) glance(l lookout, now birth) {
+	if b.near(now) {
+		b.window(l, l.consider, now.leader, pidMax.get())
+	} else {
+		everyPID(l, l.consider, b.leader, pidMax.get())
+	}
+}
+
+// list calls f with every process, and reports whether it could, and whether that is proved to be everybody: if no
+// task was created meanwhile. "processes" in /proc/stat is counted up at the moment a process enters /proc. So whoever
+// lives at the end lived all the time and was asked, and so did whoever has called a clone that is not finished. That
+// holds however long the list took and whatever failed clones have used up.
+//
+// Without that proof, where nobody was found, the list is made twice: a child whose fork is under way has its
+// number and is not in /proc yet, and its parent may have exited by the time it is asked. Once it is in there, the
+// second list has it.
+func list(l lookout, f visit, after int) (whole, exact bool) {
+	for range 2 {
+		before, err := kernelStat()
+		l.begin()
+		if !everyPID(l, f, after, pidMax.get()) {
+			return false, false
+		}
+		if l.found() {
+			break
+		}
+		now, _ := kernelStat()
+		if err == nil && before.Forks != 0 && before.Forks == now.Forks { // gVisor says 0
+			return true, true
+		}
+	}
+	return true, false
+}
+
+// kernelStat is set by tests.
+var kernelStat = procfs.ReadKernelStat
 
 // An effort is what all processors had spent in the kernel at some time. To use up a PID takes time in there,
 // wherever it happens, and to compute, to sleep and to be held up does not. So it proves that less than a lap was
@@ -151,7 +197,7 @@ type effort struct {
 const samplingError = 2
 
 func effortSoFar() effort {
-	stat, err := procfs.ReadKernelStat()
+	stat, err := kernelStat()
 	return effort{system: stat.System, known: err == nil}
 }
 
@@ -170,12 +216,12 @@ func (e effort) lessThanALap() bool {
 // machine this may not come about; then the looks, of which all found the same, are believed.
 func chaseForks(l lookout, after int) bool {
 	for began := time.Now(); ; {
-		before, err := procfs.ReadKernelStat()
+		before, err := kernelStat()
 		if !everyPID(l, l.considerNew, after, pidMax.get()) {
 			return false
 		}
-		after, _ := procfs.ReadKernelStat()
-		if l.found() || err != nil || before.Forks == after.Forks {
+		now, _ := kernelStat()
+		if l.found() || err != nil || before.Forks == now.Forks || !l.settles() {
 			return true
 		}
 		if time.Since(began) >= maxForkChase {
@@ -242,7 +288,8 @@ func lapTime(pidMax, cpus int) time.Duration {
 	return max(time.Duration(lap)*fastestClone/time.Duration(cpus), time.Duration(lap)*fastestPID)
 }
 
-// window calls f with the numbers behind the leader's, up to the last one given out.
+// window calls f with the numbers behind the leader's, up to the last one given out. That is the order of births: a
+// process that is gone when it is asked has its children, if any, later in the window.
 func (b *birth) window(l lookout, f visit, last, pidMax int) bool {
 	switch {
 	case last >= b.leader && last-b.leader <= maxProbes:
@@ -251,7 +298,8 @@ func (b *birth) window(l lookout, f visit, last, pidMax int) bool {
 		probe(f, b.leader+1, pidMax, b.serial)
 		probe(f, 1, last, 0)
 	default:
-		return everyPID(l, f, b.leader, pidMax)
+		whole, _ := list(l, f, b.leader) // which is not made in the order of births
+		return whole
 	}
 	return true
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -29,7 +30,8 @@ func (b *birth) list() []int {
 // window lists what is probed for a leader, whatever the time says.
 func (b *birth) windowList(last, pidMax int) []int {
 	var pids []int
-	b.window(nil, func(pid int, _ origin) { pids = append(pids, pid) }, last, pidMax)
+	visit := func(pid int, _ origin) { pids = append(pids, pid) }
+	b.window(&watcher{visit: visit, enough: func() bool { return false }}, visit, last, pidMax)
 	return pids
 }
 
@@ -92,28 +94,33 @@ type watcher struct {
 	visit  visit
 	enough func() bool
 	isLate func() bool // nil: it never is
+	leads  bool        // a leader lives that can start somebody
 }
 
 func (w *watcher) consider(pid int, from origin)    { w.visit(pid, from) }
 func (w *watcher) considerNew(pid int, from origin) { w.visit(pid, from) }
 func (w *watcher) excludes(bearer) bool             { return false }
 func (w *watcher) found() bool                      { return w.enough() }
+func (w *watcher) begin()                           {}
+func (w *watcher) settles() bool                    { return !w.leads }
 func (w *watcher) late() bool                       { return w.isLate != nil && w.isLate() }
 
-// look is a lookout that writes down whom it is told, and does something at the first.
+// look is a lookout that writes down whom it is told, and does something once in each list.
 type look struct {
 	known, fresh []int
 	first        func()
 }
 
 func (l *look) consider(pid int, _ origin) {
-	if l.known = append(l.known, pid); l.first != nil && len(l.known) == 1 {
+	if l.known = append(l.known, pid); l.first != nil && pid == os.Getpid() {
 		l.first()
 	}
 }
 func (l *look) considerNew(pid int, _ origin) { l.fresh = append(l.fresh, pid) }
 func (l *look) excludes(bearer) bool          { return false }
+func (l *look) begin()                        {}
 func (l *look) late() bool                    { return false }
+func (l *look) settles() bool                 { return true }
 func (l *look) found() bool                   { return false }
 
 // A process that is born during a look is told as a new one.
@@ -150,19 +157,29 @@ func TestWindowAfterWrapAround(t *testing.T) {
 	assert.Contains(t, b.windowList(os.Getpid()-1, 1<<22), os.Getppid(), "too many to probe: everybody who is there")
 	assert.Contains(t, b.windowList(os.Getpid()+maxProbes+1, 1<<22), os.Getppid())
 	assert.Empty(t, b.windowList(os.Getpid(), 1<<22), "nobody was born since")
+
+	lists := 0
+	fork := forkEachList(t, &lists)
+	assert.True(t, b.window(&watcher{visit: fork, enough: func() bool { return false }}, fork, os.Getpid()-1, 1<<22))
+	assert.Equal(t, 2, lists, "a birth that was under way in the first is in the second")
+}
+
+// forkEachList returns a visit that forks once in each list of everybody, and counts the lists.
+func forkEachList(t *testing.T, lists *int) visit {
+	return func(pid int, _ origin) {
+		if pid == os.Getpid() {
+			_, err := os.StartProcess("", []string{""}, &os.ProcAttr{})
+			require.ErrorIs(t, err, os.ErrNotExist, "in the child")
+			*lists++
+		}
+	}
 }
 
 // Where the last PID can not be had, a machine that never stops forking is not believed to have told of
 // everybody, nor looked at for long.
 func TestChaseOfForksThatNeverEnd(t *testing.T) {
-	forks := 0
-	fork := func(pid int, _ origin) {
-		if pid == os.Getpid() { // that is once a look
-			_, err := os.StartProcess("", []string{""}, &os.ProcAttr{})
-			require.ErrorIs(t, err, os.ErrNotExist, "in the child")
-			forks++
-		}
-	}
+	var forks int
+	fork := forkEachList(t, &forks)
 	began := time.Now()
 	assert.True(t, chaseForks(&watcher{visit: fork, enough: func() bool { return false }}, 0))
 	assert.GreaterOrEqual(t, time.Since(began), maxForkChase)
@@ -171,6 +188,10 @@ func TestChaseOfForksThatNeverEnd(t *testing.T) {
 	forks = 0
 	assert.True(t, chaseForks(&watcher{visit: fork, enough: func() bool { return forks == 1 }}, 0))
 	assert.Equal(t, 1, forks)
+
+	forks = 0
+	assert.True(t, chaseForks(&watcher{visit: fork, enough: func() bool { return false }, leads: true}, 0))
+	assert.Equal(t, 1, forks, "another look is necessary anyway")
 }
 
 func TestEveryPID(t *testing.T) {
@@ -279,15 +300,46 @@ func TestLookThatTakesLongerThanALap(t *testing.T) {
 	shortLaps(t)
 	setCPUs(t, manyCPUs)
 	looks := 0
-	slow := func(pid int, _ origin) {
+	fork := forkEachList(t, &looks)
+	slow := func(pid int, from origin) {
+		fork(pid, from)
 		if pid == os.Getpid() {
-			looks++
 			workInKernel(t, lapTime(pidMax.get(), 1))
 		}
 	}
 	l := &watcher{visit: slow, enough: func() bool { return false }, isLate: func() bool { return looks >= 3 }}
 	assert.False(t, new(birth).candidates(l, new(corpses).look()))
 	assert.Contains(t, []int{3, 4}, looks, "a list that is begun in time is made twice")
+}
+
+// However much the kernel has to do meanwhile, a list during which nothing was born has everybody.
+func TestListWithoutABirth(t *testing.T) {
+	setCPUs(t, manyCPUs)
+	var stat procfs.KernelStat
+	kernelStat = func() (procfs.KernelStat, error) { stat.System += 1 << 20; return stat, nil }
+	defer func() { kernelStat = procfs.ReadKernelStat }()
+	for _, c := range []struct {
+		forks, each uint64
+		want        bool
+		lists       int
+	}{
+		{forks: 1, want: true, lists: 1},
+		{forks: 1, each: 1, lists: 2}, // something is born during each
+		{forks: 0, lists: 2},          // the kernel does not count
+	} {
+		stat.Forks = c.forks
+		lists := 0
+		visit := func(pid int, _ origin) {
+			if pid == os.Getpid() {
+				lists++
+				stat.Forks += c.each
+				spin(2 * lapTime(pidMax.get(), manyCPUs))
+			}
+		}
+		l := &watcher{visit: visit, enough: func() bool { return false }, isLate: func() bool { return lists >= 2 }}
+		assert.Equal(t, c.want, new(birth).candidates(l, new(corpses).look()), "%+v", c)
+		assert.Equal(t, c.lists, lists, "%+v", c)
+	}
 }
 
 // A look that was held up, on a machine of many CPUs where all PIDs could be used up meanwhile, is believed if the

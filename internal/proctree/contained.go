@@ -2,13 +2,13 @@ package proctree
 
 import "github.com/seed841d8200/safeexec/internal/sys"
 
-// contained admits the processes of the leaf, and reports false where there are some that it could not
-// name: the list is one of a moment, and whoever is on it may have forked and exited since. Only the
-// kernel's word that there is none proves it. So this track has no holes but for those who may write to
+// contained admits the processes of the leaf, and reports whether the kernel says that there are none, and false
+// where there are some that it could not name: the list is one of a moment, and whoever is on it may have forked and
+// exited since. Only the kernel's word proves it. So this track has no holes but for those who may write to
 // another cgroup; they are still found by the others.
-func (t *Tree) contained() bool {
+func (t *Tree) contained() (sure, vacant bool) {
 	if t.leaf == nil {
-		return true
+		return true, false
 	}
 	populated, err := t.leaf.Populated()
 	if err == nil && populated {
@@ -19,7 +19,7 @@ func (t *Tree) contained() bool {
 			return true
 		})
 	}
-	return err == nil && (!populated || t.namesContained() || !t.LeaderExited())
+	return err == nil && (!populated || t.namesContained() || !t.LeaderExited()), err == nil && !populated
 }
 
 // namesContained reports whether somebody in the leaf beside the leader is known. While the tree is killed

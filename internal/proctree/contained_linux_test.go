@@ -64,12 +64,14 @@ func TestUnnamedInACgroupIsNotTakenForGone(t *testing.T) {
 	// One descriptor is enough for the list and for a pidfd, and not for the question that follows.
 	named, proved := true, true
 	withFree(t, 1, func() {
-		proved = tree.contained()
+		proved, _ = tree.contained()
 		named = tree.namesContained()
 	})
 	assert.False(t, named)
 	assert.False(t, proved)
-	assert.True(t, tree.contained())
+	proved, vacant := tree.contained()
+	assert.True(t, proved)
+	assert.False(t, vacant)
 	assert.True(t, tree.namesContained())
 
 	tree.Kill(time.Now().Add(time.Minute), func(*Member) {})
@@ -82,6 +84,33 @@ func TestUnnamedInACgroupIsNotTakenForGone(t *testing.T) {
 	assert.Empty(t, members)
 	assert.True(t, sure)
 	assert.Equal(t, TrackCgroup, tree.Tracks()&TrackCgroup)
+}
+
+// That the cgroup is empty needs no proof from /proc, however much the machine forks.
+func TestEmptyCgroupIsBelieved(t *testing.T) {
+	testproc.NoLeaks(t)
+	tree, leaf := containedTree(t, testproc.Command("daemonize"))
+	testproc.WaitState(t, tree.leader, "Z")
+	var lists int
+	fork := forkEachList(t, &lists)
+	read := everybody.read
+	everybody.read = func(r *roll) {
+		read(r)
+		fork(os.Getpid(), anywhere)
+	}
+	defer func() { everybody.read = read }()
+	tree.born.started = time.Now().Add(-time.Hour) // all are listed
+	tree.born.serial = 0
+	tree.KillLeaf(func(*Member) {})
+	await(t, func() bool {
+		populated, err := leaf.Populated()
+		return err == nil && !populated
+	})
+	lists = 0
+	members, sure := tree.All()
+	assert.Empty(t, members)
+	assert.True(t, sure)
+	assert.Equal(t, 1, lists, "for those who have left it")
 }
 
 // Who has left the cgroup while it is killed, and can not be killed, does not stand for those in it.

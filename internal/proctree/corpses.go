@@ -16,7 +16,7 @@ import (
 // its birth window. What can happen, and why nobody who lives is passed over:
 //
 //   - A number is reaped and given out anew between two looks: each begins with the last PID and strikes
-//     off what was given out since the last one began.
+//     off what was given out since the last one began, and so does each list of all processes.
 //   - The same while a look is under way: what is given out comes after the PID that the look began with,
 //     and all that does is asked at its end whatever is written here, see [birth.candidates].
 //   - So much is given out that the sequence may have come around, or the last PID can not be had: then

@@ -7,15 +7,16 @@ import (
 
 // A keeper has the last PID read now and then while there are runs, so that the windows of none of them
 // have to be given up. To list /proc instead takes some hundred microseconds at each look, even on a small
-// machine. For a command that runs for longer than keptFor that is nothing, and nobody is woken for it.
+// machine. For a command that runs for longer than maxReadings take, that is nothing, and a host that waits for one
+// is not woken.
 type keeper struct {
 	timer *time.Timer  // calls tick
 	armed atomic.Bool  // the timer is set, or tick runs
-	since atomic.Int64 // when the last run was started, by the clock of uptime
+	left  atomic.Int32 // readings that may still be made
 }
 
-// keptFor is for how long after the last start readings are made.
-const keptFor = time.Second
+// maxReadings is how many readings are made after the last start.
+const maxReadings = 10
 
 // shortestTick is the least time between two readings. Where that is not enough, on a machine of many CPUs
 // with few PIDs, none are made.
@@ -32,15 +33,13 @@ func newKeeper() *keeper {
 
 var initTime = time.Now()
 
-func uptime() time.Duration { return time.Since(initTime) }
-
 // inBubble reports whether the caller is in a bubble of testing/synctest, whose clock begins in the year 2000 and
 // has no monotonic part. A timer of the world outside that is set by it does not come for decades.
-func inBubble() bool { return uptime() < 0 }
+func inBubble() bool { return time.Since(initTime) < 0 }
 
 // keepUp has readings made from now on. A run was started.
 func (k *keeper) keepUp() {
-	k.since.Store(int64(uptime()))
+	k.left.Store(maxReadings)
 	k.arm()
 }
 
@@ -55,6 +54,7 @@ func (k *keeper) every() time.Duration { return lapTime(pidMax.get(), cpus.get()
 
 func (k *keeper) tick() {
 	_, _, _ = pids.last()
+	k.left.Add(-1)
 	k.armed.Store(false) // before it asks, so that whoever starts a run from now on finds it so
 	if k.wanted() {
 		k.arm()
@@ -62,6 +62,4 @@ func (k *keeper) tick() {
 }
 
 // wanted reports whether some run began a short while ago and is not over.
-func (k *keeper) wanted() bool {
-	return uptime()-time.Duration(k.since.Load()) < keptFor && liveCount() > 0
-}
+func (k *keeper) wanted() bool { return k.left.Load() > 0 && liveCount() > 0 }

@@ -24,7 +24,24 @@ type sequence struct {
 	serial  serial    // of the furthest reading
 	at      time.Time // not after it
 	askedAt time.Time // when pid_max was looked at
+	anchor  anchor
 }
+
+// An anchor is a reading whose effort is known. While the kernel has worked for less than a lap since, a reading is
+// near it, however long it took to come: thousands of processes are asked on a processor that others use as well, and
+// each time that the look is preempted can be longer than all processors together need for a lap.
+type anchor struct {
+	serial serial
+	at     time.Time
+	effort effort // before the reading
+}
+
+// anchorAge is for how long an anchor is of use, and anchorEvery how far apart they are: /proc/stat is
+// expensive on large machines.
+const (
+	anchorAge   = time.Second
+	anchorEvery = 10 * time.Millisecond
+)
 
 var pids = sequence{read: readLastPID}
 
@@ -43,6 +60,7 @@ func (s *sequence) last() (pid int, n serial, ok bool) {
 	// What is known comes before the reading, which is made without the lock: so the reading is the later one.
 	now := time.Now()
 	known, at, limit := s.furthest(now, limitAge)
+	a := s.lastAnchor()
 	if pid, ok = s.read(); !ok {
 		return 0, 0, false
 	}
@@ -51,7 +69,32 @@ func (s *sequence) last() (pid int, n serial, ok bool) {
 		return pid, 0, true
 	}
 	near := known != 0 && sound(time.Since(at), limit, cpus.get())
+	if !near && a.serial != 0 && now.Sub(a.at) < anchorAge && a.effort.lessThanALap() {
+		known, near = a.serial, true
+	}
 	return pid, s.follow(known, near, pid, limit, now), true
+}
+
+// anchored is last, and drops an anchor if the last one is not fresh.
+func (s *sequence) anchored() (pid int, n serial, ok bool) {
+	a := anchor{at: time.Now()}
+	if a.at.Sub(s.lastAnchor().at) < anchorEvery {
+		return s.last()
+	}
+	a.effort = effortSoFar()
+	pid, n, ok = s.last()
+	s.Lock()
+	defer s.Unlock()
+	if a.serial = n; ok && n == s.serial && a.effort.known { // or others have gone on
+		s.anchor = a
+	}
+	return pid, n, ok
+}
+
+func (s *sequence) lastAnchor() anchor {
+	s.Lock()
+	defer s.Unlock()
+	return s.anchor
 }
 
 // A pulse has the last PID read as often as is necessary while somebody asks all processes of a list, at its first
@@ -65,7 +108,7 @@ func newPulse() pulse { return pulse{every: lapTime(pidMax.get(), cpus.get()) / 
 
 func (p *pulse) beat() {
 	if now := time.Now(); now.Sub(p.last) >= p.every {
-		_, _, _ = pids.last()
+		_, _, _ = pids.anchored()
 		p.last = now
 	}
 }
@@ -78,7 +121,7 @@ func (s *sequence) furthest(now time.Time, age time.Duration) (known serial, at 
 	if now.Sub(s.askedAt) >= age {
 		s.askedAt = now
 		if pidMax.ask() {
-			s.at = time.Time{} // laps are of another length
+			s.at, s.anchor = time.Time{}, anchor{} // laps are of another length
 		}
 	}
 	return s.serial, s.at, pidMax.get()

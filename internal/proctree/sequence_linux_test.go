@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -103,6 +104,40 @@ func TestReadingThatTakesLong(t *testing.T) {
 	}
 }
 
+// A reading that comes late is near the last anchor while the kernel has worked for less than a lap since.
+func TestAnchor(t *testing.T) {
+	setPIDMax(t, 32768)
+	var stat procfs.KernelStat
+	kernelStat = func() (procfs.KernelStat, error) { return stat, nil }
+	defer func() { kernelStat = procfs.ReadKernelStat }()
+	now := 1000
+	s := sequence{read: func() (int, bool) { return now, true }, askedAt: time.Now().Add(time.Hour)}
+	_, first, ok := s.anchored()
+	require.True(t, ok)
+	require.NotZero(t, first)
+	lap := lapOf(pidMax.get())
+
+	late := func(pid int) serial {
+		now, s.at = pid, time.Now().Add(-time.Hour) // the reading before came long ago
+		_, n, ok := s.last()
+		require.True(t, ok)
+		return n
+	}
+	assert.Equal(t, first+10, late(1010))
+	assert.Equal(t, first+lap-10, late(990), "counted from the anchor, around once")
+	stat.System += uint64(lapTime(pidMax.get(), 1) / (10 * time.Millisecond))
+	assert.Greater(t, late(1020), first+2*lap, "all PIDs could have been used up")
+
+	_, n, _ := s.anchored()
+	assert.Equal(t, first, s.anchor.serial, "it is fresh")
+	s.anchor.at = s.anchor.at.Add(-anchorEvery)
+	_, _, _ = s.anchored()
+	assert.Equal(t, n, s.anchor.serial)
+	assert.Equal(t, n+5, late(1025))
+	s.anchor.at = s.anchor.at.Add(-anchorAge)
+	assert.Greater(t, late(1030), n+2*lap, "it is old")
+}
+
 // pid_max was another when it was asked for.
 func TestPIDMaxHasChanged(t *testing.T) {
 	real := pidMax.get()
@@ -154,9 +189,9 @@ func TestReadingsAreKeptUp(t *testing.T) {
 	})
 	var m Mark
 	m.Begin()
+	readings.keepUp()
 	assert.True(t, readings.wanted())
-	readings.since.Store(int64(uptime() - keptFor))
-	await(t, func() bool { return !readings.armed.Load() })
+	await(t, func() bool { return !readings.wanted() }) // before the run is over
 	m.End()
 }
 

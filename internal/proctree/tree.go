@@ -180,15 +180,19 @@ func (t *Tree) All() ([]*Member, bool) {
 		return nil, true
 	}
 	if procfs.Foreign() { // its numbers are of other processes, which are none of ours
-		return t.list(), t.leaf != nil && t.contained()
+		sure, _ := t.contained()
+		return t.list(), t.leaf != nil && sure
 	}
 	now := t.corpses.look()
 	t.forgetDead()
 	t.leaderReaped = !t.Pinned()
 	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
-	sure := t.contained()
-	if seen := t.born.candidates(t, now); t.leaf == nil {
-		sure = seen // of a cgroup the kernel's word counts, and the look is for those who have left it
+	// Of a cgroup the kernel's word counts, and the look is for those who have left it.
+	sure, vacant := t.contained()
+	if vacant {
+		t.born.glance(t, now)
+	} else if seen := t.born.candidates(t, now); t.leaf == nil {
+		sure = seen
 	}
 	if !t.young {
 		t.descend()
@@ -262,7 +266,12 @@ func (t *Tree) considerNew(pid int, from origin) {
 	t.consider(pid, from)
 }
 
+// begin strikes off who may have a corpse's number by now.
+func (t *Tree) begin() { t.corpses.look() }
+
 func (t *Tree) found() bool { return len(t.members) > 0 }
+
+func (t *Tree) settles() bool { return t.LeaderExited() }
 
 // excludes says of a bearer what the tracks do.
 func (t *Tree) excludes(b bearer) bool {
