@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -55,7 +53,7 @@ func TestTerminalHeld(t *testing.T) {
 		h.started(t)
 		require.NoError(t, begin.Close())
 		testproc.Ready(t, out)
-		testproc.Wait(t, func() bool { return waitsIn(holder.Process.Pid, syscall.SYS_IOCTL) })
+		testproc.Wait(t, func() bool { return sleepsIn(holder.Process.Pid, syscall.SYS_IOCTL) })
 		require.NoError(t, h.cmd.Process.Signal(syscall.SIGUSR1))
 		report := h.report(t)
 		require.Equal(t, syscall.SIGKILL, report.Signal)
@@ -66,17 +64,4 @@ func TestTerminalHeld(t *testing.T) {
 		h.ended(t)
 		return len(report.Abandoned) == 1 && report.Abandoned[0] == safeexec.AbandonedTerminal.String()
 	})
-}
-
-// waitsIn reports whether a thread of the process sleeps uninterruptibly in a system call.
-func waitsIn(pid int, call uintptr) bool {
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
-	for _, task := range tasks {
-		text, _ := os.ReadFile(task + "/syscall")
-		stat, _ := os.ReadFile(task + "/stat")
-		if strings.HasPrefix(string(text), fmt.Sprint(call)+" ") && strings.Contains(string(stat), ") D ") {
-			return true
-		}
-	}
-	return false
 }
