@@ -227,12 +227,12 @@ func (r *run) leavePipe(fd int, now time.Time) bool {
 		return false
 	}
 	r.listLeft()
-	held := true
+	elsewhere := true
 	for _, h := range holders {
 		who := info(h.Process)
 		switch {
 		case slices.ContainsFunc(r.result.Left, who.same):
-			held = false
+			elsewhere = false
 		case !h.Starting && h.Alive():
 			r.addHolder(who, h.FDs)
 		}
@@ -244,7 +244,7 @@ func (r *run) leavePipe(fd int, now time.Time) bool {
 		s.out.Abandon() // what a call brings that comes back later reaches no Writer
 	}
 	p := leftPipes.Take(&s.end, discard.Origin{
-		PID: r.result.PID, Program: r.program(), FD: fd, Held: held, Since: time.Now(),
+		PID: r.result.PID, Program: r.program(), FD: fd, HeldElsewhere: elsewhere, Since: time.Now(),
 	})
 	r.leftPlaces--
 	r.result.LeftPipes = append(r.result.LeftPipes, newLeftPipe(p))

@@ -4,6 +4,8 @@ import (
 	"math"
 	"os/exec"
 	"time"
+
+	"github.com/seed841d8200/safeexec/internal/terminal"
 )
 
 // Bound returns the sum of all bounds of a run with these options: [Run] returns by then, plus what the
@@ -12,8 +14,8 @@ import (
 // The sum is the timeout, [ReportBound] unless [WithoutReport] is given, the time of
 // [WithDiagnosticSignal], linger, grace period, kill timeout and drain timeout, a tenth of a second to
 // name the holders of a pipe, 50 ms for the context to agree that its deadline has passed, a tenth of
-// a second to remove a cgroup, [WithContainment], a second for the function of [WithRedact], and 1.25
-// seconds for looks at the tree, each of which may take a quarter although its bound has passed.
+// a second to remove a cgroup, [WithContainment], a second for the function of [WithRedact], a second to
+// give a terminal back, [WithTerminal], and 1.25 seconds for looks at the tree, each of which may take a quarter although its bound has passed.
 //
 // The error is that of Run for options that can not be used, and [ErrNoTimeout] without [WithTimeout].
 func Bound(opts ...Option) (time.Duration, error) {
@@ -51,6 +53,9 @@ func (c *config) ending() time.Duration {
 	}
 	if c.redact != nil {
 		d = sum(d, redactBound)
+	}
+	if c.terminal {
+		d = sum(d, terminal.Bound)
 	}
 	if c.containment != nil && c.containment.rung != ContainmentBest {
 		d = sum(d, removeBound)

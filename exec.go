@@ -77,8 +77,8 @@
 // every call returns [ErrUnsupported].
 //
 // Some things are kept open for the life of the process once the first command ran: /dev/null,
-// /proc/loadavg, the Go runtime's poller, and at most 16 epoll instances, each with a timer, that later
-// commands reuse. For a second after a command was started, while commands run, a timer reads which PID
+// /proc/loadavg, the Go runtime's poller, and at most 16 epoll instances that later commands
+// reuse. For a second after a command was started, while commands run, a timer reads which PID
 // was given out last, twice in the time in which all could be used up: each 30 ms with 32 768 PIDs on two
 // CPUs, each second with 4 million.
 package safeexec

@@ -132,27 +132,29 @@ type unboundedReader struct{}
 
 func (unboundedReader) Read(p []byte) (int, error) { return len(p), nil }
 
-// heldModes are the ways in which a stream passes through this process.
-var heldModes = []struct {
+// A heldMode is a way in which a stream passes through this process.
+type heldMode struct {
 	name, stream string
-	set          func(t *testing.T, cmd *exec.Cmd)
-}{
-	{"captured", "stdout", func(*testing.T, *exec.Cmd) {}},
-	{"stderr", "stderr", func(*testing.T, *exec.Cmd) {}},
-	{"Writer", "stdout", func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdout = new(countingWriter) }},
-	{"Buffer", "stdout", func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdout = new(bytes.Buffer) }},
-	{"merged", "stderr", func(_ *testing.T, cmd *exec.Cmd) { w := new(countingWriter); cmd.Stdout, cmd.Stderr = w, w }},
-	{"stdin", "stdin", func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdin = unboundedReader{} }},
-	{"known stdin", "stdin", func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdin = strings.NewReader(strings.Repeat("x", 1<<20)) }},
-	{"StdoutPipe", "stdout", func(t *testing.T, cmd *exec.Cmd) {
+	set          func(cmd *exec.Cmd) error
+}
+
+var heldModes = []heldMode{
+	{"captured", "stdout", func(*exec.Cmd) error { return nil }},
+	{"stderr", "stderr", func(*exec.Cmd) error { return nil }},
+	{"Writer", "stdout", func(cmd *exec.Cmd) error { cmd.Stdout = new(countingWriter); return nil }},
+	{"Buffer", "stdout", func(cmd *exec.Cmd) error { cmd.Stdout = new(bytes.Buffer); return nil }},
+	{"merged", "stderr", func(cmd *exec.Cmd) error { w := new(countingWriter); cmd.Stdout, cmd.Stderr = w, w; return nil }},
+	{"stdin", "stdin", func(cmd *exec.Cmd) error { cmd.Stdin = unboundedReader{}; return nil }},
+	{"known stdin", "stdin", func(cmd *exec.Cmd) error { cmd.Stdin = strings.NewReader(strings.Repeat("x", 1<<20)); return nil }},
+	{"StdoutPipe", "stdout", func(cmd *exec.Cmd) error {
 		out, err := cmd.StdoutPipe()
-		require.NoError(t, err)
 		go func() { _, _ = io.Copy(io.Discard, out) }()
+		return err
 	}},
 }
 
 // startHolding starts a command that holds the pipe of a stream, and returns when it does.
-func startHolding(t *testing.T, set func(*testing.T, *exec.Cmd), args []string, opts ...safeexec.Option) *safeexec.Process {
+func startHolding(t *testing.T, set func(*exec.Cmd) error, args []string, opts ...safeexec.Option) *safeexec.Process {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
@@ -162,7 +164,7 @@ func startHolding(t *testing.T, set func(*testing.T, *exec.Cmd), args []string, 
 	require.NoError(t, err)
 	defer r.Close()
 	cmd.ExtraFiles = []*os.File{w}
-	set(t, cmd)
+	require.NoError(t, set(cmd))
 	p, err := safeexec.Start(context.Background(), cmd, append(opts, safeexec.WithTimeout(unbounded))...)
 	w.Close()
 	require.NoError(t, err)
@@ -183,15 +185,21 @@ func startHolding(t *testing.T, set func(*testing.T, *exec.Cmd), args []string, 
 func awaitHeld(t *testing.T, pid int) {
 	t.Helper()
 	testproc.Wait(t, func() bool {
-		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
-		return slices.ContainsFunc(threads, func(thread string) bool {
-			text, _ := os.ReadFile(thread + "/syscall")
-			call, _, _ := strings.Cut(string(text), " ")
-			wchan, _ := os.ReadFile(thread + "/wchan")
-			inCall := call == fmt.Sprint(syscall.SYS_WRITEV) || call == fmt.Sprint(syscall.SYS_READ)
-			return inCall && !strings.Contains(string(wchan), "pipe")
-		})
+		return sleepsIn(pid, syscall.SYS_WRITEV) || sleepsIn(pid, syscall.SYS_READ)
 	})
+}
+
+// sleepsIn reports whether a thread of the process sleeps in a system call, and not because a pipe is empty or full.
+func sleepsIn(pid, call int) bool {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	for _, task := range tasks {
+		text, _ := os.ReadFile(task + "/syscall")
+		wchan, _ := os.ReadFile(task + "/wchan")
+		if strings.HasPrefix(string(text), fmt.Sprint(call)+" ") && !strings.Contains(string(wchan), "pipe") {
+			return true
+		}
+	}
+	return false
 }
 
 // TestHeldPipe has the command hold its pipe's mutex: whoever asks the pipe for anything but poll(2) sleeps

@@ -225,11 +225,8 @@ const leafDeath = 500 * time.Millisecond
 func (e *ending) vacates(until time.Time) bool {
 	e.watchLeaf()
 	until = time.Now().Add(min(leafDeath, time.Until(until)/2))
-	for look := firstLook / 10; ; look = min(2*look, firstLook) {
-		if e.lookAtLeaf(); e.vacated || !time.Now().Before(until) {
-			break
-		}
-		e.waiter.step(earlier(until, time.Now().Add(look)))
+	for e.lookAtLeaf(); !e.vacated && time.Now().Before(until); e.lookAtLeaf() {
+		e.waiter.step(earlier(until, time.Now().Add(firstLook)))
 	}
 	// Who dies leaves the cgroup a moment before the exit is seen. For one who had left it, it is not long.
 	for soon := earlier(until, time.Now().Add(firstLook)); e.vacated && !e.exited && time.Now().Before(soon); {

@@ -19,16 +19,16 @@ type LeftPipe struct {
 	FD      int       // which output it was: 1 for standard output, or both; 2 for standard error
 	Since   time.Time // when the run left it
 
-	// Held says that no process of Result.Left was seen to hold the pipe then. Result.Holders names who
-	// else was. It may be a child of another run, which holds everything between its fork and its
-	// exec, or one of this on its way to its redirections: such a pipe ends within milliseconds.
-	Held bool
+	// HeldElsewhere says that no process of Result.Left was seen to hold the pipe when it was left: somebody else
+	// does. Result.Holders names who was seen. It may be a child of another run, which holds everything between its
+	// fork and its exec, or one of this on its way to its redirections: such a pipe ends within milliseconds.
+	HeldElsewhere bool
 
 	pipe *discard.Pipe
 }
 
 func newLeftPipe(p *discard.Pipe) LeftPipe {
-	return LeftPipe{PID: p.PID, Program: p.Program, FD: p.FD, Since: p.Since, Held: p.Held, pipe: p}
+	return LeftPipe{PID: p.PID, Program: p.Program, FD: p.FD, Since: p.Since, HeldElsewhere: p.HeldElsewhere, pipe: p}
 }
 
 // LeftPipes returns the pipes that runs have left and that have not ended, oldest first. To release all:

@@ -82,7 +82,7 @@ func TestLeave(t *testing.T) {
 	p := pipeOf(t, &res, 2)
 	assert.Equal(t, res.PID, p.PID)
 	assert.Equal(t, "sh", p.Program)
-	assert.False(t, p.Held)
+	assert.False(t, p.HeldElsewhere)
 	assert.False(t, p.Since.Before(before))
 	got := res.Stderr.Total
 	testproc.Wait(t, func() bool { return p.Discarded() > 128<<10 })
@@ -172,10 +172,10 @@ func TestLeaveDaemon(t *testing.T) {
 		i := slices.IndexFunc(res.Holders, func(h safeexec.Holder) bool { return h.PID == daemon })
 		require.GreaterOrEqual(t, i, 0, "%+v", res.Holders)
 		assert.Subset(t, res.Holders[i].FDs, []int{1, 2})
-		assert.True(t, res.LeftPipes[0].Held)
+		assert.True(t, res.LeftPipes[0].HeldElsewhere)
 	} else {
 		assert.Equal(t, daemon, res.Left[len(res.Left)-1].PID)
-		assert.False(t, res.LeftPipes[0].Held)
+		assert.False(t, res.LeftPipes[0].HeldElsewhere)
 	}
 	release(t, &res, canary)
 }

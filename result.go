@@ -190,11 +190,15 @@ const (
 	AbandonedRedact
 	// AbandonedObserver is a goroutine in a call of an [Observer]; its return releases it.
 	AbandonedObserver
+	// AbandonedTerminal is a goroutine and a thread in a call on the terminal, and its descriptor. A process holds the
+	// terminal, for instance while it changes the line discipline (TIOCSETD) and another reads; its death
+	// releases them. Until then no other run gets the terminal, and its modes may not be what they were.
+	AbandonedTerminal
 )
 
 var abandoned = [...]string{
 	"", "start", "stdin reader", "stdout writer", "stderr writer", "leader", "report", "look", "pipe", "redact",
-	"observer",
+	"observer", "terminal",
 }
 
 // String returns what was left behind.

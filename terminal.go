@@ -32,7 +32,8 @@ func (terminalOption) apply(c *config) { c.terminal = true }
 //
 // Modes of the terminal that the command changed stay, unless it was killed: if it died of a signal or
 // was ended by the run they are as before, and where it had turned off the echo, what was typed and
-// not read is discarded. A terminal that a shell gave to somebody else meanwhile is left alone.
+// not read is discarded. A terminal that a shell gave to somebody else meanwhile is left alone. Where a process holds
+// the terminal's locks for longer than a second the modes stay as they are: see [AbandonedTerminal].
 //
 // The tree is found with a weaker track, since the session is not the command's own: [TrackGroup] takes
 // the place of [TrackSession], and every job of a shell is found by the others. The run takes one more
@@ -53,6 +54,9 @@ func (r *run) attributes() (*syscall.SysProcAttr, error) {
 			return nil, ErrUnsupported
 		case errors.Is(err, terminal.ErrBackground):
 			return nil, ErrNotForeground
+		case errors.Is(err, terminal.ErrHeld):
+			r.result.Abandoned = append(r.result.Abandoned, AbandonedTerminal)
+			return nil, join(ErrNoTerminal, err)
 		case err != nil:
 			return nil, join(ErrNoTerminal, err)
 		}
@@ -60,7 +64,9 @@ func (r *run) attributes() (*syscall.SysProcAttr, error) {
 	}
 	attr, err := attributes(r.cmd.SysProcAttr)
 	if err != nil {
-		r.closeTerminal()
+		if r.terminal != nil {
+			r.gaveBack(r.terminal.Close())
+		}
 		return nil, &ConfigError{Name: "SysProcAttr", Reason: err.Error()}
 	}
 	return attr, nil
@@ -110,8 +116,7 @@ func (r *run) returnTerminal() {
 	if r.result.Cause != CauseExited || len(r.signaled) > 0 || r.tree.LeaderKilled() {
 		end = terminal.Killed
 	}
-	r.terminal.TakeBack(end, r.leads)
-	r.closeTerminal()
+	r.gaveBack(r.terminal.TakeBack(end, r.leads))
 }
 
 // leads reports whether group belongs to the tree, as far as the tree still lives.
@@ -134,15 +139,15 @@ func (r *run) abandonTerminal() {
 	if r.terminal == nil {
 		return
 	}
-	r.terminal.TakeBack(terminal.Exited, func(group int) bool {
+	r.gaveBack(r.terminal.TakeBack(terminal.Exited, func(group int) bool {
 		return r.own != nil && r.own.Process != nil && r.own.Process.Pid == group
-	})
-	r.closeTerminal()
+	}))
 }
 
-func (r *run) closeTerminal() {
-	if r.terminal != nil {
-		r.terminal.Close()
-		r.terminal = nil
+// gaveBack records that the terminal was closed, or is held and will be.
+func (r *run) gaveBack(closed bool) {
+	r.terminal = nil
+	if !closed {
+		r.result.Abandoned = append(r.result.Abandoned, AbandonedTerminal)
 	}
 }

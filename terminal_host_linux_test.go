@@ -47,6 +47,7 @@ type hosted struct {
 	Survivors  int
 	Interrupts int // SIGINT that the host got
 	NotFound   bool
+	Abandoned  []string
 }
 
 // fdEvents is where a host tells what happens; the next is the canary that the command is to get.
@@ -100,6 +101,9 @@ func terminalHost(args []string) int {
 		Cause: res.Cause, ExitCode: res.ExitCode, Signal: res.Signal, SignaledBy: res.SignaledBy,
 		Stdout: res.Stdout.String(), Killed: len(res.Killed), Survivors: len(res.Survivors), Interrupts: len(interrupts),
 		NotFound: errors.Is(err, safeexec.ErrNotFound),
+	}
+	for _, a := range res.Abandoned {
+		report.Abandoned = append(report.Abandoned, a.String())
 	}
 	if err := json.NewEncoder(events).Encode(report); err != nil {
 		return 1

@@ -31,11 +31,11 @@ func New(limit int) *Drain { return &Drain{limit: limit} }
 
 // An Origin says where a pipe comes from. The Drain keeps it and does not look at it.
 type Origin struct {
-	PID     int    // of the leader
-	Program string // its name
-	FD      int    // which output of it
-	Held    bool   // nobody of its tree was seen to have it
-	Since   time.Time
+	PID           int    // of the leader
+	Program       string // its name
+	FD            int    // which output of it
+	HeldElsewhere bool   // nobody of its tree was seen to have it
+	Since         time.Time
 }
 
 // A Pipe is the reading end of a pipe that a Drain has.

@@ -15,6 +15,7 @@ import (
 type End struct {
 	fd     int
 	open   bool
+	lonely bool       // alone was true once
 	small  int        // what it held before Grow, which took a place of largePipes; else 0
 	file   *os.File   // owns fd, once there was a Waiter
 	late   *hand      // makes a call that has not returned, or whose result was not fetched
@@ -48,6 +49,11 @@ func (e *End) do(c call, p []byte, n int) (int, error) {
 			return n, err
 		}
 	}
+	if e.alone() {
+		h := hand{call: c, fd: e.fd, p: p, n: n}
+		h.make()
+		return h.n, h.err
+	}
 	h := takeHand()
 	h.call, h.fd, h.p, h.n, h.notify = c, e.fd, p, n, e.notify
 	if !h.begin() {
@@ -57,6 +63,13 @@ func (e *End) do(c call, p []byte, n int) (int, error) {
 	n, err := h.n, h.err
 	h.giveBack()
 	return n, err
+}
+
+// alone reports whether no process has the other end: then none can hold the pipe, and no call needs a hand. One
+// that may open ours in /proc/PID/fd has as much power over this process as a tracer, and needs no pipe.
+func (e *End) alone() bool {
+	e.lonely = e.lonely || e.Hangup()
+	return e.lonely
 }
 
 // Output makes the pipe of an output stream, read by this process, and returns the end that the
@@ -171,8 +184,14 @@ func (e *End) Close() {
 	if !e.open {
 		return
 	}
+	direct := e.late == nil && e.alone()
 	e.open = false
 	e.leaveLarge()
+	if direct {
+		h := hand{call: callClose, fd: e.fd, files: [3]*os.File{e.file}}
+		h.make()
+		return
+	}
 	if e.late != nil {
 		e.calls[0] = e.late.leave()
 		e.late = nil

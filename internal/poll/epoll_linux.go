@@ -19,16 +19,13 @@ type epoll struct {
 	conn syscall.RawConn
 	take func(fd uintptr) bool // fetch, bound once so that Wait allocates nothing
 
-	watches int32 // added and not removed
-	came    tick  // when it was lent
+	watches int // added and not removed
 
 	set    time.Time   // the deadline that the file has, unless moved or stale
 	woken  atomic.Bool // set by Wake, cleared by Wait
 	moved  atomic.Bool // set by Wake, which moves the file's deadline; cleared by Wait
 	stale  bool        // the deadline passed, or was moved, and has to be set again
 	failed bool        // Wait failed: not to be used again
-
-	alarm alarm // of the present Wait
 
 	events [batch]Event
 	n      int   // filled part of events
@@ -61,19 +58,6 @@ func CloseIdle() {
 }
 
 func newNative() (Poller, error) {
-	came := tickOf(time.Now())
-	recent.come(came)
-	recent.giveWay(came)
-	p, err := lend()
-	if err != nil {
-		recent.leave(came)
-		return nil, err
-	}
-	p.came = came
-	return p, nil
-}
-
-func lend() (*epoll, error) {
 	select {
 	case p := <-idle:
 		return p, nil
@@ -132,54 +116,38 @@ func (p *epoll) Remove(fd int) error {
 func (p *epoll) fetch(fd uintptr) bool {
 	var raw [batch]sys.EpollEvent
 	n, err := sys.EpollPoll(int(fd), raw[:])
-	p.n, p.err = 0, err
-	rang := false
-	for _, e := range raw[:n] {
-		if p.alarm.is(e) {
-			rang = true
-			continue
-		}
-		p.events[p.n] = Event{
+	p.n, p.err = n, err
+	for i, e := range raw[:n] {
+		p.events[i] = Event{
 			Token:  int(e.Fd),
 			Ready:  e.Events&(sys.EpollIn|sys.EpollOut|sys.EpollChange) != 0,
 			Hangup: e.Events&sys.EpollHangup != 0,
 		}
-		p.n++
 	}
-	return p.n > 0 || rang || err != nil
+	return p.n > 0 || err != nil
 }
 
 // Wait orders three steps against Wake's two, so that no wake-up is lost. Wait: set the deadline,
 // look at woken, park. Wake: set woken, then move the deadline into the past. If Wake's store comes
 // before Wait's look, Wait sees it. If it comes after, Wake's deadline comes after Wait's and ends
 // the park. A Wake that is late for one Wait costs the next one an empty round and nothing more.
-// Where Wait leaves the deadline as it is, it overwrites nothing of Wake's. What it does before it parks, see
-// [epoll.takeTurns], changes neither.
+// Where Wait leaves the deadline as it is, it overwrites nothing of Wake's.
 //
 // An earlier deadline than asked for is left as it is: to come too early costs one round more, once,
 // and to move a timer costs every run. Runs with the same timeout follow each other on one instance.
 //
-// The file's deadline ends a long wait a little early. At the end of that, and of a short one, there is the file's
-// deadline again, and the alarm soon after it.
+// A deadline can come a millisecond late: the runtime waits in epoll_wait(2), which counts in those.
 func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 	for {
-		left, end := time.Until(deadline), deadline
-		if !deadline.IsZero() && left > nearBound {
-			end = deadline.Add(-nearBound)
-		}
-		p.alarm.aim(p.fd, left) // which is far below 0 where there is no deadline
-		if p.moved.Swap(false) || p.stale || later(p.set, end) || onWall(p.set) || onWall(end) {
-			if err := p.file.SetReadDeadline(end); err != nil {
+		if p.moved.Swap(false) || p.stale || later(p.set, deadline) || onWall(p.set) || onWall(deadline) {
+			if err := p.file.SetReadDeadline(deadline); err != nil {
 				p.failed = true
 				return nil, err
 			}
-			p.set, p.stale = end, false
+			p.set, p.stale = deadline, false
 		}
 		if p.woken.Swap(false) {
 			p.fetch(uintptr(p.fd))
-			break
-		}
-		if p.takeTurns(deadline) {
 			break
 		}
 		err := p.conn.Read(p.take)
@@ -225,10 +193,8 @@ func (p *epoll) Wake() {
 // descriptor does not end its watch while a child between fork and exec has a copy of it (epoll(7)),
 // and the next one would be told of what is not theirs.
 func (p *epoll) Close() {
-	recent.leave(p.came)
 	if p.watches == 0 && !p.failed {
 		p.woken.Store(false)
-		p.alarm.idle()
 		select {
 		case idle <- p:
 			return
@@ -240,7 +206,6 @@ func (p *epoll) Close() {
 
 func (p *epoll) release() {
 	p.file.Close()
-	p.alarm.close()
 }
 
 // past is long gone, whatever the clock says.

@@ -1,10 +1,6 @@
 package sys
 
-import (
-	"time"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // An EpollEvent is what epoll_wait(2) hands over; Fd carries the token given to [EpollAdd].
 type EpollEvent = unix.EpollEvent
@@ -14,7 +10,6 @@ const (
 	EpollIn     = unix.EPOLLIN
 	EpollOut    = unix.EPOLLOUT
 	EpollChange = unix.EPOLLPRI // of files that the kernel writes: cgroups(7), cgroup.events
-	EpollEdge   = unix.EPOLLET
 	EpollHangup = unix.EPOLLHUP | unix.EPOLLERR
 )
 
@@ -35,7 +30,7 @@ func EpollCreate() (int, error) {
 	return fd, nil
 }
 
-// EpollAdd watches fd for events, level-triggered unless EpollEdge is among them.
+// EpollAdd watches fd for events, level-triggered.
 func EpollAdd(epfd, fd int, events uint32, token int32) error {
 	return unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, fd, &EpollEvent{Events: events, Fd: token})
 }
@@ -53,14 +48,4 @@ func EpollPoll(epfd int, events []EpollEvent) (int, error) {
 			return max(n, 0), err
 		}
 	}
-}
-
-// NewTimer makes a timer that a poller can watch: readable once it has gone off (timerfd_create(2)).
-func NewTimer() (int, error) {
-	return unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
-}
-
-// SetTimer has a timer go off once, after the time given, or never for 0. It is not readable any more until then.
-func SetTimer(fd int, after time.Duration) error {
-	return unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(after))}, nil)
 }

@@ -16,6 +16,9 @@
 //   - A shell above us takes the terminal, because somebody stopped us with SIGSTOP, and gives it to
 //     its next job. That group lives and is not the command's: the terminal is left to it.
 //   - The terminal hangs up. There is none to take back any more; every call says so.
+//   - A process holds the terminal's locks. One that changes the line discipline (TIOCSETD) waits seconds for
+//     whoever reads, and everybody else waits for it. Asking for the foreground group and setting it takes none of
+//     them; all other calls are made by a goroutine that is left behind after [Bound].
 package terminal
 
 import (
@@ -23,6 +26,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -32,7 +36,12 @@ import (
 var (
 	ErrNone       = errors.New("this process has no controlling terminal")
 	ErrBackground = errors.New("another process group has the terminal")
+	ErrHeld       = errors.New("the terminal does not answer")
 )
+
+// Bound is how long Open, TakeBack and Close take at most. A goroutine that is left behind then has the
+// terminal until it is answered.
+const Bound = time.Second
 
 // A Terminal is the controlling terminal of this process, while it may be lent.
 type Terminal struct {
@@ -44,17 +53,32 @@ type Terminal struct {
 // claimed is whether there is a Terminal that was not closed.
 var claimed atomic.Bool
 
-// Open claims the terminal, and reads its modes. Unless there is an error, Close gives up the claim.
+// Open claims the terminal, and reads its modes. Unless there is an error, TakeBack or Close gives up the claim.
 func Open() (*Terminal, error) {
 	if !claimed.CompareAndSwap(false, true) {
 		return nil, ErrBackground
 	}
 	t := &Terminal{own: sys.OwnGroup()}
-	if err := t.open(); err != nil {
-		claimed.Store(false)
-		return nil, err
+	opened := make(chan error, 1)
+	go func() { opened <- t.open() }()
+	late := time.NewTimer(Bound)
+	defer late.Stop()
+	select {
+	case err := <-opened:
+		if err != nil {
+			claimed.Store(false)
+			return nil, err
+		}
+		return t, nil
+	case <-late.C:
+		go func() {
+			if <-opened == nil {
+				sys.Close(t.fd)
+			}
+			claimed.Store(false)
+		}()
+		return nil, ErrHeld
 	}
-	return t, nil
 }
 
 func (t *Terminal) open() error {
@@ -82,10 +106,30 @@ func (t *Terminal) open() error {
 	return err
 }
 
-// Close gives up the claim. It does not take the terminal back.
-func (t *Terminal) Close() {
-	sys.Close(t.fd)
-	claimed.Store(false)
+// Close gives up the claim. It does not take the terminal back. False says that a process holds the terminal, and
+// that a goroutine closes it later.
+func (t *Terminal) Close() bool { return t.release(func(func() bool) {}) }
+
+// release closes the terminal after last, whose calls a process can hold up. Once left reports true, last
+// is to change nothing any more.
+func (t *Terminal) release(last func(left func() bool)) bool {
+	var left atomic.Bool
+	over := make(chan struct{})
+	go func() {
+		last(left.Load)
+		sys.Close(t.fd)
+		claimed.Store(false)
+		close(over)
+	}()
+	late := time.NewTimer(Bound)
+	defer late.Stop()
+	select {
+	case <-over:
+		return true
+	case <-late.C:
+		left.Store(true)
+		return false
+	}
 }
 
 // Attr returns a copy of attr whose process takes the terminal. The error names what of attr can not
@@ -118,34 +162,37 @@ const (
 )
 
 // TakeBack makes our group the foreground group again, unless a group has the terminal that lives and
-// is not the command's. After a command that was killed the modes are those that Open read, as shells
-// do it, and where it had turned off the echo, a password prompt perhaps, what was typed for it is
-// discarded: the next program would get it, and show it.
-func (t *Terminal) TakeBack(end End, theirs func(group int) bool) {
+// is not the command's, and closes the terminal, like Close. After a command that was killed the modes are those
+// that Open read, as shells do it, and where it had turned off the echo, a password prompt perhaps, what was
+// typed for it is discarded: the next program would get it, and show it.
+func (t *Terminal) TakeBack(end End, theirs func(group int) bool) bool {
 	now, err := sys.ForegroundGroup(t.fd)
 	if err != nil || now != t.own && !theirs(now) && alive(now) {
-		return
+		return t.Close()
 	}
-	// We are in the background: whoever touches the terminal from there is stopped by SIGTTOU.
-	_ = sys.WithSignalsBlocked(func() {
-		if now != t.own && sys.SetForegroundGroup(t.fd, t.own) != nil {
-			return
-		}
-		if end == Killed {
-			t.restore()
-		}
+	if now != t.own {
+		// We are in the background: whoever touches the terminal from there is stopped by SIGTTOU.
+		_ = sys.WithSignalsBlocked(func() { err = sys.SetForegroundGroup(t.fd, t.own) })
+	}
+	if end == Exited || err != nil {
+		return t.Close()
+	}
+	return t.release(func(left func() bool) {
+		_ = sys.WithSignalsBlocked(func() { t.restore(left) })
 	})
 }
 
-func (t *Terminal) restore() {
+func (t *Terminal) restore(left func() bool) {
 	modes, err := sys.GetTerminalModes(t.fd)
-	if err != nil || modes == t.modes {
+	if err != nil || modes == t.modes || left() {
 		return
 	}
 	if sys.Echoes(t.modes) && !sys.Echoes(modes) {
 		_ = sys.DiscardInput(t.fd)
 	}
-	_ = sys.SetTerminalModes(t.fd, t.modes)
+	if !left() {
+		_ = sys.SetTerminalModes(t.fd, t.modes)
+	}
 }
 
 // alive reports whether the group has a member that lives. Zombies do not count: nobody may be there
