@@ -147,6 +147,8 @@ func (r *run) deadlineName() string {
 		return "deadline of the command's context"
 	case ok && d.Equal(r.deadline), r.cfg.timeout == 0:
 		return "deadline of the context"
+	case r.timeoutSeen != 0:
+		return "timeout " + span(r.cfg.timeout)
 	}
 	return "timeout " + r.cfg.timeout.String()
 }

@@ -58,6 +58,7 @@ type config struct {
 	containment *containment // nil where none was asked for
 	redact      func(command []string) []string
 	observers   []Observer
+	forces      []context.Context // of WithForce and NotifyContext
 
 	timeoutSet, idleSet, diagnosticSet, niceSet bool
 
@@ -211,6 +212,9 @@ func (c *config) resolve(ctx context.Context, cmd *exec.Cmd, opts []Option) erro
 	if _, ok := ctx.Deadline(); !ok && !c.timeoutSet {
 		return ErrNoTimeout
 	}
+	if force, ok := ctx.Value(forceKey{}).(context.Context); ok {
+		c.forces = append(c.forces, force)
+	}
 	return c.check(cmd)
 }
 
@@ -237,6 +241,9 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return &ConfigError{Name: "WithOverflow", Reason: "is no known policy"}
 	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
+	}
+	if err := c.checkForce(); err != nil {
+		return err
 	}
 	if err := c.checkBackground(); err != nil {
 		return err

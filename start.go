@@ -69,6 +69,7 @@ func (r *run) prepare(attr *syscall.SysProcAttr) (err error) {
 	if r.ctx.Done() != nil {
 		r.unwatch = context.AfterFunc(r.ctx, r.wake)
 	}
+	r.watchForce()
 	if err = r.examine(); err != nil {
 		return err
 	}
@@ -108,6 +109,7 @@ func (r *run) setDeadline(now time.Time) {
 
 // reason returns why the run must end now, CauseNone if it need not.
 func (r *run) reason(now time.Time) Cause {
+	r.takeTimeout()
 	if r.cfg.idle > 0 {
 		r.noteDrawn()
 	}
