@@ -87,6 +87,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -219,6 +220,10 @@ type run struct {
 	stopped       atomic.Int32  // by watchStops: the signal that stopped the leader, until goOn
 	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, by signalBit
 
+	questions questions // of Process, which wakes the poller as well
+
+	teeLock, linesLock *sync.Mutex // of Writers and the function that two streams share; nil where they do not
+
 	missing  string // by examine: the interpreter that is not there
 	limitErr error  // by spawn: limits could not be set on a command that runs
 
@@ -299,6 +304,7 @@ func (r *run) liveWith(pidfd int) {
 	r.returnTerminal()
 	r.drain()
 	r.reap()
+	r.seal()
 	r.redact()
 	r.over = true
 }
@@ -323,7 +329,19 @@ func (r *run) rescue() {
 	r.awaitEmpty(until, syscall.SIGKILL)
 	r.returnTerminal()
 	r.reap()
+	r.seal()
 	r.endObserving(errUnfinished)
+}
+
+// seal ends what others may ask, and puts what is kept in order: from now on it is only read.
+func (r *run) seal() {
+	r.questions.close()
+	for i := range r.streams {
+		if s := &r.streams[i]; s.kind.isOutput() && s.kind.keeps() {
+			s.out.Seal()
+			s.keep.Kept()
+		}
+	}
 }
 
 // observe waits for the leader's exit or for a reason to end it.

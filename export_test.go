@@ -23,3 +23,9 @@ func Forced(ctx context.Context) bool {
 	force, ok := ctx.Value(forceKey{}).(context.Context)
 	return ok && force.Err() != nil
 }
+
+// Followed reports whether a loop of Lines is at it.
+func Followed(p *Process) (followed bool) {
+	p.ask(func() { followed = p.run.streams[1].fanout != nil })
+	return followed
+}

@@ -231,7 +231,7 @@ func (r *run) streamErrors() []error {
 		switch s := &r.streams[fd]; {
 		case s.kind == streamInput && s.in.Err() != nil:
 			errs = append(errs, fmt.Errorf("standard input: %w", s.in.Err()))
-		case s.kind == streamWriter && s.out.Err() != nil:
+		case s.kind.hasWriter() && s.out.Err() != nil:
 			err := s.out.Err()
 			errs = append(errs, &detail{
 				text: fmt.Sprintf("writer of %s failed, %d of %d bytes dropped: %v",

@@ -2,6 +2,7 @@ package safeexec
 
 import (
 	"context"
+	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -65,9 +66,12 @@ type config struct {
 	stopOnWriteError bool
 	noReport         bool
 
+	tee   [2]io.Writer // of standard output and standard error
+	lines func(Line)
+
 	proof    bool
 	terminal bool
-	merge    bool // both outputs through one pipe; set by CombinedOutput
+	merge    bool // both outputs through one pipe
 	complete bool // a truncated stdout is an error; set by Output and CombinedOutput
 }
 
@@ -241,6 +245,9 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return &ConfigError{Name: "WithOverflow", Reason: "is no known policy"}
 	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
+	}
+	if err := c.checkTee(cmd); err != nil {
+		return err
 	}
 	if err := c.checkForce(); err != nil {
 		return err

@@ -239,7 +239,7 @@ func (r Result) Success() bool { return r.Cause == CauseExited && r.ExitCode == 
 // A Stream is one output of a run.
 type Stream struct {
 	Total   int64 // bytes that were read
-	Dropped int64 // of them, bytes that were neither kept nor delivered to the caller's Writer
+	Dropped int64 // of them, bytes that were not kept, or, of a stream with a Writer of the caller's, not delivered
 	Err     error // the first error of the caller's Writer, after which all is dropped, or of the pipe
 
 	data []byte // head, and tail if bytes were dropped in between

@@ -302,7 +302,7 @@ func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 	own.Stdin = r.streams[0].childReader(own.Stdin)
 	own.Stdout = r.streams[1].childWriter(own.Stdout)
 	own.Stderr = r.streams[2].childWriter(own.Stderr)
-	if r.streams[1].child != nil && r.merged() {
+	if r.merged() {
 		own.Stderr = own.Stdout
 	}
 	return &own
