@@ -220,6 +220,7 @@ type run struct {
 	stopped       atomic.Int32  // by watchStops: the signal that stopped the leader, until goOn
 	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, by signalBit
 
+	enlisted  enlistment
 	questions questions // of Process, which wakes the poller as well
 
 	teeLock, linesLock *sync.Mutex // of Writers and the function that two streams share; nil where they do not

@@ -211,7 +211,11 @@ func survivorsError(survivors []ProcessInfo, waited time.Duration) error {
 	if len(survivors) > 1 {
 		what = "processes"
 	}
-	return detailed(ErrSurvivors, "%d %s survived SIGKILL for %v: %s", len(survivors), what, waited,
+	span := ""
+	if waited > 0 {
+		span = fmt.Sprintf(" for %v", waited)
+	}
+	return detailed(ErrSurvivors, "%d %s survived SIGKILL%s: %s", len(survivors), what, span,
 		nameAll(len(survivors), func(i int) ProcessInfo { return survivors[i] }))
 }
 

@@ -82,16 +82,20 @@ func (e *ending) signalAll(sig syscall.Signal) {
 	for _, m := range members {
 		e.noteSignaled(m)
 	}
-	for _, sig := range []syscall.Signal{sig, proctree.SIGCONT} {
-		// ESRCH: all gone, or nothing pins the number; EPERM: set-user-ID, which shows as a survivor.
-		grouped := e.tree.SignalGroup(sig) == nil
-		if !e.exited && e.tree.LeaderStrays() {
-			_ = e.tree.SignalLeader(sig)
-		}
-		for _, m := range members {
-			if !grouped || !e.tree.InLeaderGroup(m) {
-				_ = e.tree.Signal(m, sig)
-			}
+	e.send(sig, members)
+	e.send(proctree.SIGCONT, members)
+}
+
+// send sends a signal to the leader's group and to the members outside it.
+func (e *ending) send(sig syscall.Signal, members []*proctree.Member) {
+	// ESRCH: all gone, or nothing pins the number; EPERM: set-user-ID, which shows as a survivor.
+	grouped := e.tree.SignalGroup(sig) == nil
+	if !e.exited && e.tree.LeaderStrays() {
+		_ = e.tree.SignalLeader(sig)
+	}
+	for _, m := range members {
+		if !grouped || !e.tree.InLeaderGroup(m) {
+			_ = e.tree.Signal(m, sig)
 		}
 	}
 }
@@ -354,6 +358,7 @@ func (r *run) closeWaiting() {
 	if r.unwatch != nil {
 		r.unwatch()
 	}
+	r.delist()
 	for _, stop := range r.unforce {
 		stop()
 	}

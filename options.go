@@ -17,6 +17,7 @@ const (
 	DefaultLinger       = 100 * time.Millisecond
 	DefaultKillTimeout  = 2 * time.Second
 	DefaultDrainTimeout = 2 * time.Second
+	DefaultStartRetry   = 250 * time.Millisecond
 	DefaultOutputLimit  = 1 << 20 // bytes a stream
 )
 
@@ -43,6 +44,7 @@ type config struct {
 	linger      time.Duration
 	kill        time.Duration
 	drain       time.Duration
+	startRetry  time.Duration
 	report      time.Duration // for the report; only tests change it
 	idle        time.Duration // 0: no limit
 	termSignal  syscall.Signal
@@ -82,6 +84,7 @@ func defaults() config {
 		linger:      DefaultLinger,
 		kill:        DefaultKillTimeout,
 		drain:       DefaultDrainTimeout,
+		startRetry:  DefaultStartRetry,
 		report:      ReportBound,
 		termSignal:  syscall.SIGTERM,
 		outputLimit: DefaultOutputLimit,
@@ -228,6 +231,7 @@ func (c *config) check(cmd *exec.Cmd) error {
 		bound{"WithIdleTimeout", c.idle},
 		bound{"WithLinger", c.linger},
 		bound{"WithDrainTimeout", c.drain},
+		bound{"WithStartRetry", c.startRetry},
 	); err != nil {
 		return err
 	}

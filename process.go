@@ -4,6 +4,8 @@ import (
 	"os"
 	"sync"
 	"syscall"
+
+	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
 // A Process is a command that was started. Its methods may be called from any goroutine, any number
@@ -15,6 +17,9 @@ type Process struct {
 
 	once sync.Once // of conclude
 	err  error
+
+	naming sync.Mutex
+	info   ProcessInfo // by Info
 }
 
 // Wait waits for the end of the run and returns what [Run] returns. It needs no bound of its own:
@@ -60,4 +65,18 @@ func (p *Process) Stop() (Result, error) {
 	p.run.stopRequested.Store(true)
 	p.run.poller.Wake()
 	return p.Wait()
+}
+
+// Info names the leader for good, also for a later process of this machine: it is a [Target] of [KillTree] that no other
+// process can be taken for, before or after the next boot. Asked for the first time when the run has come to its
+// end, it has no StartTicks.
+func (p *Process) Info() ProcessInfo {
+	p.naming.Lock()
+	defer p.naming.Unlock()
+	if p.info.PID == 0 {
+		p.info.PID = p.PID()
+		p.ask(func() { p.info = info(proctree.Inspect(p.info.PID)) }) // it is not reaped yet
+		p.info.BootID = proctree.BootID()
+	}
+	return p.info
 }

@@ -146,6 +146,9 @@ type ProcessInfo struct {
 	PID        int
 	StartTicks uint64 // clock ticks since boot, field 22 in proc_pid_stat(5); 0 if unreadable
 	Name       string // the kernel's name of it, at most 15 bytes, chosen by the process; may be empty
+	// BootID is /proc/sys/kernel/random/boot_id of the boot that StartTicks counts from. Only [Process.Info] has it, for
+	// records that outlive the machine's boot.
+	BootID string `json:",omitempty"`
 }
 
 // same reports whether p and q are one process. It may have executed another program in between.

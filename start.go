@@ -70,6 +70,7 @@ func (r *run) prepare(attr *syscall.SysProcAttr) (err error) {
 		r.unwatch = context.AfterFunc(r.ctx, r.wake)
 	}
 	r.watchForce()
+	r.enlist()
 	if err = r.examine(); err != nil {
 		return err
 	}
@@ -236,18 +237,11 @@ func (r *run) askCommandContext() {
 	}
 }
 
-// A start that fails for want of a process, or because another process still has the program open
-// for writing, is tried again for a short while: both usually pass within milliseconds. ETXTBSY
-// comes about when another goroutine forks while this process writes a program (go.dev/issue/22315).
-const (
-	firstRetryDelay = time.Millisecond
-	lastRetryDelay  = 128 * time.Millisecond
-)
-
 // spawn starts the command, from a fresh copy of it at each try, and begins to watch it.
 func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	defer r.closeChildEnds()
-	for delay := firstRetryDelay; ; delay *= 2 {
+	var until time.Time // of the last try
+	for delay := firstRetryDelay; ; delay = min(2*delay, lastRetryDelay) {
 		if err := r.takeTurn(); err != nil { // of another try, whose first has given it back
 			return err
 		}
@@ -263,12 +257,16 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 		} else if again {
 			continue
 		}
-		if !transient(err) || delay > lastRetryDelay || !r.filesOpen() {
+		now := time.Now()
+		if until.IsZero() {
+			until = now.Add(r.cfg.startRetry)
+		}
+		if !transient(err) || !now.Before(until) || !r.filesOpen() {
 			return r.startError(err)
 		}
 		r.result.StartRetries++
 		r.observed.retried(err)
-		for again := time.Now().Add(delay); time.Now().Before(again); {
+		for again := earlier(now.Add(delay), until); time.Now().Before(again); {
 			if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
 				return join(r.causeError(), r.startError(err))
 			}
