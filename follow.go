@@ -1,7 +1,6 @@
 package safeexec
 
 import (
-	"bytes"
 	"context"
 	"iter"
 	"time"
@@ -45,7 +44,9 @@ func (s *stream) soFar() Stream {
 // it at once, and after the end a loop has the lines that were kept.
 func (p *Process) Lines(ctx context.Context) iter.Seq[Line] {
 	return func(yield func(Line) bool) {
-		f := &following{pieces: make(chan piece, 1), left: make(chan struct{}), done: p.done}
+		f := &following{
+			pieces: make(chan piece, 1), used: make(chan []byte, 2), left: make(chan struct{}), done: p.done,
+		}
 		defer f.leave()
 		on := true
 		var split [2]*lineWriter
@@ -72,6 +73,7 @@ func (p *Process) Lines(ctx context.Context) iter.Seq[Line] {
 			select {
 			case piece := <-f.pieces:
 				take(piece)
+				f.giveBack(piece.text)
 				continue
 			case <-ctx.Done():
 				return
@@ -104,6 +106,7 @@ type piece struct {
 // A following is a loop over lines.
 type following struct {
 	pieces chan piece
+	used   chan []byte   // texts of pieces that are over
 	left   chan struct{} // closed by leave
 	done   <-chan struct{}
 
@@ -134,6 +137,13 @@ func (r *run) follow(f *following) {
 	}
 }
 
+func (f *following) giveBack(text []byte) {
+	select {
+	case f.used <- text:
+	default:
+	}
+}
+
 func (f *following) leave() {
 	close(f.left)
 	for i, to := range f.to {
@@ -155,8 +165,13 @@ func (w *pieceWriter) Write(p []byte) (int, error) {
 		return len(p), nil
 	default:
 	}
+	var text []byte
 	select {
-	case w.f.pieces <- piece{w.fd, time.Now(), bytes.Clone(p)}:
+	case text = <-w.f.used:
+	default:
+	}
+	select {
+	case w.f.pieces <- piece{w.fd, time.Now(), append(text[:0], p...)}:
 	case <-w.f.left:
 	case <-w.f.done:
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -42,8 +43,8 @@ func TestSignalsThatBelongTogether(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				signals := make(chan os.Signal, 1)
-				released := false
-				ctx, stop := safeexec.Notify(context.Background(), signals, func() { released = true })
+				var released atomic.Bool
+				ctx, stop := safeexec.Notify(context.Background(), signals, func() { released.Store(true) })
 				begun := time.Now()
 				for _, at := range c.at {
 					time.Sleep(at - time.Since(begun))
@@ -53,7 +54,7 @@ func TestSignalsThatBelongTogether(t *testing.T) {
 						t.Error("nobody takes it")
 					}
 					synctest.Wait()
-					if released { // the third has its usual effect
+					if released.Load() { // the third has its usual effect
 						break
 					}
 				}
@@ -62,11 +63,11 @@ func TestSignalsThatBelongTogether(t *testing.T) {
 					assert.EqualError(t, context.Cause(ctx), "interrupt signal received")
 				}
 				assert.Equal(t, c.requests > 1, safeexec.Forced(ctx))
-				assert.Equal(t, c.requests > 2, released)
+				assert.Equal(t, c.requests > 2, released.Load())
 				stop()
 				stop()
 				assert.ErrorIs(t, ctx.Err(), context.Canceled)
-				assert.True(t, released)
+				assert.True(t, released.Load())
 			})
 		})
 	}
