@@ -112,11 +112,13 @@ func (r *run) waits() {
 		members, sure := r.tree.Live()
 		r.unseen = !sure
 		r.empty = sure && len(members) == 0
-		if r.empty || reason != CauseNone {
-			if !r.empty {
-				r.result.Cause = reason
-				r.noteCause()
-			}
+		if r.empty {
+			r.newTimeout.Store(timeoutSettled)
+			break
+		}
+		if reason != CauseNone && r.settle(reason) {
+			r.result.Cause = reason
+			r.noteCause()
 			break
 		}
 		r.watchMembers(members)

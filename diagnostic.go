@@ -49,7 +49,7 @@ func (c *config) checkDiagnostic() error {
 
 // sendDiagnostic has the tree say what it was doing. The leader, which is reaped later, pins the numbers.
 func (r *run) sendDiagnostic() {
-	if !r.cfg.diagnosticSet || !r.stuck() || r.result.Cause == CauseLimits {
+	if !r.cfg.diagnosticSet || !r.stuck() || r.forced() || r.result.Cause == CauseLimits {
 		return // a command without its limits has just begun
 	}
 	until := time.Now().Add(r.cfg.diagnostic.wait)

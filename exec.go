@@ -182,62 +182,6 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 	return p, nil
 }
 
-// A Process is a command that was started. Its methods may be called from any goroutine, any number
-// of times, also after its end.
-type Process struct {
-	run   *run
-	done  chan struct{} // closed by the supervising goroutine, which touches run no more
-	pipes []uint64      // inodes of the output pipes, for Report
-
-	once sync.Once // of conclude
-	err  error
-}
-
-// Wait waits for the end of the run and returns what [Run] returns. It needs no bound of its own:
-// the run has one.
-//
-// As with os/exec, the first Wait closes the pipes of StdinPipe, StdoutPipe and StderrPipe, so all
-// reading must be over by then, and sets cmd.ProcessState.
-func (p *Process) Wait() (Result, error) {
-	<-p.done
-	p.conclude()
-	return p.run.result, p.err
-}
-
-// conclude completes the result: by the first Wait, or before it for those who observe the run.
-func (p *Process) conclude() {
-	p.once.Do(func() {
-		p.err = p.run.outcome()
-		p.run.endObserving(p.err)
-	})
-}
-
-// Done returns a channel that is closed at the end of the run, when Wait will not block.
-func (p *Process) Done() <-chan struct{} { return p.done }
-
-// PID returns the leader's process ID. Once Done is closed the number may belong to somebody else.
-func (p *Process) PID() int { return p.run.result.PID }
-
-// Signal sends sig to the leader alone. The error is [os.ErrProcessDone] once it has been reaped, or
-// has exited and [BackgroundWait] waits for the rest.
-func (p *Process) Signal(sig syscall.Signal) error {
-	select {
-	case <-p.done:
-		return os.ErrProcessDone
-	default:
-		return p.run.forward(sig)
-	}
-}
-
-// Stop ends the run as a timeout would, with [ErrStopped], and waits for its end as Wait does: it closes
-// the pipes of StdoutPipe and its kin. It changes nothing about a run that is ending or has ended, but
-// cuts short what is left of its waiting.
-func (p *Process) Stop() (Result, error) {
-	p.run.stopRequested.Store(true)
-	p.run.poller.Wake()
-	return p.Wait()
-}
-
 // A run is one command from the start to the end. All of it belongs to the goroutine that calls
 // live, except the atomics.
 type run struct {
@@ -258,6 +202,7 @@ type run struct {
 	// childEnds closes the child's ends, which a process can hold up.
 	childEnds pipe.Closing
 	unwatch   func() bool
+	unforce   []func() bool // of the contexts of WithForce
 	marks     proctree.Mark
 	terminal  *terminal.Terminal // lent to the command; else nil
 	stops     chan struct{}      // closed by watchStops at its end
@@ -267,11 +212,18 @@ type run struct {
 	observed   *observation // nil if nobody observes
 
 	// From other goroutines, which wake the poller after writing them.
-	stopRequested atomic.Bool   // by Process.Stop
+	stopRequested atomic.Bool   // by Process.Stop and Kill
+	killRequested atomic.Bool   // by Process.Kill, before stopRequested
+	newTimeout    atomic.Int64  // by Process.SetTimeout: since Times.Started; 0 for none, timeoutSettled once it is late
 	cmdCanceled   atomic.Bool   // by the context of exec.CommandContext
 	exitSeen      atomic.Bool   // by the fallback without a pidfd, and by waits
 	stopped       atomic.Int32  // by watchStops: the signal that stopped the leader, until goOn
 	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, by signalBit
+
+	enlisted  enlistment
+	questions questions // of Process, which wakes the poller as well
+
+	teeLock, linesLock *sync.Mutex // of Writers and the function that two streams share; nil where they do not
 
 	missing  string // by examine: the interpreter that is not there
 	limitErr error  // by spawn: limits could not be set on a command that runs
@@ -281,6 +233,8 @@ type run struct {
 
 	// Written by step.
 	lastOutput time.Time
+
+	timeoutSeen int64 // by reason: the last newTimeout that deadline was made of
 
 	// Written by the steps of live.
 	mark     time.Time // when the present phase began
@@ -313,6 +267,10 @@ type run struct {
 //   - Exit, and the background is left: nothing from there on sends a signal. What is left may end,
 //     fork or write at any time, so that its pipe is read as far as it was filled at one look.
 //   - Cancel during stop: the ladder is under way and is not begun again.
+//   - Kill, or the end of a context of WithForce: the grace is over, whatever began it. A rung below SIGKILL is not
+//     begun, and one that is waited for is cut short. Kill is a Stop besides, and is the cause if nothing was before.
+//   - SetTimeout and deadline: one compare-and-swap decides. Either the run goes on, or SetTimeout says that it came
+//     too late.
 //   - The leader dies of a signal while stop waits: it stays a zombie until reap, so that group
 //     signals go on meaning our group.
 //   - A descendant is born while its parent is being killed: Live finds it at the next look, and
@@ -347,6 +305,7 @@ func (r *run) liveWith(pidfd int) {
 	r.returnTerminal()
 	r.drain()
 	r.reap()
+	r.seal()
 	r.redact()
 	r.over = true
 }
@@ -371,7 +330,19 @@ func (r *run) rescue() {
 	r.awaitEmpty(until, syscall.SIGKILL)
 	r.returnTerminal()
 	r.reap()
+	r.seal()
 	r.endObserving(errUnfinished)
+}
+
+// seal ends what others may ask, and puts what is kept in order: from now on it is only read.
+func (r *run) seal() {
+	r.questions.close()
+	for i := range r.streams {
+		if s := &r.streams[i]; s.kind.isOutput() && s.kind.keeps() {
+			s.out.Seal()
+			s.keep.Kept()
+		}
+	}
 }
 
 // observe waits for the leader's exit or for a reason to end it.
@@ -385,7 +356,7 @@ func (r *run) observe() {
 		if r.exited {
 			r.result.Cause = CauseExited
 		}
-		if r.result.Cause != CauseNone {
+		if r.result.Cause != CauseNone && r.settle(r.result.Cause) {
 			r.noteCause()
 			r.result.Times.Run = r.lap()
 			return

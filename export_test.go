@@ -1,6 +1,9 @@
 package safeexec
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 type reportOption time.Duration
 
@@ -11,3 +14,18 @@ func WithReportBound(d time.Duration) Option { return reportOption(d) }
 
 // PipesAreSeen says that what StdoutPipe and its kin opened is where it is looked for.
 var PipesAreSeen = pipesField != nil
+
+// Notify is NotifyContext with signals of the test's own.
+var Notify = notify
+
+// Forced reports whether a run with ctx has no grace period any more.
+func Forced(ctx context.Context) bool {
+	force, ok := ctx.Value(forceKey{}).(context.Context)
+	return ok && force.Err() != nil
+}
+
+// Followed reports whether a loop of Lines is at it.
+func Followed(p *Process) (followed bool) {
+	p.ask(func() { followed = p.run.streams[1].fanout != nil })
+	return followed
+}

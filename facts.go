@@ -147,6 +147,8 @@ func (r *run) deadlineName() string {
 		return "deadline of the command's context"
 	case ok && d.Equal(r.deadline), r.cfg.timeout == 0:
 		return "deadline of the context"
+	case r.timeoutSeen != 0:
+		return "timeout " + span(r.cfg.timeout)
 	}
 	return "timeout " + r.cfg.timeout.String()
 }
@@ -209,7 +211,11 @@ func survivorsError(survivors []ProcessInfo, waited time.Duration) error {
 	if len(survivors) > 1 {
 		what = "processes"
 	}
-	return detailed(ErrSurvivors, "%d %s survived SIGKILL for %v: %s", len(survivors), what, waited,
+	span := ""
+	if waited > 0 {
+		span = fmt.Sprintf(" for %v", waited)
+	}
+	return detailed(ErrSurvivors, "%d %s survived SIGKILL%s: %s", len(survivors), what, span,
 		nameAll(len(survivors), func(i int) ProcessInfo { return survivors[i] }))
 }
 
@@ -229,7 +235,7 @@ func (r *run) streamErrors() []error {
 		switch s := &r.streams[fd]; {
 		case s.kind == streamInput && s.in.Err() != nil:
 			errs = append(errs, fmt.Errorf("standard input: %w", s.in.Err()))
-		case s.kind == streamWriter && s.out.Err() != nil:
+		case s.kind.hasWriter() && s.out.Err() != nil:
 			err := s.out.Err()
 			errs = append(errs, &detail{
 				text: fmt.Sprintf("writer of %s failed, %d of %d bytes dropped: %v",

@@ -43,13 +43,16 @@ type waiter interface {
 	cutShort(rung syscall.Signal) bool
 }
 
-// climb sends the signals of the ladder, one after the other, until the tree is empty, the ladder ends
-// or the waiter has no more time.
+// climb sends the signals of the ladder, one after the other, until the tree is empty or the ladder ends. It
+// leaves out those that the waiter has no time for.
 func (e *ending) climb(ladder *escalate.Ladder) {
 	for !e.empty {
 		rung, ok := ladder.Next(time.Now())
-		if !ok || e.waiter.cutShort(rung.Signal) {
+		if !ok {
 			return
+		}
+		if e.waiter.cutShort(rung.Signal) {
+			continue
 		}
 		e.signalTree(rung.Signal, ladder.Until())
 		e.awaitEmpty(ladder.Until(), rung.Signal)
@@ -79,16 +82,20 @@ func (e *ending) signalAll(sig syscall.Signal) {
 	for _, m := range members {
 		e.noteSignaled(m)
 	}
-	for _, sig := range []syscall.Signal{sig, proctree.SIGCONT} {
-		// ESRCH: all gone, or nothing pins the number; EPERM: set-user-ID, which shows as a survivor.
-		grouped := e.tree.SignalGroup(sig) == nil
-		if !e.exited && e.tree.LeaderStrays() {
-			_ = e.tree.SignalLeader(sig)
-		}
-		for _, m := range members {
-			if !grouped || !e.tree.InLeaderGroup(m) {
-				_ = e.tree.Signal(m, sig)
-			}
+	e.send(sig, members)
+	e.send(proctree.SIGCONT, members)
+}
+
+// send sends a signal to the leader's group and to the members outside it.
+func (e *ending) send(sig syscall.Signal, members []*proctree.Member) {
+	// ESRCH: all gone, or nothing pins the number; EPERM: set-user-ID, which shows as a survivor.
+	grouped := e.tree.SignalGroup(sig) == nil
+	if !e.exited && e.tree.LeaderStrays() {
+		_ = e.tree.SignalLeader(sig)
+	}
+	for _, m := range members {
+		if !grouped || !e.tree.InLeaderGroup(m) {
+			_ = e.tree.Signal(m, sig)
 		}
 	}
 }
@@ -250,16 +257,6 @@ func (e *ending) lookAtLeaf() {
 	e.vacated = err == nil && !populated
 }
 
-// cutShort reports whether a linger has to end, which is the wait without a rung. Silence is no reason: who
-// lingers may have nothing to say.
-func (r *run) cutShort(rung syscall.Signal) bool {
-	if rung != 0 {
-		return false
-	}
-	reason := r.reason(time.Now())
-	return reason != CauseNone && reason != CauseIdle
-}
-
 // signalBit is a signal's place in a set of signals, as in sigset_t.
 func signalBit(sig syscall.Signal) uint64 {
 	if sig < 1 || sig > maxSignal {
@@ -360,6 +357,10 @@ func (r *run) reap() {
 func (r *run) closeWaiting() {
 	if r.unwatch != nil {
 		r.unwatch()
+	}
+	r.delist()
+	for _, stop := range r.unforce {
+		stop()
 	}
 	if r.poller != nil {
 		r.poller.Close()

@@ -69,7 +69,7 @@ type observation struct {
 	err error // the first panic
 }
 
-// maxEvents is more than a run has: each retry waits twice as long as the one before.
+// maxEvents is more than can wait: each retry waits twice as long as the one before, up to [lastRetryDelay].
 const maxEvents = 64
 
 // beginObserving asks the observers. It belongs to begin.

@@ -2,6 +2,7 @@ package safeexec
 
 import (
 	"context"
+	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ const (
 	DefaultLinger       = 100 * time.Millisecond
 	DefaultKillTimeout  = 2 * time.Second
 	DefaultDrainTimeout = 2 * time.Second
+	DefaultStartRetry   = 250 * time.Millisecond
 	DefaultOutputLimit  = 1 << 20 // bytes a stream
 )
 
@@ -42,6 +44,7 @@ type config struct {
 	linger      time.Duration
 	kill        time.Duration
 	drain       time.Duration
+	startRetry  time.Duration
 	report      time.Duration // for the report; only tests change it
 	idle        time.Duration // 0: no limit
 	termSignal  syscall.Signal
@@ -58,15 +61,19 @@ type config struct {
 	containment *containment // nil where none was asked for
 	redact      func(command []string) []string
 	observers   []Observer
+	forces      []context.Context // of WithForce and NotifyContext
 
 	timeoutSet, idleSet, diagnosticSet, niceSet bool
 
 	stopOnWriteError bool
 	noReport         bool
 
+	tee   [2]io.Writer // of standard output and standard error
+	lines func(Line)
+
 	proof    bool
 	terminal bool
-	merge    bool // both outputs through one pipe; set by CombinedOutput
+	merge    bool // both outputs through one pipe
 	complete bool // a truncated stdout is an error; set by Output and CombinedOutput
 }
 
@@ -77,6 +84,7 @@ func defaults() config {
 		linger:      DefaultLinger,
 		kill:        DefaultKillTimeout,
 		drain:       DefaultDrainTimeout,
+		startRetry:  DefaultStartRetry,
 		report:      ReportBound,
 		termSignal:  syscall.SIGTERM,
 		outputLimit: DefaultOutputLimit,
@@ -211,6 +219,9 @@ func (c *config) resolve(ctx context.Context, cmd *exec.Cmd, opts []Option) erro
 	if _, ok := ctx.Deadline(); !ok && !c.timeoutSet {
 		return ErrNoTimeout
 	}
+	if force, ok := ctx.Value(forceKey{}).(context.Context); ok {
+		c.forces = append(c.forces, force)
+	}
 	return c.check(cmd)
 }
 
@@ -220,6 +231,7 @@ func (c *config) check(cmd *exec.Cmd) error {
 		bound{"WithIdleTimeout", c.idle},
 		bound{"WithLinger", c.linger},
 		bound{"WithDrainTimeout", c.drain},
+		bound{"WithStartRetry", c.startRetry},
 	); err != nil {
 		return err
 	}
@@ -237,6 +249,12 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return &ConfigError{Name: "WithOverflow", Reason: "is no known policy"}
 	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
+	}
+	if err := c.checkTee(cmd); err != nil {
+		return err
+	}
+	if err := c.checkForce(); err != nil {
+		return err
 	}
 	if err := c.checkBackground(); err != nil {
 		return err

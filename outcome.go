@@ -320,13 +320,13 @@ func (s *stream) summary() Stream {
 		return Stream{}
 	}
 	o := Stream{Total: s.out.Total(), Dropped: s.out.Dropped(), Err: s.out.Err()}
-	if s.kind == streamCaptured {
+	if s.kind.keeps() {
 		head, tail := s.keep.Kept()
 		o.data, o.head = s.keep.Bytes(), len(head)
 		if s.lost {
 			o.data = bytes.Clone(o.data) // a call that comes back late writes to what is behind it
 		}
-		o.Dropped += s.keep.Total() - int64(len(head)+len(tail))
+		o.Dropped = o.Total - int64(len(head)+len(tail))
 	}
 	return o
 }

@@ -192,7 +192,7 @@ func take(ctx context.Context, target diagnose.Target, cfg *config) (Report, err
 // diagnose finds out why the tree is stuck, before the first signal: death and SIGSTOP destroy the
 // evidence. Bytes go on moving meanwhile, or a busy command would look as if it waited for us.
 func (r *run) diagnose() {
-	if !diagnose.Supported || r.cfg.noReport || !r.stuck() || proctree.Foreign() {
+	if !diagnose.Supported || r.cfg.noReport || !r.stuck() || r.forced() || proctree.Foreign() {
 		return
 	}
 	target := diagnose.Target{
@@ -211,7 +211,7 @@ func (r *run) diagnose() {
 	}
 	until := time.Now().Add(r.cfg.report)
 	r.inquiry = diagnose.Begin(target, r.cfg.report, r.wake)
-	for !r.inquiry.Done() && time.Now().Before(until) {
+	for !r.inquiry.Done() && time.Now().Before(until) && !r.forced() {
 		r.step(until)
 	}
 	r.attach(target.PID, r.inquiry.Finish())

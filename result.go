@@ -146,6 +146,9 @@ type ProcessInfo struct {
 	PID        int
 	StartTicks uint64 // clock ticks since boot, field 22 in proc_pid_stat(5); 0 if unreadable
 	Name       string // the kernel's name of it, at most 15 bytes, chosen by the process; may be empty
+	// BootID is /proc/sys/kernel/random/boot_id of the boot that StartTicks counts from. Only [Process.Info] has it, for
+	// records that outlive the machine's boot.
+	BootID string `json:",omitempty"`
 }
 
 // same reports whether p and q are one process. It may have executed another program in between.
@@ -243,7 +246,7 @@ func (r Result) Success() bool { return r.Cause == CauseExited && r.ExitCode == 
 // A Stream is one output of a run.
 type Stream struct {
 	Total   int64 // bytes that were read
-	Dropped int64 // of them, bytes that were neither kept nor delivered to the caller's Writer
+	Dropped int64 // of them, bytes that were not kept, or, of a stream with a Writer of the caller's, not delivered
 	Err     error // the first error of the caller's Writer, after which all is dropped, or of the pipe
 
 	data []byte // head, and tail if bytes were dropped in between

@@ -69,6 +69,8 @@ func (r *run) prepare(attr *syscall.SysProcAttr) (err error) {
 	if r.ctx.Done() != nil {
 		r.unwatch = context.AfterFunc(r.ctx, r.wake)
 	}
+	r.watchForce()
+	r.enlist()
 	if err = r.examine(); err != nil {
 		return err
 	}
@@ -108,6 +110,7 @@ func (r *run) setDeadline(now time.Time) {
 
 // reason returns why the run must end now, CauseNone if it need not.
 func (r *run) reason(now time.Time) Cause {
+	r.takeTimeout()
 	if r.cfg.idle > 0 {
 		r.noteDrawn()
 	}
@@ -234,18 +237,11 @@ func (r *run) askCommandContext() {
 	}
 }
 
-// A start that fails for want of a process, or because another process still has the program open
-// for writing, is tried again for a short while: both usually pass within milliseconds. ETXTBSY
-// comes about when another goroutine forks while this process writes a program (go.dev/issue/22315).
-const (
-	firstRetryDelay = time.Millisecond
-	lastRetryDelay  = 128 * time.Millisecond
-)
-
 // spawn starts the command, from a fresh copy of it at each try, and begins to watch it.
 func (r *run) spawn(attr *syscall.SysProcAttr) error {
 	defer r.closeChildEnds()
-	for delay := firstRetryDelay; ; delay *= 2 {
+	var until time.Time // of the last try
+	for delay := firstRetryDelay; ; delay = min(2*delay, lastRetryDelay) {
 		if err := r.takeTurn(); err != nil { // of another try, whose first has given it back
 			return err
 		}
@@ -261,12 +257,16 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 		} else if again {
 			continue
 		}
-		if !transient(err) || delay > lastRetryDelay || !r.filesOpen() {
+		now := time.Now()
+		if until.IsZero() {
+			until = now.Add(r.cfg.startRetry)
+		}
+		if !transient(err) || !now.Before(until) || !r.filesOpen() {
 			return r.startError(err)
 		}
 		r.result.StartRetries++
 		r.observed.retried(err)
-		for again := time.Now().Add(delay); time.Now().Before(again); {
+		for again := earlier(now.Add(delay), until); time.Now().Before(again); {
 			if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
 				return join(r.causeError(), r.startError(err))
 			}
@@ -300,7 +300,7 @@ func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 	own.Stdin = r.streams[0].childReader(own.Stdin)
 	own.Stdout = r.streams[1].childWriter(own.Stdout)
 	own.Stderr = r.streams[2].childWriter(own.Stderr)
-	if r.streams[1].child != nil && r.merged() {
+	if r.merged() {
 		own.Stderr = own.Stdout
 	}
 	return &own

@@ -44,8 +44,9 @@ type stream struct {
 
 // An output is where the bytes of a stream go.
 type output struct {
-	out  drain.Output
-	keep drain.HeadTail // what is kept, if it is captured
+	out    drain.Output
+	keep   drain.HeadTail // what is kept, if it is captured
+	fanout *fanout        // of streamTee
 }
 
 // A streamKind says what passes through this process.
@@ -56,9 +57,12 @@ const (
 	streamInput                      // in
 	streamCaptured                   // out, into keep
 	streamWriter                     // out, to the caller's Writer
+	streamTee                        // out, into keep and to Writers: from the beginning, or once they are there
 )
 
-func (k streamKind) isOutput() bool { return k == streamCaptured || k == streamWriter }
+func (k streamKind) isOutput() bool  { return k.keeps() || k.hasWriter() }
+func (k streamKind) keeps() bool     { return k == streamCaptured || k == streamTee }
+func (k streamKind) hasWriter() bool { return k == streamWriter || k == streamTee }
 
 // openStreams makes the pipes. At the first error the caller closes what there is.
 func (r *run) openStreams() error {
@@ -95,9 +99,13 @@ func (r *run) openOutput(fd int, w io.Writer) error {
 		s.kind = streamCaptured
 		s.keep.Limit(int(r.cfg.outputLimit))
 		s.out.Capture(&s.end, &s.keep)
+		if f := r.tees(fd); f != nil {
+			s.deliver(f, r.wake)
+		}
 	} else {
 		s.kind = streamWriter
 		s.out.Stream(&s.end, w, r.wake)
+		s.out.AtEnd(lastLine(w))
 		s.out.Lend(s.lend)
 	}
 	if r.cfg.overflow == OverflowStop {
@@ -247,6 +255,7 @@ func (r *run) step(until time.Time) {
 		r.exited = true
 	}
 	r.resume()
+	r.questions.answer()
 }
 
 // resume tries the streams that wait for a Reader or Writer, and without a poller all of them.
@@ -314,10 +323,10 @@ func (r *run) push(s *stream) {
 	}
 }
 
-// writerBusy reports whether an output waits for the caller's Writer.
+// writerBusy reports whether an output waits for a Writer of the caller's.
 func (r *run) writerBusy() bool {
 	for i := range r.streams {
-		if s := &r.streams[i]; s.kind == streamWriter && s.end.Open() && (s.blocked || s.drawingBlocked()) {
+		if s := &r.streams[i]; s.kind.hasWriter() && s.end.Open() && (s.blocked || s.drawingBlocked()) {
 			return true
 		}
 	}
@@ -335,7 +344,7 @@ func (s *stream) drawingBlocked() bool {
 // noteDrawn brings lastOutput up to date where the goroutine of a Writer reads the pipe.
 func (r *run) noteDrawn() {
 	for i := range r.streams {
-		if s := &r.streams[i]; s.kind == streamWriter {
+		if s := &r.streams[i]; s.kind.hasWriter() {
 			r.lastOutput = later(r.lastOutput, s.out.LastDrawn())
 		}
 	}
@@ -344,7 +353,7 @@ func (r *run) noteDrawn() {
 // writerFailed reports whether a Writer of the caller's has returned an error.
 func (r *run) writerFailed() bool {
 	for i := range r.streams {
-		if s := &r.streams[i]; s.kind == streamWriter && s.out.Err() != nil {
+		if s := &r.streams[i]; s.kind.hasWriter() && s.out.Err() != nil {
 			return true
 		}
 	}

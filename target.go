@@ -20,7 +20,12 @@ type Target interface {
 	hold() (*proctree.Root, error)
 }
 
-func (p ProcessInfo) hold() (*proctree.Root, error) { return proctree.Hold(p.PID, p.StartTicks) }
+func (p ProcessInfo) hold() (*proctree.Root, error) {
+	if now := proctree.BootID(); p.BootID != "" && now != "" && p.BootID != now {
+		return nil, proctree.ErrNoProcess
+	}
+	return proctree.Hold(p.PID, p.StartTicks)
+}
 
 // OSProcess makes a process that was started with os/exec or found by [os.FindProcess] a [Target]. It
 // means that process for good, other than its number.
@@ -64,7 +69,7 @@ type Survivor struct {
 // is sent, and the error says who is left.
 //
 // The target is a process and not a number: with the StartTicks of a [ProcessInfo] it is the one that
-// began then, with zero the one that has the number now; [OSProcess] means its process. It is reaped by
+// began then, in the boot of its BootID if it has one, with zero the one that has the number now; [OSProcess] means its process. It is reaped by
 // whoever else does, by cmd.Wait for a child of ours. A zombie is dead.
 //
 // What is found is what a process of the tree has started, downwards from the target, as long as each

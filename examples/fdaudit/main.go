@@ -32,7 +32,8 @@ func main() {
 	out, err := list().Output()
 	show("os/exec ", out, err)
 
-	ctx := context.Background()
+	ctx, stop := safeexec.NotifyContext(context.Background())
+	defer stop()
 	limit := safeexec.WithTimeout(10 * time.Second)
 	res, err := safeexec.Run(ctx, list(), limit, safeexec.WithFDPolicy(safeexec.FDReport))
 	show("report  ", res.Stdout.Bytes(), err)

@@ -14,7 +14,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 
@@ -45,7 +44,7 @@ func parse(arg string) (safeexec.ProcessInfo, error) {
 
 // kill ends the tree and returns the exit code.
 func kill(target safeexec.ProcessInfo) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := safeexec.NotifyContext(context.Background())
 	defer stop()
 	res, err := safeexec.KillTree(ctx, target, safeexec.WithGracePeriod(*grace))
 	for _, p := range res.Killed {

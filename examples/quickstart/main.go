@@ -34,18 +34,20 @@ func main() {
 		fmt.Fprintln(os.Stderr, "the script needs setsid of util-linux:", err)
 		os.Exit(1)
 	}
-	for _, run := range []func(dir string){withOSExec, withSafeexec} {
+	ctx, stop := safeexec.NotifyContext(context.Background()) // Ctrl-C ends what runs
+	defer stop()
+	for _, run := range []func(ctx context.Context, dir string){withOSExec, withSafeexec} {
 		dir, err := os.MkdirTemp("", "quickstart")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			os.Exit(1) //nolint:gocritic // nothing runs
 		}
-		run(dir)
+		run(ctx, dir)
 		_ = os.RemoveAll(dir)
 	}
 }
 
-func withOSExec(dir string) {
+func withOSExec(_ context.Context, dir string) {
 	cmd := exec.Command("sh", "-c", script)
 	cmd.Dir = dir
 	begun := time.Now()
@@ -70,10 +72,10 @@ func withOSExec(dir string) {
 	}
 }
 
-func withSafeexec(dir string) {
+func withSafeexec(ctx context.Context, dir string) {
 	cmd := exec.Command("sh", "-c", script)
 	cmd.Dir = dir
-	res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(time.Minute))
+	res, err := safeexec.Run(ctx, cmd, safeexec.WithTimeout(time.Minute))
 	fmt.Println("safeexec  Run")
 	say("returned", "after %s, exit code %d", res.Times.Total.Round(time.Millisecond), res.ExitCode)
 	say("output", "%q", res.Stdout.String())

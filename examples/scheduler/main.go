@@ -9,7 +9,7 @@
 // work, or waits, when the next round begins is skipped in that round. With -every 0 there is one round.
 //
 // SIGTERM and SIGINT end everything: no command starts any more, those that run get the grace period,
-// and the exit code is 1 if something could not be ended. A second signal kills the program. After one
+// and the exit code is 1 if something could not be ended. A second signal kills them. After one
 // round the exit code is the number of stations that failed, at most 100; 2 is also that of a wrong usage.
 //
 // To make it yours, change command, which builds what is run for a station, and say, which tells what
@@ -24,11 +24,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/seed841d8200/safeexec"
@@ -49,12 +47,11 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := safeexec.NotifyContext(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop) // the second signal has its usual effect
 
-	// The group's own context is another one: the signal is to be answered by Shutdown.
-	g, err := group.New(context.Background(),
+	// The group's own context is not canceled: the first signal is to be answered by Shutdown. The second kills.
+	g, err := group.New(context.WithoutCancel(ctx),
 		group.Limit(*limit),
 		group.StartInterval(*interval),
 		group.Options(safeexec.WithTimeout(*timeout), safeexec.WithGracePeriod(*grace)))

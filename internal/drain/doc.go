@@ -10,4 +10,6 @@
 // A pipe that is found full again and again is enlarged, where it can be, and read in larger parts. One
 // turn of the run reads 256 KiB of a stream at most, and writes 1 MiB, so that a flood starves nothing
 // else of it.
+//
+// What is kept can be delivered as well, from the beginning or from some point on: see [Output.Tee].
 package drain

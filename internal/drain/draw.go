@@ -114,7 +114,11 @@ func (o *Output) take(pipe io.Reader) (f filled, done bool) {
 		p.notify()
 	}
 	if n > 0 {
-		return filled{chunk: c, n: o.admit(n)}, true
+		n = o.admit(n)
+		if o.keep != nil {
+			o.retain(c.buf[:n])
+		}
+		return filled{chunk: c, n: n}, true
 	}
 	c.giveBack()
 	return filled{}, !errors.Is(err, syscall.EAGAIN)

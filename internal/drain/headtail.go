@@ -1,5 +1,10 @@
 package drain
 
+import (
+	"bytes"
+	"slices"
+)
+
 // A HeadTail keeps the first and the last bytes of what is written to it, up to a limit, and counts
 // the rest. Half of the limit is the head, half the tail. Its memory grows with what it keeps and
 // never beyond the limit by more than the growth of append.
@@ -98,9 +103,20 @@ func (b *HeadTail) Kept() (head, tail []byte) {
 		return b.buf, nil
 	}
 	h := b.head()
-	rotate(b.buf[h:], b.next-h)
-	b.next = h
+	if b.next != h {
+		rotate(b.buf[h:], b.next-h)
+		b.next = h
+	}
 	return b.buf[:h:h], b.buf[h:]
+}
+
+// Copy returns copies of what Kept returns, one behind the other, and the length of the first. The buffer may be
+// written to afterwards.
+func (b *HeadTail) Copy() (data []byte, head int) {
+	if b.total <= int64(b.limit) {
+		return bytes.Clone(b.buf), len(b.buf)
+	}
+	return slices.Concat(b.buf[:b.head()], b.buf[b.next:], b.buf[b.head():b.next]), b.head()
 }
 
 // Bytes returns what Kept returns, the tail right behind the head.

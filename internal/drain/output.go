@@ -2,6 +2,7 @@ package drain
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"strings"
@@ -35,15 +36,17 @@ type Output struct {
 	pipe io.Reader // non-blocking: EAGAIN when empty
 	heavy
 
-	// Where the bytes go; one of them.
+	// Where the bytes go; one of them, or keep and pump: see Tee.
 	keep *HeadTail
 	now  io.Writer // known not to block
 	pump *Pump
+	tee  *tee // guards keep beside a pump; else nil
 
 	open   func() Source // of Lend
 	source Source        // what it returned
 	chunks int32         // put into the pump
 	held   *chunk        // is read into by a call that has not come back
+	direct bool          // such a call reads into keep itself
 	ended  bool
 
 	stopAt    int64        // -1: no limit on the total
@@ -71,6 +74,13 @@ func (o *Output) Stream(pipe io.Reader, w io.Writer, notify func()) {
 		} else {
 			o.pump = newPump(w, notify)
 		}
+	}
+}
+
+// AtEnd has f called by the Writer's goroutine behind the last Write, as one of them. It comes before the first Pull.
+func (o *Output) AtEnd(f func() error) {
+	if o.pump != nil {
+		o.pump.atEnd = f
 	}
 }
 
@@ -104,6 +114,9 @@ func (o *Output) Pull(limit int) State {
 	}
 	if o.held != nil {
 		return o.pull(o.held, len(o.held.buf))
+	}
+	if o.direct {
+		return o.fill(cmp.Or(max(limit, 0), largeSize))
 	}
 	if o.pump != nil && !o.pump.Room() {
 		return Blocked
@@ -143,7 +156,7 @@ func (o *Output) pull(c *chunk, n int) State {
 // readsIntoKeep reports whether the pipe is to be read into what is kept itself. A ring that is shorter
 // than a turn is not: many small reads cost more than to copy what stays of a large one.
 func (o *Output) readsIntoKeep() bool {
-	return o.keep != nil && o.stopAt < 0 && o.keep.limit/2 >= largeSize && o.keep.Space() != nil
+	return o.keep != nil && o.pump == nil && o.stopAt < 0 && o.keep.limit/2 >= largeSize && o.keep.Space() != nil
 }
 
 // fill reads into what is kept, up to limit bytes. It goes on only where its own room was the bound: a
@@ -154,10 +167,11 @@ func (o *Output) fill(limit int) State {
 		space := o.keep.Space()
 		space = space[:min(len(space), limit-moved)]
 		n, err := o.read(space)
+		o.direct = errors.Is(err, ErrHeld)
 		o.keep.Took(n)
 		o.total.Add(int64(n))
 		o.delivered += int64(n)
-		if n == 0 && moved > 0 && (errors.Is(err, syscall.EAGAIN) || errors.Is(err, ErrHeld)) {
+		if n == 0 && moved > 0 && (errors.Is(err, syscall.EAGAIN) || o.direct) {
 			return Moved
 		}
 		moved += n
@@ -195,11 +209,12 @@ func (o *Output) state(n int, err error) State {
 // deliver passes on the first n bytes of c, and c itself.
 func (o *Output) deliver(c *chunk, n int) {
 	n = o.admit(n)
-	switch {
-	case n == 0:
-	case o.keep != nil:
-		_, _ = o.keep.Write(c.buf[:n])
+	if n > 0 && o.keep != nil {
+		o.retain(c.buf[:n])
 		o.delivered += int64(n)
+	}
+	switch {
+	case n == 0 || o.now == nil && o.pump == nil:
 	case o.now != nil:
 		if o.err == nil {
 			var m int
@@ -263,6 +278,9 @@ func (o *Output) Abandon() {
 // Dropped returns how many of the bytes read did not reach their destination: beyond StopAt,
 // refused by the Writer, or left behind by Abandon. What a HeadTail drops it counts itself.
 func (o *Output) Dropped() int64 {
+	if o.tee != nil {
+		return o.Total() - o.tee.before - o.pump.Delivered()
+	}
 	if o.pump != nil {
 		return o.Total() - o.pump.Delivered()
 	}

@@ -20,7 +20,8 @@ type Pump struct {
 	w      io.Writer
 	notify func() // wakes the run; only called when wanted, after an error, or for what was drawn
 	queue  chan filled
-	open   bool // queue was made and not closed; the run's own
+	open   bool         // queue was made and not closed; the run's own
+	atEnd  func() error // of AtEnd; or nil
 
 	mu        sync.Mutex
 	wanted    bool      // the run waits for room or for the end
@@ -38,11 +39,12 @@ type Pump struct {
 	last    time.Time // when the goroutine last read something
 }
 
-// filled is the first n bytes of a chunk, or the order to draw.
+// filled is the first n bytes of a chunk, or the order to draw, or to call atEnd.
 type filled struct {
 	chunk *chunk
 	n     int
 	draw  func()
+	last  bool
 }
 
 func newPump(w io.Writer, notify func()) *Pump { return &Pump{w: w, notify: notify} }
@@ -70,7 +72,7 @@ func (p *Pump) Put(c *chunk, n int) bool {
 		return false
 	}
 	if p.queue == nil {
-		p.queue = make(chan filled, 1+pumpDepth)
+		p.queue = make(chan filled, 3+pumpDepth) // also for the orders to draw and to end
 		p.open = true
 		go p.run(p.queue)
 	}
@@ -176,10 +178,16 @@ func (p *Pump) one(f filled) {
 	n, err := 0, errWriterGone
 	defer func() {
 		p.end(n, err)
-		f.chunk.giveBack()
+		if f.chunk != nil {
+			f.chunk.giveBack()
+		}
 	}()
-	if f.n == 0 || !p.begin() {
+	if f.n == 0 && !f.last || !p.begin() {
 		err = nil
+		return
+	}
+	if f.last {
+		err = p.atEnd()
 		return
 	}
 	n, err = write(p.w, f.chunk.buf[:f.n])
@@ -234,10 +242,20 @@ func (p *Pump) Finish() bool {
 }
 
 func (p *Pump) close() {
-	if p.open {
-		p.open = false
-		close(p.queue)
+	if !p.open {
+		return
 	}
+	p.open = false
+	p.mu.Lock()
+	ends := p.atEnd != nil && p.err == nil && !p.abandoned
+	if ends {
+		p.waiting++
+	}
+	p.mu.Unlock()
+	if ends {
+		p.queue <- filled{last: true}
+	}
+	close(p.queue)
 }
 
 // Busy returns when the present Write began; zero if there is none.
@@ -249,10 +267,10 @@ func (p *Pump) Busy() time.Time {
 
 // Abandon leaves the Writer alone with its present call.
 func (p *Pump) Abandon() {
-	p.close()
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.abandoned = true
+	p.mu.Unlock()
+	p.close()
 }
 
 // Delivered returns how many bytes the Writer took.

@@ -89,3 +89,18 @@ const kernelStatLimit = 8 << 20
 func ReadKernelStat() (KernelStat, error) {
 	return parseFile(file{name: "stat"}, kernelStatLimit, ParseKernelStat)
 }
+
+// ReadBootID reads /proc/sys/kernel/random/boot_id, a UUID that the kernel makes when it boots.
+func ReadBootID() (string, error) {
+	var buf [64]byte
+	f := file{name: "sys/kernel/random/boot_id"}
+	n, err := readOnce(f, buf[:])
+	if err != nil {
+		return "", err
+	}
+	id, rest := cutLine(buf[:n])
+	if rest == nil || len(id) == 0 {
+		return "", malformed("boot_id", "line")
+	}
+	return string(id), nil
+}

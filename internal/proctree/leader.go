@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"sync"
 	"syscall"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
@@ -110,6 +111,12 @@ func Inspect(pid int) Process {
 	}
 	return p
 }
+
+// BootID returns what tells this boot of the machine from others; "" where nothing does.
+var BootID = sync.OnceValue(func() string {
+	id, _ := procfs.ReadBootID()
+	return id
+})
 
 // Foreign reports whether /proc shows another PID namespace than ours, so that nothing in there is to be believed.
 func Foreign() bool { return Enumerates && procfs.Foreign() }

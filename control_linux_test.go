@@ -1,0 +1,283 @@
+//go:build linux
+
+package safeexec_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// stubborn is a shell that says when it was told to end, and goes on.
+const stubborn = `trap 'echo told' TERM; echo ready; while :; do sleep 0.05; done`
+
+// startStubborn starts it with a grace period that no test is meant to reach.
+func startStubborn(t *testing.T, ctx context.Context, opts ...safeexec.Option) (*safeexec.Process, io.Reader) {
+	t.Helper()
+	out, w, err := os.Pipe()
+	require.NoError(t, err)
+	t.Cleanup(func() { out.Close() })
+	cmd := exec.Command("sh", "-c", stubborn)
+	cmd.Stdout = w
+	p, err := safeexec.Start(ctx, cmd,
+		safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded), safeexec.Options(opts...))
+	require.NoError(t, w.Close())
+	require.NoError(t, err)
+	t.Cleanup(func() { p.Kill(); _, _ = p.Wait() })
+	require.Equal(t, "ready", testproc.ReadLine(t, out))
+	return p, out
+}
+
+// killed checks that a run was ended by SIGKILL of its own.
+func killed(t *testing.T, res safeexec.Result, cause safeexec.Cause) {
+	t.Helper()
+	assert.Equal(t, cause, res.Cause)
+	assert.Equal(t, syscall.SIGKILL, res.Signal)
+	assert.Equal(t, safeexec.SignalerSafeexec, res.SignaledBy)
+	assert.Empty(t, res.Survivors)
+}
+
+func TestKill(t *testing.T) {
+	t.Parallel()
+	t.Run("running", func(t *testing.T) {
+		t.Parallel()
+		p, _ := startStubborn(t, t.Context())
+		p.Kill()
+		res, err := p.Wait()
+		require.ErrorIs(t, err, safeexec.ErrStopped)
+		killed(t, res, safeexec.CauseStopped)
+		assert.Nil(t, res.Report)
+	})
+	t.Run("in the grace period of a Stop", func(t *testing.T) {
+		t.Parallel()
+		p, out := startStubborn(t, t.Context())
+		go func() { _, _ = p.Stop() }()
+		require.Equal(t, "told", testproc.ReadLine(t, out))
+		p.Kill()
+		res, err := p.Wait()
+		require.ErrorIs(t, err, safeexec.ErrStopped)
+		killed(t, res, safeexec.CauseStopped)
+	})
+	t.Run("in the grace period of a timeout", func(t *testing.T) {
+		t.Parallel()
+		p, out := startStubborn(t, t.Context())
+		require.NoError(t, p.SetTimeout(time.Millisecond))
+		require.Equal(t, "told", testproc.ReadLine(t, out))
+		p.Kill()
+		res, err := p.Wait()
+		require.ErrorIs(t, err, safeexec.ErrTimeout)
+		require.NotErrorIs(t, err, safeexec.ErrStopped)
+		killed(t, res, safeexec.CauseTimeout)
+	})
+	t.Run("while the diagnostic signal is answered", func(t *testing.T) {
+		t.Parallel()
+		p, out := startStubborn(t, t.Context(), safeexec.WithDiagnosticSignal(syscall.SIGTERM, unbounded))
+		go func() { _, _ = p.Stop() }()
+		require.Equal(t, "told", testproc.ReadLine(t, out))
+		p.Kill()
+		res, _ := p.Wait()
+		killed(t, res, safeexec.CauseStopped)
+	})
+	t.Run("while the background is waited for", func(t *testing.T) {
+		t.Parallel()
+		cmd := exec.Command("sh", "-c", "("+stubborn+") & read line")
+		in, w := io.Pipe()
+		defer w.Close()
+		cmd.Stdin = in
+		p, _, _ := startTold(t, cmd, safeexec.WithBackground(safeexec.BackgroundWait), safeexec.WithGracePeriod(unbounded))
+		_, err := w.Write([]byte("end\n"))
+		require.NoError(t, err)
+		testproc.WaitState(t, p.PID(), "Z")
+		p.Kill()
+		res, err := p.Wait()
+		require.ErrorIs(t, err, safeexec.ErrStopped)
+		assert.Equal(t, safeexec.CauseStopped, res.Cause)
+		assert.Zero(t, res.ExitCode, "the command's own")
+		assert.NotEmpty(t, res.Killed)
+	})
+	t.Run("ended", func(t *testing.T) {
+		t.Parallel()
+		p, err := safeexec.Start(t.Context(), exec.Command("true"), safeexec.WithTimeout(bound))
+		require.NoError(t, err)
+		<-p.Done()
+		p.Kill()
+		res, err := p.Wait()
+		require.NoError(t, err)
+		assert.Equal(t, safeexec.CauseExited, res.Cause)
+	})
+	t.Run("at any moment", func(t *testing.T) {
+		t.Parallel()
+		for range testproc.Rounds(30) {
+			p, err := safeexec.Start(t.Context(), exec.Command("sh", "-c", "sleep 600 & true"), safeexec.WithTimeout(bound))
+			require.NoError(t, err)
+			go p.Kill()
+			res, err := p.Wait()
+			if res.Cause == safeexec.CauseExited {
+				require.NoError(t, err)
+			} else {
+				require.ErrorIs(t, err, safeexec.ErrStopped)
+			}
+		}
+	})
+}
+
+// startTold starts a shell and waits for its ready line.
+func startTold(t *testing.T, cmd *exec.Cmd, opts ...safeexec.Option) (*safeexec.Process, string, io.Reader) {
+	t.Helper()
+	out, w, err := os.Pipe()
+	require.NoError(t, err)
+	t.Cleanup(func() { out.Close() })
+	cmd.Stdout = w
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(unbounded), safeexec.Options(opts...))
+	require.NoError(t, w.Close())
+	require.NoError(t, err)
+	t.Cleanup(func() { p.Kill(); _, _ = p.Wait() })
+	return p, testproc.ReadLine(t, out), out
+}
+
+func TestWithForce(t *testing.T) {
+	t.Parallel()
+	t.Run("in the grace period", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		force, kill := context.WithCancel(t.Context())
+		p, out := startStubborn(t, ctx, safeexec.WithForce(t.Context()), safeexec.WithForce(force))
+		cancel()
+		require.Equal(t, "told", testproc.ReadLine(t, out))
+		kill()
+		res, err := p.Wait()
+		require.ErrorIs(t, err, safeexec.ErrCanceled)
+		killed(t, res, safeexec.CauseCanceled)
+	})
+	t.Run("before", func(t *testing.T) {
+		t.Parallel()
+		force, kill := context.WithCancel(t.Context())
+		kill()
+		p, _ := startStubborn(t, t.Context(), safeexec.WithForce(force))
+		require.NoError(t, p.SetTimeout(unbounded), "it ends no run by itself")
+		res, err := p.Stop()
+		require.ErrorIs(t, err, safeexec.ErrStopped)
+		killed(t, res, safeexec.CauseStopped)
+		assert.Nil(t, res.Report)
+	})
+	t.Run("nil", func(t *testing.T) {
+		var config *safeexec.ConfigError
+		_, err := safeexec.Run(t.Context(), exec.Command("true"),
+			safeexec.WithTimeout(bound), safeexec.WithForce(nil)) //nolint:staticcheck // is the case
+		require.ErrorAs(t, err, &config)
+	})
+}
+
+func TestSetTimeout(t *testing.T) {
+	t.Parallel()
+	t.Run("less", func(t *testing.T) {
+		t.Parallel()
+		p, err := safeexec.Start(t.Context(), testproc.Command("hang"), safeexec.WithTimeout(unbounded))
+		require.NoError(t, err)
+		require.NoError(t, p.SetTimeout(time.Minute))
+		require.NoError(t, p.SetTimeout(20*time.Millisecond), "the last one counts")
+		res, err := p.Wait()
+		require.ErrorIs(t, err, safeexec.ErrTimeout)
+		assert.Equal(t, safeexec.CauseTimeout, res.Cause)
+		assert.GreaterOrEqual(t, res.Times.Run+res.Times.Start, 20*time.Millisecond)
+	})
+	t.Run("more", func(t *testing.T) {
+		t.Parallel()
+		for range testproc.Rounds(20) { // whichever comes first is what happens
+			p, err := safeexec.Start(t.Context(), testproc.Command("hang"), safeexec.WithTimeout(30*time.Millisecond))
+			require.NoError(t, err)
+			time.Sleep(25 * time.Millisecond)
+			if err := p.SetTimeout(unbounded); err != nil {
+				require.ErrorIs(t, err, os.ErrProcessDone)
+				_, err = p.Wait()
+				require.ErrorIs(t, err, safeexec.ErrTimeout)
+				continue
+			}
+			_, err = p.Stop()
+			require.ErrorIs(t, err, safeexec.ErrStopped)
+		}
+	})
+	t.Run("the context stands", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		p, err := safeexec.Start(ctx, testproc.Command("hang"), safeexec.WithTimeout(unbounded))
+		require.NoError(t, err)
+		_ = p.SetTimeout(unbounded)
+		_, err = p.Wait()
+		require.ErrorIs(t, err, safeexec.ErrTimeout)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+	t.Run("late", func(t *testing.T) {
+		t.Parallel()
+		p, out := startStubborn(t, t.Context())
+		go func() { _, _ = p.Stop() }()
+		require.Equal(t, "told", testproc.ReadLine(t, out))
+		require.ErrorIs(t, p.SetTimeout(unbounded), os.ErrProcessDone, "in the grace period")
+		p.Kill()
+		<-p.Done()
+		require.ErrorIs(t, p.SetTimeout(unbounded), os.ErrProcessDone, "ended")
+	})
+	t.Run("while the background is waited for", func(t *testing.T) {
+		t.Parallel()
+		p, _, _ := startTold(t, exec.Command("sh", "-c", "sleep 600 & echo ready"),
+			safeexec.WithBackground(safeexec.BackgroundWait))
+		testproc.WaitState(t, p.PID(), "Z")
+		require.NoError(t, p.SetTimeout(time.Millisecond))
+		res, err := p.Wait()
+		require.ErrorIs(t, err, safeexec.ErrTimeout)
+		assert.Zero(t, res.ExitCode)
+		require.ErrorIs(t, p.SetTimeout(time.Minute), os.ErrProcessDone)
+	})
+	t.Run("not positive", func(t *testing.T) {
+		p, err := safeexec.Start(t.Context(), exec.Command("true"), safeexec.WithTimeout(bound))
+		require.NoError(t, err)
+		var config *safeexec.ConfigError
+		require.ErrorAs(t, p.SetTimeout(0), &config)
+		require.ErrorAs(t, p.SetTimeout(-1), &config)
+		_, err = p.Wait()
+		require.NoError(t, err)
+	})
+}
+
+// What comes at the same time ends in one of the ways that each alone would.
+func TestControlsAtOnce(t *testing.T) {
+	t.Parallel()
+	for i := range testproc.Rounds(40) {
+		ctx, cancel := context.WithCancel(t.Context())
+		p, err := safeexec.Start(ctx, exec.Command("sh", "-c", "sleep 0.01"), safeexec.WithTimeout(15*time.Millisecond))
+		require.NoError(t, err)
+		var set error
+		done := make(chan struct{})
+		go func() { defer close(done); set = p.SetTimeout(time.Duration(i+1) * time.Millisecond) }()
+		go cancel()
+		go p.Kill()
+		go func() { _, _ = p.Stop() }()
+		res, err := p.Wait()
+		<-done
+		switch res.Cause {
+		case safeexec.CauseExited:
+			require.NoError(t, err)
+		case safeexec.CauseTimeout:
+			require.ErrorIs(t, err, safeexec.ErrTimeout)
+		case safeexec.CauseCanceled:
+			require.ErrorIs(t, err, safeexec.ErrCanceled)
+		case safeexec.CauseStopped:
+			require.ErrorIs(t, err, safeexec.ErrStopped)
+		default:
+			t.Fatal(res.Cause, err)
+		}
+		assert.True(t, set == nil || errors.Is(set, os.ErrProcessDone), set)
+	}
+}

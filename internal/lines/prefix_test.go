@@ -1,0 +1,103 @@
+package lines_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/lines"
+)
+
+func TestPrefixer(t *testing.T) {
+	var out bytes.Buffer
+	p := lines.NewPrefixer(&out, "a | ")
+	for _, part := range []string{"one\ntw", "o\n", "1%\r2%\r", "thr"} {
+		n, err := io.WriteString(p, part)
+		require.NoError(t, err)
+		require.Equal(t, len(part), n)
+	}
+	assert.Equal(t, "a | one\na | two\na | 1%\na | 2%\n", out.String())
+	require.NoError(t, p.Close())
+	require.NoError(t, p.Close())
+	assert.True(t, strings.HasSuffix(out.String(), "\na | thr\n"))
+
+	out.Reset()
+	long := strings.Repeat("x", lines.MaxPiece+1)
+	_, _ = io.WriteString(p, long+"\n")
+	assert.Equal(t, "a | "+long[1:]+"\na | x\n", out.String(), "a line that is too long is several")
+}
+
+// tornless notices a Write while another is under way, and one that is not of whole lines.
+type tornless struct {
+	t      *testing.T
+	within bool // written to by all without a lock, for the race detector to see
+	out    bytes.Buffer
+}
+
+func (w *tornless) Write(p []byte) (int, error) {
+	assert.False(w.t, w.within)
+	w.within = true
+	assert.True(w.t, bytes.HasSuffix(p, []byte("\n")))
+	_, _ = w.out.Write(p)
+	w.within = false
+	return len(p), nil
+}
+
+// values is a Writer that can not be compared.
+type values struct {
+	io.Writer
+	_ []int
+}
+
+func TestPrefixersOfOneWriter(t *testing.T) {
+	w := &tornless{t: t}
+	const writers, each = 16, 100
+	var all sync.WaitGroup
+	for i := range writers {
+		p := lines.NewPrefixer(w, fmt.Sprintf("%02d | ", i))
+		for half := range 2 { // two streams of one program
+			all.Go(func() {
+				for n := range each {
+					text := fmt.Sprintf("%02d/%d/%d\n", i, half, n)
+					_, err := p.Write([]byte(text))
+					assert.NoError(t, err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	got := strings.Split(strings.TrimSuffix(w.out.String(), "\n"), "\n")
+	assert.Len(t, got, writers*2*each)
+	for _, line := range got {
+		require.Equal(t, line[:2], line[5:7], line)
+	}
+
+	var out bytes.Buffer
+	p := lines.NewPrefixer(values{Writer: &out}, "| ")
+	_, err := p.Write([]byte("a\n"))
+	require.NoError(t, err)
+	assert.Equal(t, "| a\n", out.String())
+}
+
+type broken struct{ err error }
+
+func (b *broken) Write(p []byte) (int, error) { return len(p) / 2, b.err }
+
+func TestPrefixerFails(t *testing.T) {
+	w := &broken{}
+	p := lines.NewPrefixer(w, "| ")
+	_, err := p.Write([]byte("a\n"))
+	require.ErrorIs(t, err, io.ErrShortWrite)
+	w.err = errors.New("full")
+	_, err = p.Write([]byte("a"))
+	require.NoError(t, err, "nothing is complete")
+	require.ErrorIs(t, p.Close(), w.err)
+	require.NoError(t, p.Close())
+}

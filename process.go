@@ -1,0 +1,82 @@
+package safeexec
+
+import (
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/seed841d8200/safeexec/internal/proctree"
+)
+
+// A Process is a command that was started. Its methods may be called from any goroutine, any number
+// of times, also after its end.
+type Process struct {
+	run   *run
+	done  chan struct{} // closed by the supervising goroutine, which touches run no more
+	pipes []uint64      // inodes of the output pipes, for Report
+
+	once sync.Once // of conclude
+	err  error
+
+	naming sync.Mutex
+	info   ProcessInfo // by Info
+}
+
+// Wait waits for the end of the run and returns what [Run] returns. It needs no bound of its own:
+// the run has one.
+//
+// As with os/exec, the first Wait closes the pipes of StdinPipe, StdoutPipe and StderrPipe, so all
+// reading must be over by then, and sets cmd.ProcessState.
+func (p *Process) Wait() (Result, error) {
+	<-p.done
+	p.conclude()
+	return p.run.result, p.err
+}
+
+// conclude completes the result: by the first Wait, or before it for those who observe the run.
+func (p *Process) conclude() {
+	p.once.Do(func() {
+		p.err = p.run.outcome()
+		p.run.endObserving(p.err)
+	})
+}
+
+// Done returns a channel that is closed at the end of the run, when Wait will not block.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// PID returns the leader's process ID. Once Done is closed the number may belong to somebody else.
+func (p *Process) PID() int { return p.run.result.PID }
+
+// Signal sends sig to the leader alone. The error is [os.ErrProcessDone] once it has been reaped, or
+// has exited and [BackgroundWait] waits for the rest.
+func (p *Process) Signal(sig syscall.Signal) error {
+	select {
+	case <-p.done:
+		return os.ErrProcessDone
+	default:
+		return p.run.forward(sig)
+	}
+}
+
+// Stop ends the run as a timeout would, with [ErrStopped], and waits for its end as Wait does: it closes
+// the pipes of StdoutPipe and its kin. It changes nothing about a run that is ending or has ended, but
+// cuts short what is left of its waiting. [Process.Kill] does not give it a grace period.
+func (p *Process) Stop() (Result, error) {
+	p.run.stopRequested.Store(true)
+	p.run.poller.Wake()
+	return p.Wait()
+}
+
+// Info names the leader for good, also for a later process of this machine: it is a [Target] of [KillTree] that no other
+// process can be taken for, before or after the next boot. Asked for the first time when the run has come to its
+// end, it has no StartTicks.
+func (p *Process) Info() ProcessInfo {
+	p.naming.Lock()
+	defer p.naming.Unlock()
+	if p.info.PID == 0 {
+		p.info.PID = p.PID()
+		p.ask(func() { p.info = info(proctree.Inspect(p.info.PID)) }) // it is not reaped yet
+		p.info.BootID = proctree.BootID()
+	}
+	return p.info
+}
