@@ -69,7 +69,7 @@ func TestVetTool(t *testing.T) {
 	text, err := vet()
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit)
-	assert.Contains(t, text, "m.go:6:9: (*exec.Cmd).Run has no bound; use safeexec.Run")
+	assert.Contains(t, text, "m.go:6:9: (*exec.Cmd).Run leaves the process tree of the command without a bound; use safeexec.Run")
 
 	write(t, dir, "m.go", "package m\n\nimport \"os/exec\"\n\nfunc Run() error {\n"+
 		"\treturn exec.Command(\"true\").Run() //safeexec:allow true(1) ends\n}\n")

@@ -19,7 +19,7 @@ func (s *search) method(sel *ast.SelectorExpr, stack []ast.Node) {
 	if !isMethod(f, "os/exec", "Cmd", "Run", "Start", "Output", "CombinedOutput") {
 		return
 	}
-	message := fmt.Sprintf("(*exec.Cmd).%s has no bound; use safeexec.%[1]s", f.Name())
+	message := fmt.Sprintf("(*exec.Cmd).%s leaves the process tree of the command without a bound; use safeexec.%[1]s", f.Name())
 	s.report(sel, message, s.fix(sel, f.Name(), stack)...)
 }
 

@@ -11,7 +11,7 @@ import (
 func four(ctx context.Context) error {
 	cmd := command()
 	cmd.Stdin = strings.NewReader("")
-	return cmd.Run() // want `has no bound`
+	return cmd.Run() // want `without a bound`
 }
 
 func command() *exec.Cmd { return exec.Command("true") }

@@ -5,6 +5,6 @@ import "os/exec"
 import "context"
 
 func one(ctx context.Context) error {
-	_, err := exec.Command("true").Output() // want `has no bound`
+	_, err := exec.Command("true").Output() // want `without a bound`
 	return err
 }

@@ -3,5 +3,5 @@ package alone
 import "context"
 
 func three(ctx context.Context) error {
-	return command().Run() // want `has no bound`
+	return command().Run() // want `without a bound`
 }
