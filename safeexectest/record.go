@@ -141,22 +141,23 @@ func (r *recording) Start(c seam.Call) (seam.Program, error) {
 	r.mu.Lock()
 	r.runs = append(r.runs, run)
 	r.mu.Unlock()
-	if err := c.Cmd.Err; err != nil {
-		run.NotFound = errors.Is(err, exec.ErrNotFound)
-		return nil, err
+	err := c.Cmd.Err
+	if err == nil {
+		_, err = exec.LookPath(c.Cmd.Path)
 	}
-	if _, err := exec.LookPath(c.Cmd.Path); errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		run.NotFound = true
 		return nil, err
 	}
 	ctx, cancel := context.WithDeadlineCause(r.ctx, c.Deadline, nil)
 	cmd := &exec.Cmd{Path: c.Cmd.Path, Args: c.Cmd.Args, Dir: c.Cmd.Dir, Env: c.Cmd.Env}
 	settings, _ := c.Settings.(safeexec.Settings)
-	return &recordedProgram{run: run, cmd: cmd, ctx: ctx, cancel: cancel, settings: settings}, nil
+	return &recordedProgram{mu: &r.mu, run: run, cmd: cmd, ctx: ctx, cancel: cancel, settings: settings}, nil
 }
 
 // A recordedProgram is a real run that plays the program of another one.
 type recordedProgram struct {
+	mu       *sync.Mutex // of the recording, for run
 	run      *recorded
 	cmd      *exec.Cmd
 	ctx      context.Context
@@ -167,24 +168,29 @@ type recordedProgram struct {
 // Live runs the command. Its end by the caller's bounds is an end by a signal to it.
 func (p *recordedProgram) Live(stage seam.Stage) seam.End {
 	defer p.cancel()
+	var in, out, errs collector
 	if stage.In != nil {
-		p.cmd.Stdin = io.TeeReader(stage.In, writerTo{&p.run.Stdin})
+		p.cmd.Stdin = io.TeeReader(stage.In, &in)
 	}
-	p.cmd.Stdout = io.MultiWriter(writerTo{&p.run.Stdout}, orDiscard(stage.Out))
-	p.cmd.Stderr = io.MultiWriter(writerTo{&p.run.Stderr}, orDiscard(stage.Err))
+	p.cmd.Stdout = io.MultiWriter(&out, orDiscard(stage.Out))
+	p.cmd.Stderr = io.MultiWriter(&errs, orDiscard(stage.Err))
 	res, err := safeexec.Run(p.ctx, p.cmd, safeexec.WithTimeout(time.Until(p.deadline())),
 		safeexec.WithGracePeriod(p.settings.GracePeriod), safeexec.WithKillTimeout(p.settings.KillTimeout))
-	p.run.ExitCode, p.run.Signal = max(res.ExitCode, 0), res.Signal
 	end := seam.End{Change: func(r *safeexec.Result) { r.Killed, r.Survivors = res.Killed, res.Survivors }}
+	code := max(res.ExitCode, 0)
 	switch {
 	case res.Signal != 0:
 		end.Status = seam.Signaled(res.Signal)
 	case res.PID == 0 && err != nil:
-		p.run.ExitCode = 126
-		end.Status = seam.Exited(126) // found, and not executed, as a shell says it
+		code = 126 // found, and not executed, as a shell says it
+		fallthrough
 	default:
-		end.Status = seam.Exited(res.ExitCode)
+		end.Status = seam.Exited(code)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.run.ExitCode, p.run.Signal = code, res.Signal
+	p.run.Stdin, p.run.Stdout, p.run.Stderr = in.bytes(), out.bytes(), errs.bytes()
 	return end
 }
 
@@ -203,11 +209,3 @@ func (p *recordedProgram) Signal(sig syscall.Signal) bool {
 }
 
 func (p *recordedProgram) Report() any { return nil }
-
-// A writerTo adds to a blob, of which the run's own goroutine is the only user.
-type writerTo struct{ to *blob }
-
-func (w writerTo) Write(b []byte) (int, error) {
-	*w.to = append(*w.to, b...)
-	return len(b), nil
-}
