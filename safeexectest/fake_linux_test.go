@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/group"
 )
 
 // long is a timeout that no test waits for.
@@ -348,4 +349,21 @@ func TestFakeUnexpected(t *testing.T) {
 	assert.Equal(t, []string{"safeexectest: expected and not run: a (2 times)"}, failures.end())
 	require.NoError(t, run(ctx, "a"))
 	require.NoError(t, run(ctx, "a"))
+}
+
+// A group passes its context on, and so asks the fake.
+func TestFakeGroup(t *testing.T) {
+	t.Parallel()
+	fake := new(Fake)
+	fake.Expect("a").Return(Outcome{Stdout: "a"})
+	fake.Expect("b").Return(NotFound())
+	g, err := group.New(WithFake(t, t.Context(), fake), group.Options(bounded))
+	require.NoError(t, err)
+	a, b := g.Go(exec.Command("a")), g.Go(exec.Command("b"))
+	res, err := a.Wait()
+	require.NoError(t, err)
+	assert.Equal(t, "a", res.Stdout.String())
+	_, err = b.Wait()
+	assert.ErrorIs(t, err, safeexec.ErrNotFound)
+	require.NoError(t, g.Shutdown(t.Context()))
 }

@@ -18,7 +18,7 @@ import (
 )
 
 func TestProgram(t *testing.T) {
-	Program(t, "it's a tool", func(args []string) int {
+	Program(t, "the'tool", func(args []string) int {
 		fmt.Printf("%q %q", args, os.Getenv(programVariable))
 		return len(args)
 	})
@@ -38,7 +38,7 @@ func TestProgram(t *testing.T) {
 	})
 	require.FileExists(t, path)
 
-	res, err := safeexec.Run(t.Context(), exec.Command("it's a tool", "-x", "a b", "$HOME"), safeexec.WithTimeout(time.Minute))
+	res, err := safeexec.Run(t.Context(), exec.Command("the'tool", "-x", "a b", "$HOME"), safeexec.WithTimeout(time.Minute))
 	assert.Error(t, err)
 	assert.Equal(t, 3, res.ExitCode)
 	assert.Equal(t, `["-x" "a b" "$HOME"] ""`, res.Stdout.String())
