@@ -1,6 +1,7 @@
 package safeexec
 
 import (
+	"os"
 	"os/exec"
 	"reflect"
 )
@@ -15,10 +16,29 @@ func hasPipes(cmd *exec.Cmd) bool {
 }
 
 // pipesField is where they are in a Cmd: one may be in none of its public fields any more.
-var pipesField = func() []int {
-	field, ok := reflect.TypeFor[exec.Cmd]().FieldByName("parentIOPipes")
+var pipesField = sliceField("parentIOPipes")
+
+// madeByPipe reports whether a file of the command's is the end that StdinPipe or its kin made for the child.
+func madeByPipe(cmd *exec.Cmd, file *os.File) bool {
+	if childField == nil || file == nil {
+		return false
+	}
+	files := reflect.ValueOf(cmd).Elem().FieldByIndex(childField)
+	for i := range files.Len() {
+		if f := files.Index(i).Elem(); f.Kind() == reflect.Pointer && f.UnsafePointer() == reflect.ValueOf(file).UnsafePointer() {
+			return true
+		}
+	}
+	return false
+}
+
+var childField = sliceField("childIOFiles")
+
+// sliceField returns where a slice is in a Cmd, nil if there is none of that name.
+func sliceField(name string) []int {
+	field, ok := reflect.TypeFor[exec.Cmd]().FieldByName(name)
 	if !ok || field.Type.Kind() != reflect.Slice {
 		return nil
 	}
 	return field.Index
-}()
+}

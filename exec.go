@@ -96,6 +96,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/escalate"
 	"github.com/seed841d8200/safeexec/internal/pipe"
 	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/seam"
 	"github.com/seed841d8200/safeexec/internal/terminal"
 )
 
@@ -210,6 +211,7 @@ type run struct {
 
 	leftPlaces int          // reserved for pipes that may be left
 	observed   *observation // nil if nobody observes
+	fake       seam.Fake    // of a test, which answers in place of the kernel; else nil
 
 	// From other goroutines, which wake the poller after writing them.
 	stopRequested atomic.Bool   // by Process.Stop and Kill
@@ -276,6 +278,10 @@ type run struct {
 //   - A descendant is born while its parent is being killed: Live finds it at the next look, and
 //     a look that finds nobody is the only end of stop before its bound.
 func (r *run) live() {
+	if r.actor != nil {
+		r.act()
+		return
+	}
 	// The pidfd is lent for the whole life: the caller has cmd.Process, and may Wait for it or Release it.
 	if !r.tree.LendPidfd(r.liveWith) {
 		r.liveWith(-1)
@@ -351,7 +357,7 @@ func (r *run) observe() {
 		r.result.Cause = r.reason(time.Now())
 		if r.result.Cause != CauseNone && !r.exited {
 			r.step(past) // this goroutine may come late to an exit that came in time
-			r.exited = r.exited || r.exitFD < 0 && r.tree.LeaderExited()
+			r.exited = r.exited || r.exitFD < 0 && r.leaderExited()
 		}
 		if r.exited {
 			r.result.Cause = CauseExited

@@ -16,6 +16,7 @@ import (
 // It belongs to the goroutine of its waiter.
 type ending struct {
 	tree   proctree.Tree
+	actor  *actor // in place of the tree, for a test; else nil
 	poller poll.Poller
 	waiter waiter
 
@@ -63,6 +64,10 @@ func (e *ending) climb(ladder *escalate.Ladder) {
 // leader, which is reaped later, pins the group's number. SIGCONT follows, or what is stopped would
 // not hear of it; SIGKILL needs none, and goes to a tree that is frozen first.
 func (e *ending) signalTree(sig syscall.Signal, until time.Time) {
+	if e.actor != nil {
+		e.signalActor(sig)
+		return
+	}
 	e.tree.Until(until)
 	if !e.exited {
 		e.sent |= signalBit(sig)
@@ -140,6 +145,10 @@ const (
 // gets it as well; after a gentler signal those are left alone until the next rung, or a program
 // that forks when it is told to end would be driven on.
 func (e *ending) awaitEmpty(until time.Time, rung syscall.Signal) {
+	if e.actor != nil {
+		e.awaitActor(until, rung)
+		return
+	}
 	e.watchLeaf()
 	e.tree.Until(until)
 	for look := firstLook; ; look = min(2*look, lastLook) {
@@ -271,11 +280,19 @@ func (r *run) forward(sig syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	before := r.callerSent.Or(signalBit(sig)) // first: the leader may be gone before Signal returns
-	err := r.process.Signal(sig)
+	err := r.signalLeader(sig)
 	if err != nil && before&signalBit(sig) == 0 {
 		r.callerSent.And(^signalBit(sig))
 	}
 	return err
+}
+
+func (r *run) signalLeader(sig syscall.Signal) error {
+	if r.actor != nil {
+		r.actor.program.Signal(sig)
+		return nil
+	}
+	return r.process.Signal(sig)
 }
 
 // takeStock records what was signaled and what is alive.
@@ -317,6 +334,10 @@ func info(p proctree.Process) ProcessInfo {
 
 // reap takes the leader's status, which releases its numbers, and everything else that the run holds.
 func (r *run) reap() {
+	if r.actor != nil {
+		r.reapActor()
+		return
+	}
 	r.takeStock()
 	r.tree.ReapAdopted()
 	r.unwatchExit()

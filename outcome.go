@@ -31,7 +31,7 @@ func (r *run) drain() {
 	case r.empty:
 		giveUp = begun.Add(r.cfg.linger - r.result.Times.Stop)
 	}
-	if !proctree.Enumerates {
+	if !proctree.Enumerates && r.actor == nil {
 		_ = r.tree.SignalGroup(syscall.SIGKILL) // who is in it can not be told; the leader pins its number
 	}
 	writers := later(last, r.deadline)

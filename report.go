@@ -153,6 +153,9 @@ func Explain(ctx context.Context, pid int, opts ...Option) (Report, error) {
 // Report says why the run does not go on, while it runs. It may be called from any goroutine. The
 // error is [os.ErrProcessDone] once the run has ended, [ErrUnsupported] except on Linux.
 func (p *Process) Report() (Report, error) {
+	if p.run.actor != nil {
+		return p.reportActor()
+	}
 	if !diagnose.Supported {
 		return Report{}, ErrUnsupported
 	}

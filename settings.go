@@ -37,6 +37,11 @@ func Resolve(opts ...Option) (Settings, error) {
 	if err := c.check(new(exec.Cmd)); err != nil {
 		return Settings{}, err
 	}
+	return c.settings(), nil
+}
+
+// settings returns what the options have added up to.
+func (c *config) settings() Settings {
 	s := Settings{
 		Timeout: c.timeout, GracePeriod: c.grace, Linger: c.linger, KillTimeout: c.kill, DrainTimeout: c.drain,
 		IdleTimeout: c.idle, Ending: c.ending(), TermSignal: c.termSignal.String(), OutputLimit: c.outputLimit,
@@ -46,7 +51,7 @@ func Resolve(opts ...Option) (Settings, error) {
 	if c.containment != nil {
 		s.Containment = c.containment.rung
 	}
-	return s, nil
+	return s
 }
 
 // String returns the settings in one line, durations in words.

@@ -14,6 +14,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/preflight"
 	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/seam"
 )
 
 // begin does everything up to a running command. On error nothing runs and nothing is left open; a
@@ -35,6 +36,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	if err := r.beginObserving(); err != nil {
 		return r, err
 	}
+	r.fake = seam.From(ctx)
 	attr, err := r.attributes()
 	if err != nil {
 		return r, err
@@ -80,6 +82,9 @@ func (r *run) prepare(attr *syscall.SysProcAttr) (err error) {
 	if err = r.reserveLeft(); err != nil {
 		return err
 	}
+	if r.fake != nil {
+		return r.stage()
+	}
 	if err = r.contain(); err != nil {
 		return err
 	}
@@ -113,6 +118,9 @@ func (r *run) reason(now time.Time) Cause {
 	r.takeTimeout()
 	if r.cfg.idle > 0 {
 		r.noteDrawn()
+	}
+	if cause := r.actor.cause(); cause != CauseNone {
+		return cause
 	}
 	switch err := r.ctx.Err(); {
 	case r.stopRequested.Load():
@@ -150,7 +158,7 @@ func (r *run) nextBound() time.Time {
 // examine touches what the start will touch, so that a file system that does not answer is met by
 // the deadline and not by a child that holds up the whole Go runtime.
 func (r *run) examine() error {
-	if r.cmd.Err != nil || r.cmd.Path == "" {
+	if r.cmd.Err != nil || r.cmd.Path == "" || r.fake != nil {
 		return nil //nolint:nilerr // Start says so, and touches nothing
 	}
 	var look preflight.Look // not of the run, which the look that does not end would keep
@@ -190,6 +198,10 @@ func spend(cmd *exec.Cmd) {
 // exec.CommandContext, as Wait of os/exec does. The leader was reaped before, so that all else in it
 // is void.
 func (r *run) release() {
+	if r.actor != nil {
+		r.releaseActor()
+		return
+	}
 	if r.exited && r.own != nil {
 		own := r.own
 		r.own = nil

@@ -272,7 +272,7 @@ func (r *run) resume() {
 		}
 	}
 	if r.blind && !r.exited {
-		r.exited = r.tree.LeaderExited()
+		r.exited = r.leaderExited()
 	}
 }
 

@@ -46,7 +46,7 @@ func WithTerminal() Option { return terminalOption{} }
 // it. The error says why nothing is started.
 func (r *run) attributes() (*syscall.SysProcAttr, error) {
 	attributes := proctree.SessionAttr
-	if r.cfg.terminal {
+	if r.cfg.terminal && r.fake == nil {
 		var err error
 		r.terminal, err = terminal.Open()
 		switch {

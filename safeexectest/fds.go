@@ -1,4 +1,16 @@
-// Package safeexectest fails tests whose code leaks into children, or leaves processes behind.
+// Package safeexectest tests code that runs commands.
+//
+// [WithFake] answers for commands, so that none is started, and the code needs no interface for it: it must only
+// pass its context on.
+//
+//	fake := new(safeexectest.Fake)
+//	fake.Expect("git", "fetch").Return(safeexectest.TimedOut(nil))
+//	ctx := safeexectest.WithFake(t, t.Context(), fake)
+//	err := mirror.Sync(ctx, dir) // calls safeexec.Run(ctx, exec.Command("git", "fetch"), …)
+//
+// [Program] makes real programs of functions, and [Record] replays real runs from a file.
+//
+// [NoLeakedFDs] and [NoLeakedProcesses] fail tests whose code leaks into children, or leaves processes behind:
 //
 //	func TestMirror(t *testing.T) {
 //		safeexectest.NoLeakedFDs(t)
@@ -6,7 +18,7 @@
 //		…
 //	}
 //
-// Both are about the whole process, and so not for tests that run in parallel with others. On other
+// These two are about the whole process, and so not for tests that run in parallel with others. On other
 // systems than Linux they check nothing.
 package safeexectest
 

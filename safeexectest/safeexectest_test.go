@@ -3,6 +3,7 @@
 package safeexectest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,10 +14,17 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-func TestMain(m *testing.M) { testproc.Main(m) }
+func TestMain(m *testing.M) {
+	warm := func() {
+		_, _ = safeexec.Run(context.Background(), testproc.Command("exit", "0"), safeexec.WithTimeout(time.Minute))
+	}
+	testproc.Main(m, testproc.Uses("exit"), testproc.Warm(warm), testproc.Idle(poll.CloseIdle))
+}
 
 // A recorder is a test whose failures are what is tested.
 type recorder struct {
