@@ -1,0 +1,163 @@
+package job
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// A socket is where a job's sd_notify(3) arrives.
+type socket struct {
+	path     string
+	conn     *net.UnixConn
+	ready    chan struct{}      // closed by READY=1
+	extended chan time.Duration // what EXTEND_TIMEOUT_USEC says; the last one counts
+
+	once  sync.Once
+	pings chan struct{} // one a WATCHDOG=1
+}
+
+// maxSocketPath is what fits into sun_path (unix(7)).
+const maxSocketPath = 107
+
+// listen makes the socket of a job, in its directory if the path is short enough.
+func listen(dir string) (*socket, error) {
+	path := filepath.Join(dir, socketFile)
+	if len(path) > maxSocketPath {
+		private, err := os.MkdirTemp("", "job-")
+		if err != nil {
+			return nil, err
+		}
+		path = filepath.Join(private, socketFile)
+	}
+	return listenAt(path)
+}
+
+// listenAt makes the socket at a path that the job knows already, or will.
+func listenAt(path string) (*socket, error) {
+	_ = os.Remove(path) // of a run before
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return nil, err
+	}
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		if e := raw.Control(func(fd uintptr) { err = sys.PassCredentials(int(fd)) }); e != nil {
+			err = e
+		}
+	}
+	if err == nil {
+		err = os.Chmod(path, 0o666) // the job may be another user's; who sends is checked, and the directory is private
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &socket{
+		path: path, conn: conn, ready: make(chan struct{}), extended: make(chan time.Duration, 1),
+		pings: make(chan struct{}, 1),
+	}, nil
+}
+
+// close leaves the name: the next program that keeps the job takes it.
+func (s *socket) close() { s.conn.Close() }
+
+// hear receives what the job sends.
+func (k *keeper) hear() {
+	stop := context.AfterFunc(k.ctx, func() { _ = k.socket.conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if k.set.Watchdog > 0 {
+		k.goroutines.Go(k.guard)
+	}
+	buf, control := make([]byte, 64<<10), make([]byte, 4096)
+	for k.ctx.Err() == nil {
+		n, nc, _, _, err := k.socket.conn.ReadMsgUnix(buf, control)
+		if err != nil {
+			if k.ctx.Err() != nil || sleep(k.ctx, logPause) != nil {
+				return
+			}
+			continue
+		}
+		pid, fds := sys.SenderOf(control[:nc])
+		if k.sentBy(pid) {
+			k.take(string(buf[:n]))
+		}
+		for _, fd := range fds { // BARRIER=1: the sender waits until it is closed
+			sys.Close(fd)
+		}
+	}
+}
+
+// sentBy reports whether pid belongs to the job's tree.
+func (k *keeper) sentBy(pid int) bool {
+	if pid <= 0 {
+		return false
+	}
+	if pid == k.trace.PID && proctree.Living(pid, k.trace.Start) {
+		return true
+	}
+	var tree proctree.Tree
+	if recall(&tree, k.trace) != nil {
+		return false
+	}
+	defer tree.Forget()
+	return tree.Owns(pid)
+}
+
+// take does what a message says.
+func (k *keeper) take(message string) {
+	for line := range strings.SplitSeq(message, "\n") {
+		name, value, _ := strings.Cut(line, "=")
+		switch name {
+		case "READY":
+			if value == "1" {
+				k.socket.once.Do(func() { close(k.socket.ready) })
+			}
+		case "STATUS":
+			k.record(func(r *record) { r.Text = value })
+		case "EXTEND_TIMEOUT_USEC":
+			if us, err := strconv.ParseInt(value, 10, 64); err == nil && us > 0 && us < int64(maxExtension/time.Microsecond) {
+				select {
+				case <-k.socket.extended:
+				default:
+				}
+				k.socket.extended <- time.Duration(us) * time.Microsecond
+			}
+		case "WATCHDOG":
+			if value == "1" {
+				select {
+				case k.socket.pings <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}
+}
+
+// maxExtension is the longest EXTEND_TIMEOUT_USEC that is believed.
+const maxExtension = 24 * time.Hour
+
+// guard ends a job that does not send WATCHDOG=1 in time. The time begins with the start.
+func (k *keeper) guard() {
+	timer := time.NewTimer(k.set.Watchdog)
+	defer timer.Stop()
+	for {
+		select {
+		case <-k.socket.pings:
+			timer.Reset(k.set.Watchdog)
+		case <-k.ctx.Done():
+			return
+		case <-timer.C:
+			k.end(ByWatchdog)
+			return
+		}
+	}
+}
