@@ -48,6 +48,9 @@ func host(dir string) {
 	}
 	in := bufio.NewScanner(os.Stdin)
 	fmt.Println("open")
+	if os.Getenv(stormVariable) != "" {
+		storm(s)
+	}
 	for in.Scan() {
 		name, script, _ := strings.Cut(in.Text(), " ")
 		j, err := s.Start(context.Background(), exec.Command("sh", "-c", script), Name(name), Timeout(time.Minute),
@@ -67,12 +70,12 @@ type program struct {
 	out *bufio.Reader
 }
 
-func startHost(t *testing.T, dir string) *program {
+func startHost(t *testing.T, dir string, env ...string) *program {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	p := &program{cmd: exec.Command(exe)}
-	p.cmd.Env = append(os.Environ(), hostVariable+"="+dir, "GORACE=atexit_sleep_ms=0")
+	p.cmd.Env = append(append(os.Environ(), hostVariable+"="+dir, "GORACE=atexit_sleep_ms=0"), env...)
 	r, in, err := os.Pipe()
 	require.NoError(t, err)
 	out, w, err := os.Pipe()

@@ -1,0 +1,122 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// stormVariable has a host start, restart and stop jobs until it is killed. Its value is the tag of them all.
+const stormVariable = "SAFEEXEC_TEST_JOB_STORM"
+
+func storm(s *Store) {
+	ctx := context.Background()
+	cmd := func() *exec.Cmd { // one that writes much, and one that has left the session
+		return exec.Command("sh", "-c", "setsid sleep 1000 & head -c 200000 /dev/zero; exec sleep 1001")
+	}
+	log := Log(MaxSize(logGrain), Keep(2))
+	for i := 0; ; i++ {
+		name := strconv.Itoa(i % 3)
+		j, err := s.Start(ctx, cmd(), Name(name), Endless(), Grace(0), log, Ready(time.Minute, Uptime(time.Millisecond)))
+		if err != nil {
+			fmt.Println("error", err)
+			return
+		}
+		if i%2 == 0 {
+			err = j.Restart(ctx)
+		}
+		if _, e := j.Stop(ctx); err != nil || e != nil {
+			fmt.Println("error", err, e)
+			return
+		}
+	}
+}
+
+// tagged lists the living processes whose environment has the tag.
+func tagged(t *testing.T, tag string) (pids []int) {
+	t.Helper()
+	all, err := procfs.PIDs()
+	require.NoError(t, err)
+	for _, pid := range all {
+		value, found, err := procfs.ReadThreadEnviron(pid, pid, stormVariable)
+		if err == nil && found == procfs.EnvironFound && value == tag && !testproc.Dead(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// TestKilledAtAnyMoment kills the program that works on its jobs. Another one must find each job in its record or find
+// that there is none, and end all; no record may be torn.
+func TestKilledAtAnyMoment(t *testing.T) {
+	rounds := 10
+	if os.Getenv("SAFEEXEC_TEST_SOAK") == "1" {
+		rounds = 200
+	}
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("SAFEEXEC_TEST_SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		require.NoError(t, err)
+	}
+	t.Logf("SAFEEXEC_TEST_SEED=%d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for round := range rounds {
+		after := time.Duration(random.Int64N(int64(150 * time.Millisecond)))
+		t.Run(fmt.Sprint(round, after), func(t *testing.T) { killedAfter(t, after) })
+	}
+}
+
+func killedAfter(t *testing.T, after time.Duration) {
+	dir := t.TempDir()
+	tag := filepath.Base(filepath.Dir(dir)) + strconv.FormatInt(time.Now().UnixNano(), 36)
+	p := startHost(t, dir, stormVariable+"="+tag)
+	time.Sleep(after) // a moment, which decides nothing
+	p.kill()
+
+	s := open(t, dir)
+	found, err := s.Adopt(deadline(t))
+	require.NoError(t, err)
+	known := make(map[int]bool)
+	for _, a := range found {
+		require.NoError(t, a.Err)
+		require.Contains(t, []State{Running, Ended, Gone}, a.Status.State)
+		if a.Status.State != Running {
+			continue
+		}
+		r, err := read(a.Job.dir())
+		require.NoError(t, err)
+		members, err := census(r.Trace)
+		require.NoError(t, err)
+		for _, m := range members {
+			known[m.PID] = true
+		}
+	}
+	alive := tagged(t, tag)
+	t.Logf("%d records, %d processes", len(found), len(alive))
+	for _, pid := range alive {
+		assert.True(t, known[pid] || testproc.Dead(pid), "%d belongs to no record", pid)
+	}
+	for _, a := range found {
+		_, err := a.Job.Stop(deadline(t))
+		require.NoError(t, err)
+	}
+	assert.Empty(t, tagged(t, tag), "what is left")
+	_, err = s.Clean(deadline(t))
+	require.NoError(t, err)
+	jobs, err := s.List()
+	require.NoError(t, err)
+	assert.Empty(t, jobs)
+}
