@@ -74,7 +74,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	t.Logf("SAFEEXEC_TEST_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for round := range rounds {
-		after := time.Duration(random.Int64N(int64(150 * time.Millisecond)))
+		after := time.Duration(random.Int64N(int64(400 * time.Millisecond)))
 		t.Run(fmt.Sprint(round, after), func(t *testing.T) { killedAfter(t, after) })
 	}
 }

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,10 +37,10 @@ func TestDaemons(t *testing.T) {
 		ready   func(dir string) []Condition // beside the port
 	}{
 		{"redis-server", true, func(dir, port string) []string {
-			return []string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", ""}
+			return []string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "''"}
 		}, nil},
 		{"redis-server", true, func(dir, port string) []string { // into the background, with a title of its own
-			return []string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--daemonize", "yes"}
+			return []string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "''", "--daemonize", "yes"}
 		}, nil},
 		{"nginx", true, func(dir, port string) []string {
 			conf := fmt.Sprintf(`pid %[1]s/pid; error_log stderr; events {} http { access_log off;
@@ -69,27 +69,31 @@ func TestDaemons(t *testing.T) {
 			if tt.ready != nil {
 				conds = append(conds, tt.ready(work)...)
 			}
-			s, err := Open(dir)
-			require.NoError(t, err)
-			j, err := s.Start(deadline(t), exec.Command(path, tt.args(work, port)...), Name("d"), Timeout(time.Hour),
-				Ready(time.Minute, conds...))
-			require.NoError(t, err)
-			before := status(t, j)
-			require.Equal(t, Running, before.State)
-			require.NoError(t, os.RemoveAll(filepath.Join(work, "agent")))
-			require.NoError(t, j.Restart(deadline(t), Ready(time.Minute, conds...)))
-			st := status(t, j)
-			assert.Equal(t, Running, st.State)
-			assert.Equal(t, before.Run+1, st.Run)
-			s.Close() // as if this program had ended
+			first := startHost(t, dir)
+			fmt.Fprintln(first.in, "d exec "+strings.Join(append([]string{path}, tt.args(work, port)...), " "))
+			require.Equal(t, "started d", first.line(t))
+			if tt.port {
+				testproc.Wait(t, func() bool { return accepts(deadline(t), addr) })
+			}
+			first.kill()
 
-			s = open(t, dir)
+			s := open(t, dir)
 			found, err := s.Adopt(deadline(t))
 			require.NoError(t, err)
 			require.Len(t, found, 1)
 			require.NoError(t, found[0].Err)
 			require.Equal(t, Running, found[0].Status.State)
-			j = found[0].Job
+			j := found[0].Job
+			if tt.port {
+				require.True(t, accepts(deadline(t), addr), "it outlives its program")
+			}
+			_, err = j.Stop(deadline(t))
+			require.NoError(t, err)
+			require.NoError(t, os.RemoveAll(filepath.Join(work, "agent")))
+			require.NoError(t, j.Restart(deadline(t), Ready(time.Minute, conds...)))
+			st := status(t, j)
+			assert.Equal(t, Running, st.State)
+			assert.Equal(t, 2, st.Run)
 			r, err := read(j.dir())
 			require.NoError(t, err)
 			_, err = j.Stop(deadline(t))

@@ -46,6 +46,10 @@ func host(dir string) {
 		fmt.Println("error", err)
 		return
 	}
+	if os.Getenv(reuseVariable) != "" {
+		reuse(s)
+		return
+	}
 	in := bufio.NewScanner(os.Stdin)
 	fmt.Println("open")
 	if os.Getenv(stormVariable) != "" {
