@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
@@ -44,6 +45,22 @@ func (s *Store) Adopt(ctx context.Context) ([]Adoption, error) {
 	return found, nil
 }
 
+// awaitOver waits until the keeper has seen the end, which has come.
+func (k *keeper) awaitOver(ctx context.Context) error {
+	late := time.NewTimer(lockBound)
+	defer late.Stop()
+	select {
+	case <-k.over:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-k.released:
+		return nil // or the store was closed
+	case <-late.C:
+		return safeexec.ErrTreeUnseen
+	}
+}
+
 func (j *Job) adopt(ctx context.Context) (ended bool, err error) {
 	k, r, err := j.takeOver(ctx)
 	if err != nil || r == nil {
@@ -64,8 +81,7 @@ func (j *Job) adopt(ctx context.Context) (ended bool, err error) {
 		return false, nil
 	case st.State == Gone:
 		if k != nil { // it looks for itself, and may get the exit status
-			<-k.over
-			return true, nil
+			return true, k.awaitOver(ctx)
 		}
 		return true, j.update(ctx, r.Run, (*record).close)
 	case st.State == Half:
@@ -109,7 +125,7 @@ func (j *Job) takeOver(ctx context.Context) (*keeper, *record, error) {
 	}
 	if !j.store.add(k) {
 		k.release()
-		return nil, nil, errors.New("store is closed")
+		return nil, nil, ErrClosed
 	}
 	return k, r, nil
 }

@@ -49,8 +49,8 @@
 //
 // # The exit status
 //
-// A program that lives sees how its own child ended, and on Linux 6.15 and later how an adopted job did. Otherwise the
-// status is unknown: [Status.Exit] is nil.
+// A program that lives sees how its own child ended. How the first process of an adopted job ended it sees on Linux
+// 6.15 and later, or while that is a zombie. Otherwise the status is unknown: [Status.Exit] is nil.
 //
 // Except on Linux, [Open] returns [safeexec.ErrUnsupported].
 package job

@@ -8,13 +8,17 @@ import (
 )
 
 // The errors of jobs, beside those of package safeexec: [safeexec.ErrNoTimeout], [safeexec.ErrUnsupported],
-// [safeexec.ConfigError], [safeexec.ErrNotFound], [safeexec.ErrStartStalled], [safeexec.ErrNoProcess],
-// [safeexec.ErrProtected], [safeexec.ErrSurvivors] and [safeexec.ErrTreeUnseen].
+// [safeexec.ConfigError], [safeexec.ErrLimits], [safeexec.ErrStartStalled], [safeexec.ErrNoProcess],
+// [safeexec.ErrProtected], [safeexec.ErrSurvivors] and [safeexec.ErrTreeUnseen]. Why a program can not be executed is told as os/exec does.
 var (
 	// ErrRunning says that a job of that name runs, or that it can not be told whether it does.
 	ErrRunning = errors.New("job is running")
 	// ErrNoJob says that the store has no job of that name.
 	ErrNoJob = errors.New("no such job")
+	// ErrClosed says that the store is closed.
+	ErrClosed = errors.New("store is closed")
+	// ErrUnsafe says that the directory of the store belongs to another user, or that others may write to it.
+	ErrUnsafe = errors.New("directory is not private")
 	// ErrBusy says that another program, or goroutine, works on the record and does not end.
 	ErrBusy = errors.New("record is locked by another")
 	// ErrRecord says that a record can not be read, or is of another version. Nothing is done about its job.

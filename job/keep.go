@@ -83,6 +83,10 @@ func (k *keeper) begin() {
 	}
 	if k.socket != nil {
 		k.goroutines.Go(k.hear)
+		k.goroutines.Go(k.writeTexts)
+		if k.set.Watchdog > 0 {
+			k.goroutines.Go(k.guard)
+		}
 	}
 	go func() {
 		k.goroutines.Wait()
@@ -166,10 +170,8 @@ func (k *keeper) watch() {
 		return
 	}
 	k.record(func(r *record) {
-		if r.Phase != phaseEnded {
-			r.Phase, r.Ended = phaseEnded, time.Now()
-		}
-		r.removeOutside()
+		k.setText(r)
+		r.close()
 	})
 	close(k.over)
 	k.cancel()
@@ -245,12 +247,12 @@ const reapTime = 200 * time.Millisecond
 
 // exitOf returns how a process ended that somebody else reaps.
 func (k *keeper) exitOf(fd int) *Exit {
-	if fd < 0 {
-		return nil
-	}
 	until := time.Now().Add(reapTime)
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		if ws, ok := sys.ExitOf(fd); ok {
+			return exitOf(ws)
+		}
+		if ws, ok := proctree.ExitOfZombie(k.trace.PID, k.trace.Start); ok {
 			return exitOf(ws)
 		}
 		if time.Now().After(until) || sleep(k.ctx, pause) != nil {

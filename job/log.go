@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -34,7 +35,7 @@ func openLog(path string, limit int64) (*os.File, int64, error) {
 
 // holesIn tries, in a file beside the log, whether the file system has holes and shows them.
 func holesIn(path string) error {
-	f, err := os.CreateTemp(dirOfLog(path), "holes-")
+	f, err := os.CreateTemp(filepath.Dir(path), holesFile)
 	if err != nil {
 		return err
 	}
@@ -55,8 +56,6 @@ func holesIn(path string) error {
 	}
 	return nil
 }
-
-func dirOfLog(path string) string { return path[:len(path)-len(logFile)] }
 
 func control(f *os.File, do func(fd int) error) error {
 	conn, err := f.SyscallConn()
@@ -324,7 +323,9 @@ func (j *Job) Follow(ctx context.Context) iter.Seq2[Line, error] {
 		awake, wake := context.WithCancel(ctx)
 		go func() {
 			defer close(ended)
-			_ = j.awaitEnd(ctx, r, j.keeper())
+			if j.awaitEnd(ctx, r, j.keeper()) != nil {
+				<-ctx.Done() // it can not be told
+			}
 			wake()
 		}()
 		defer func() {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/proctree"
@@ -22,21 +23,27 @@ type socket struct {
 	extended chan time.Duration // what EXTEND_TIMEOUT_USEC says; the last one counts
 
 	once  sync.Once
-	pings chan struct{} // one a WATCHDOG=1
+	pings chan struct{}          // one a WATCHDOG=1
+	text  atomic.Pointer[string] // of the last STATUS=
+	told  chan struct{}          // that there is another one
 }
 
 // maxSocketPath is what fits into sun_path (unix(7)).
 const maxSocketPath = 107
 
-// listen makes the socket of a job, in its directory if the path is short enough.
-func listen(dir string) (*socket, error) {
+// listen makes the socket of a job, in its directory if the path is short enough and the job is not another user's, who
+// can not get there.
+func listen(dir string, another bool) (*socket, error) {
 	path := filepath.Join(dir, socketFile)
-	if len(path) > maxSocketPath {
-		private, err := os.MkdirTemp("", "job-")
+	if another || len(path) > maxSocketPath {
+		apart, err := os.MkdirTemp("", "job-")
+		if err == nil {
+			err = os.Chmod(apart, 0o711)
+		}
 		if err != nil {
 			return nil, err
 		}
-		path = filepath.Join(private, socketFile)
+		path = filepath.Join(apart, socketFile)
 	}
 	return listenAt(path)
 }
@@ -55,7 +62,7 @@ func listenAt(path string) (*socket, error) {
 		}
 	}
 	if err == nil {
-		err = os.Chmod(path, 0o666) // the job may be another user's; who sends is checked, and the directory is private
+		err = os.Chmod(path, 0o666) // for another user's job; who sends is checked
 	}
 	if err != nil {
 		conn.Close()
@@ -63,7 +70,7 @@ func listenAt(path string) (*socket, error) {
 	}
 	return &socket{
 		path: path, conn: conn, ready: make(chan struct{}), extended: make(chan time.Duration, 1),
-		pings: make(chan struct{}, 1),
+		pings: make(chan struct{}, 1), told: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -74,9 +81,6 @@ func (s *socket) close() { s.conn.Close() }
 func (k *keeper) hear() {
 	stop := context.AfterFunc(k.ctx, func() { _ = k.socket.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if k.set.Watchdog > 0 {
-		k.goroutines.Go(k.guard)
-	}
 	buf, control := make([]byte, 64<<10), make([]byte, 4096)
 	for k.ctx.Err() == nil {
 		n, nc, _, _, err := k.socket.conn.ReadMsgUnix(buf, control)
@@ -122,7 +126,12 @@ func (k *keeper) take(message string) {
 				k.socket.once.Do(func() { close(k.socket.ready) })
 			}
 		case "STATUS":
-			k.record(func(r *record) { r.Text = value })
+			value = value[:min(len(value), maxText)]
+			k.socket.text.Store(&value)
+			select {
+			case k.socket.told <- struct{}{}:
+			default:
+			}
 		case "EXTEND_TIMEOUT_USEC":
 			if us, err := strconv.ParseInt(value, 10, 64); err == nil && us > 0 && us < int64(maxExtension/time.Microsecond) {
 				select {
@@ -139,6 +148,34 @@ func (k *keeper) take(message string) {
 				}
 			}
 		}
+	}
+}
+
+// maxText is how much of a STATUS= is kept, and textPause how often it is written down: the job would have to wait
+// for the disk, and is to wait for nobody.
+const (
+	maxText   = 1 << 10
+	textPause = 200 * time.Millisecond
+)
+
+// writeTexts writes the last STATUS= down.
+func (k *keeper) writeTexts() {
+	for {
+		select {
+		case <-k.socket.told:
+			k.record(k.setText)
+		case <-k.ctx.Done():
+			return
+		}
+		if sleep(k.ctx, textPause) != nil {
+			return
+		}
+	}
+}
+
+func (k *keeper) setText(r *record) {
+	if k.socket != nil && k.socket.text.Load() != nil {
+		r.Text = *k.socket.text.Load()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -153,6 +154,8 @@ func (c *config) check() error {
 		return bad("OOMScoreAdjust", "is out of range")
 	case set.Nice != nil && (*set.Nice < -20 || *set.Nice > 19):
 		return bad("Nice", "is out of range")
+	case !utf8.ValidString(set.PIDFile):
+		return bad("PIDFile", "is not UTF-8")
 	case set.Watchdog < 0:
 		return bad("Watchdog", "is negative")
 	case set.Watchdog > 0 && !set.Notify:
@@ -201,5 +204,5 @@ func commandOf(cmd *exec.Cmd) (command, error) {
 		return bad("SysProcAttr", "has more than a Credential")
 	}
 	dir, err := filepath.Abs(cmp.Or(cmd.Dir, "."))
-	return command{Path: cmd.Path, Args: cmd.Args, Dir: dir, User: user}, err
+	return command{Path: []byte(cmd.Path), Args: raw(cmd.Args), Dir: []byte(dir), User: user}, err
 }

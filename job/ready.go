@@ -146,7 +146,10 @@ func (j *Job) awaitReady(ctx context.Context, c *config) error {
 	cancel()
 	j.join(results, pending)
 	if cause == nil {
-		k.record(func(r *record) { r.Ready = true })
+		k.record(func(r *record) {
+			r.Ready = true
+			k.setText(r)
+		})
 		return nil
 	}
 	return j.unready(ctx, c, k, cause)

@@ -50,13 +50,31 @@ type record struct {
 	Reason Reason    `json:"reason"`
 }
 
-// A command is what is started.
+// A command is what is started. Its strings need not be UTF-8, which JSON's have to be.
 type command struct {
-	Path string    `json:"path"`
-	Args []string  `json:"args"`
-	Env  []string  `json:"env"`
-	Dir  string    `json:"dir"`
+	Path []byte    `json:"path"`
+	Args rawList   `json:"args"`
+	Env  rawList   `json:"env"`
+	Dir  []byte    `json:"dir"`
 	User *sys.User `json:"user,omitempty"`
+}
+
+type rawList [][]byte
+
+func raw(list []string) rawList {
+	l := make(rawList, 0, len(list))
+	for _, s := range list {
+		l = append(l, []byte(s))
+	}
+	return l
+}
+
+func (l rawList) strings() []string {
+	list := make([]string, 0, len(l))
+	for _, b := range l {
+		list = append(list, string(b))
+	}
+	return list
 }
 
 // settings are the options that a restart needs.
@@ -85,6 +103,7 @@ const (
 	inputFile  = "input"
 	socketFile = "notify"
 	keeperFile = "keeper"
+	holesFile  = "holes-" // and more; it lives for a moment
 )
 
 // read reads the record of a job.

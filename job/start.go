@@ -45,7 +45,7 @@ func (s *Store) Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Job,
 	err = j.begin(ctx, &c, func(r *record) error {
 		r.Command, r.Settings = what, c.set
 		// What os/exec does with Env and Dir, it does once, and a restart gets the same.
-		r.Command.Env = given.Environ()
+		r.Command.Env = raw(given.Environ())
 		return nil
 	})
 	if err != nil {
@@ -56,6 +56,9 @@ func (s *Store) Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Job,
 
 // begin starts a job under the lock of its record.
 func (j *Job) begin(ctx context.Context, c *config, fill func(*record) error) error {
+	if j.store.ctx.Err() != nil {
+		return ErrClosed
+	}
 	unlock, err := j.store.lock(ctx, j.name)
 	if err != nil {
 		return err
@@ -84,7 +87,7 @@ func (j *Job) begin(ctx context.Context, c *config, fill func(*record) error) er
 		return err
 	}
 	j.forgetKeeper() // of the run before
-	l := &launch{job: j, record: r, config: c, first: old == nil}
+	l := &launch{job: j, record: r, config: c, before: old}
 	if err := l.run(ctx); err != nil {
 		l.undo()
 		return err
@@ -106,7 +109,8 @@ type launch struct {
 	job    *Job
 	record *record
 	config *config
-	first  bool // there was no record before
+	before *record // of the run before; nil if there was none
+	left   bool    // processes that could not be ended
 
 	files   []*os.File // of the command
 	own     *exec.Cmd
@@ -150,21 +154,21 @@ func (l *launch) intent() error {
 	if err != nil {
 		return err
 	}
-	env := r.Command.Env
+	env := r.Command.Env.strings()
 	set.Socket = ""
 	if set.Notify {
-		if l.socket, err = listen(j.dir()); err != nil {
+		if l.socket, err = listen(j.dir(), r.Command.User != nil); err != nil {
 			return err
 		}
 		set.Socket = l.socket.path
-		env = append(env[:len(env):len(env)], "NOTIFY_SOCKET="+set.Socket)
+		env = append(env, "NOTIFY_SOCKET="+set.Socket)
 		if set.Watchdog > 0 {
 			env = append(env, "WATCHDOG_USEC="+strconv.FormatInt(set.Watchdog.Microseconds(), 10))
 		}
 	}
 	c := &r.Command
 	l.own = &exec.Cmd{
-		Path: c.Path, Args: c.Args, Dir: c.Dir, Env: env, SysProcAttr: c.User.Attr(),
+		Path: string(c.Path), Args: c.Args.strings(), Dir: string(c.Dir), Env: env, SysProcAttr: c.User.Attr(),
 		Stdin: in, Stdout: log, Stderr: log,
 	}
 	l.mark.Begin()
@@ -313,6 +317,7 @@ func (l *launch) spawn() error {
 		defer cancel()
 		tr := l.mark.Trace(proctree.Inspect(own.Process.Pid))
 		_, e := endTree(ctx, tr, l.record.Settings.killOnly())
+		l.left = e != nil
 		reap(own.Process)
 		return errors.Join(err, e)
 	}
@@ -381,22 +386,22 @@ func (l *launch) commit(own *exec.Cmd) error {
 	return writePIDFile(r)
 }
 
-// undo removes what a start that failed has left; nothing of it runs.
+// undo makes the job what it was before a start that failed, unless something of that runs.
 func (l *launch) undo() {
 	fdtable.CloseAll(l.files)
 	l.mark.End()
 	if l.socket != nil {
 		l.socket.close()
 	}
-	dir := l.job.dir()
+	if l.left {
+		return // Adopt finds it by the record
+	}
 	l.record.removeOutside()
-	if l.first {
-		_ = os.Remove(filepath.Join(dir, recordFile))
-		_ = os.RemoveAll(dir)
+	if l.before == nil {
+		_ = removeFiles(l.job.dir())
 		return
 	}
-	l.record.Phase, l.record.Ended, l.record.Reason = phaseEnded, time.Now(), ByHalfStart
-	_ = l.record.write(dir)
+	_ = l.before.write(l.job.dir())
 }
 
 func writePIDFile(r *record) error {

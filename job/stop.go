@@ -41,6 +41,9 @@ func (j *Job) Kill(ctx context.Context) (Stopped, error) {
 }
 
 func (j *Job) stop(ctx context.Context, ladder func(*settings) rungs) (Stopped, error) {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return Stopped{}, wrap("stop", j.name, context.Cause(ctx))
+	}
 	r, err := read(j.dir())
 	if err != nil {
 		return Stopped{}, wrap("stop", j.name, err)
@@ -86,11 +89,12 @@ func (j *Job) end(ctx context.Context, reason Reason, run int, ladder rungs) (St
 		return did, err
 	}
 	if k := j.keeper(); k != nil && k.run == run { // it sees the same, and has the exit status
-		select {
-		case <-k.over:
-			return did, nil
-		case <-k.ctx.Done():
-		case <-time.After(lockBound):
+		if k.awaitOver(ctx) == nil {
+			select {
+			case <-k.over:
+				return did, nil
+			default:
+			}
 		}
 	}
 	return did, j.update(context.WithoutCancel(ctx), run, (*record).close)

@@ -49,6 +49,12 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, err
+	}
+	if own, err := sys.Private(root); err != nil || !own { // what is in the records is executed
+		return nil, errors.Join(ErrUnsafe, err)
+	}
 	if err := os.MkdirAll(filepath.Join(root, lockDir), 0o700); err != nil {
 		return nil, err
 	}
@@ -155,18 +161,50 @@ func (j *Job) remove(ctx context.Context) (bool, error) {
 	}
 	j.forgetKeeper()
 	r.removeOutside()
-	// The record first: without it there is no job, whatever is left.
-	err = errors.Join(os.Remove(filepath.Join(j.dir(), recordFile)), syncDir(j.dir()), os.RemoveAll(j.dir()))
+	err = removeFiles(j.dir())
 	return err == nil, wrap("clean", j.name, err)
+}
+
+// Forget removes the record of a job of another PID namespace, whose processes nobody can tell of here; nobody is
+// signaled. It is for a store that outlives its container. For other jobs the error is [ErrRunning]: see Clean.
+func (j *Job) Forget(ctx context.Context) error {
+	unlock, err := j.store.lock(ctx, j.name)
+	if err != nil {
+		return wrap("forget", j.name, err)
+	}
+	defer unlock()
+	r, err := read(j.dir())
+	if err == nil {
+		if fit, e := j.store.fits(r); e != nil || fit != Elsewhere {
+			err = errors.Join(ErrRunning, e)
+		} else {
+			err = removeFiles(j.dir())
+		}
+	}
+	return wrap("forget", j.name, err)
+}
+
+// removeFiles removes the files of a job, the record first: without it there is no job, whatever is left. What is
+// not ours stays.
+func removeFiles(dir string) error {
+	names := []string{recordFile, newRecord, logFile, inputFile, socketFile, keeperFile}
+	holes, _ := filepath.Glob(filepath.Join(dir, holesFile+"*"))
+	for _, path := range holes {
+		names = append(names, filepath.Base(path))
+	}
+	for _, name := range names {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return errors.Join(syncDir(dir), os.Remove(dir))
 }
 
 // removeOutside removes what the job had outside its directory.
 func (r *record) removeOutside() {
 	if r.Settings.Socket != "" {
 		_ = os.Remove(r.Settings.Socket)
-		if dir := filepath.Dir(r.Settings.Socket); filepath.Base(dir) != r.Name {
-			_ = os.Remove(dir)
-		}
+		_ = os.Remove(filepath.Dir(r.Settings.Socket)) // if it was for the socket alone: another is not empty
 	}
 	removePIDFile(r)
 }

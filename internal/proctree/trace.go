@@ -2,6 +2,7 @@ package proctree
 
 import (
 	"errors"
+	"os"
 	"syscall"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
@@ -11,11 +12,11 @@ import (
 // A Trace is what a tree can be found by again, by another process than the one that started it. It holds for one
 // boot of the machine and one PID namespace.
 type Trace struct {
-	PID     int    // the leader; 0 if unknown
-	Start   uint64 // its start time in ticks; or a time not after it, if PID is 0
-	Limit   uint64 // the limit mark; 0 if the leader does not have it
-	Outer   uint32 // the number beside ours in there, if that is ours as well; 0 if it is a run's around this one
-	Environ string // the value of the environment mark; empty if there is none
+	PID     int    `json:"pid"`     // the leader; 0 if unknown
+	Start   uint64 `json:"start"`   // its start time in ticks; or a time not after it, if PID is 0
+	Limit   uint64 `json:"limit"`   // the limit mark; 0 if the leader does not have it
+	Outer   uint32 `json:"outer"`   // the number beside ours in there, if that is ours as well; 0 if it is a run's around this one
+	Environ string `json:"environ"` // the value of the environment mark; empty if there is none
 }
 
 // Trace returns what the tree of the run is found by. The leader was started, or pid is 0.
@@ -119,4 +120,31 @@ func (r *Root) PidfdOf() int {
 func Living(pid int, start uint64) bool {
 	st, err := procfs.ReadStatNoComm(pid)
 	return err == nil && st.StartTime == start && st.Alive()
+}
+
+// ExitOfZombie returns the wait status of a process that has exited and that nobody has reaped yet. It reports false
+// where that can not be told.
+func ExitOfZombie(pid int, start uint64) (syscall.WaitStatus, bool) {
+	dead := func() bool {
+		st, err := procfs.ReadStatNoComm(pid)
+		return err == nil && st.StartTime == start && !st.Alive()
+	}
+	if !dead() {
+		return sys.WaitStatus(0), false
+	}
+	code, err := procfs.ReadExitCode(pid)
+	known := err == nil && (code != 0 || mayReadExit(pid))
+	return sys.WaitStatus(code), known && dead()
+}
+
+// mayReadExit reports whether 0 is the status and not what those are told who may not trace the process (ptrace(2),
+// PTRACE_MODE_READ_FSCREDS).
+func mayReadExit(pid int) bool {
+	if sys.MayTraceAll() {
+		return true
+	}
+	st, err := procfs.ReadStatus(pid)
+	us, them := uint32(os.Geteuid()), os.Getegid()
+	return err == nil && st.UID[0] == us && st.UID[1] == us && st.UID[2] == us &&
+		int(st.GID[0]) == them && int(st.GID[1]) == them && int(st.GID[2]) == them
 }

@@ -122,6 +122,9 @@ func ExitOf(fd int) (syscall.WaitStatus, bool) {
 	return syscall.WaitStatus(info.exitCode), true
 }
 
+// WaitStatus is a wait status as wait4(2) has it.
+func WaitStatus(n int) syscall.WaitStatus { return syscall.WaitStatus(n) }
+
 // PassCredentials has each datagram of a socket come with who sent it (unix(7), SO_PASSCRED).
 func PassCredentials(fd int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1))
@@ -148,6 +151,15 @@ func SenderOf(control []byte) (pid int, fds []int) {
 // PTRACE_O_EXITKILL), until it is let go.
 func TraceDieWithUs(pid int) error {
 	return unix.PtraceSetOptions(pid, unix.PTRACE_O_EXITKILL)
+}
+
+// Private reports whether a directory belongs to this user and nobody else may write to it.
+func Private(dir string) (bool, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return false, os.NewSyscallError("stat", err)
+	}
+	return int(st.Uid) == unix.Geteuid() && st.Mode&0o022 == 0, nil
 }
 
 // A User is what SysProcAttr.Credential says.

@@ -22,6 +22,9 @@ func UmaskThread(int) error                           { return errors.ErrUnsuppo
 func MakeFIFO(string, uint32) error                   { return errors.ErrUnsupported }
 func PassCredentials(int) error                       { return errors.ErrUnsupported }
 func SenderOf([]byte) (pid int, fds []int)            { return 0, nil }
+func MayTraceAll() bool                               { return false }
+func WaitStatus(int) (status syscall.WaitStatus)      { return status }
+func Private(string) (bool, error)                    { return false, errors.ErrUnsupported }
 func UserOf(*syscall.SysProcAttr) (*User, bool)       { return nil, false }
 func (*User) Attr() *syscall.SysProcAttr              { return nil }
 func ExitOf(int) (status syscall.WaitStatus, ok bool) { return status, false }
