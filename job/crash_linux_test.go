@@ -120,3 +120,45 @@ func killedAfter(t *testing.T, after time.Duration) {
 	require.NoError(t, err)
 	assert.Empty(t, jobs)
 }
+
+// unstoppedVariable has a host do without the exec stop.
+const unstoppedVariable = "SAFEEXEC_TEST_JOB_UNSTOPPED"
+
+func TestStartsWithoutTheStop(t *testing.T) {
+	dir := t.TempDir()
+	p := startHost(t, dir, unstoppedVariable+"=1")
+	fmt.Fprintln(p.in, "a (setsid env -i sleep 1000 &) ; exec sleep 1001")
+	require.Equal(t, "started a", p.line(t))
+	p.kill()
+	s := open(t, dir)
+	found := adoptOne(t, s)
+	require.Equal(t, Running, found.Status.State)
+	_, err := found.Job.Stop(deadline(t))
+	require.NoError(t, err)
+	assert.Equal(t, Ended, status(t, found.Job).State)
+}
+
+// TestHalfStarted has only the intent of a start left, and what it started.
+func TestHalfStarted(t *testing.T) {
+	dir := t.TempDir()
+	p := startHost(t, dir)
+	fmt.Fprintln(p.in, "a exec sleep 1000")
+	require.Equal(t, "started a", p.line(t))
+	p.kill()
+	r, err := read(filepath.Join(dir, "a"))
+	require.NoError(t, err)
+	leader := r.Trace
+	r.Phase, r.Trace.PID, r.Trace.Limit, r.Trace.Outer = phaseStarting, 0, 0, 0
+	require.NoError(t, r.write(filepath.Join(dir, "a")))
+
+	s := open(t, dir)
+	j, err := s.Find("a")
+	require.NoError(t, err)
+	assert.Equal(t, Half, status(t, j).State)
+	_, err = s.Start(deadline(t), sh("true"), Name("a"), Endless())
+	require.ErrorIs(t, err, ErrRunning)
+	found := adoptOne(t, s)
+	assert.True(t, found.Ended)
+	assert.Equal(t, ByHalfStart, found.Status.Reason)
+	assert.False(t, testproc.Lives(leader.PID, leader.Start))
+}

@@ -78,16 +78,13 @@ func TestDaemons(t *testing.T) {
 			first.kill()
 
 			s := open(t, dir)
-			found, err := s.Adopt(deadline(t))
-			require.NoError(t, err)
-			require.Len(t, found, 1)
-			require.NoError(t, found[0].Err)
-			require.Equal(t, Running, found[0].Status.State)
-			j := found[0].Job
+			found := adoptOne(t, s)
+			require.Equal(t, Running, found.Status.State)
+			j := found.Job
 			if tt.port {
 				require.True(t, accepts(deadline(t), addr), "it outlives its program")
 			}
-			_, err = j.Stop(deadline(t))
+			_, err := j.Stop(deadline(t))
 			require.NoError(t, err)
 			require.NoError(t, os.RemoveAll(filepath.Join(work, "agent")))
 			require.NoError(t, j.Restart(deadline(t), Ready(time.Minute, conds...)))

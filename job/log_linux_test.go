@@ -178,3 +178,21 @@ func TestRun(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, syscall.SIGKILL, status(t, got.Job).Exit.Signal)
 }
+
+// TestLogOfTenGiB writes as fast as it can through the default bound.
+func TestLogOfTenGiB(t *testing.T) {
+	if os.Getenv("SAFEEXEC_TEST_SOAK") != "1" {
+		t.Skip("takes minutes: SAFEEXEC_TEST_SOAK=1")
+	}
+	s := open(t, t.TempDir())
+	j, err := s.Start(deadline(t), sh("yes | head -c 10G; read go"), Name("a"), Endless(), Input())
+	require.NoError(t, err)
+	var most, size int64
+	testproc.Wait(t, func() bool {
+		var st syscall.Stat_t
+		require.NoError(t, syscall.Stat(j.LogPath(), &st))
+		most, size = max(most, st.Blocks*512), st.Size
+		return size == 10<<30 && st.Blocks*512 <= 3*64<<20+2*logGrain
+	})
+	t.Logf("%d MiB at most on the disk, of %d MiB", most>>20, size>>20)
+}

@@ -41,6 +41,12 @@ func TestMain(m *testing.M) {
 // host is a program that starts jobs, one for each command line on its standard input, and says so.
 func host(dir string) {
 	os.Unsetenv(hostVariable)
+	if os.Getenv(unstoppedVariable) != "" {
+		if err := testproc.RefuseSyscall(syscall.SYS_PTRACE, syscall.EPERM); err != nil {
+			fmt.Println("error", err)
+			return
+		}
+	}
 	s, err := Open(dir)
 	if err != nil {
 		fmt.Println("error", err)
@@ -142,6 +148,16 @@ func status(t *testing.T, j *Job) Status {
 	st, err := j.Status()
 	require.NoError(t, err)
 	return st
+}
+
+// adoptOne takes over the only job of a store.
+func adoptOne(t *testing.T, s *Store) Adoption {
+	t.Helper()
+	found, err := s.Adopt(deadline(t))
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.NoError(t, found[0].Err)
+	return found[0]
 }
 
 func texts(lines []Line) (list []string) {
@@ -269,14 +285,11 @@ func TestFoundAgain(t *testing.T) {
 	first.kill()
 
 	s := open(t, dir)
-	found, err := s.Adopt(deadline(t))
-	require.NoError(t, err)
-	require.Len(t, found, 1)
-	require.NoError(t, found[0].Err)
-	assert.Equal(t, Running, found[0].Status.State)
-	assert.True(t, found[0].Status.First)
-	assert.True(t, found[0].Status.Kept)
-	j := found[0].Job
+	found := adoptOne(t, s)
+	assert.Equal(t, Running, found.Status.State)
+	assert.True(t, found.Status.First)
+	assert.True(t, found.Status.Kept)
+	j := found.Job
 	assert.Equal(t, "up", firstLine(t, j).Text)
 	did, err := j.Stop(deadline(t))
 	require.NoError(t, err)
@@ -302,12 +315,9 @@ func TestOverdue(t *testing.T) {
 	r.Deadline = 1
 	require.NoError(t, r.write(filepath.Join(dir, "web")))
 	s := open(t, dir)
-	found, err := s.Adopt(deadline(t))
-	require.NoError(t, err)
-	require.Len(t, found, 1)
-	require.NoError(t, found[0].Err)
-	assert.True(t, found[0].Ended)
-	assert.Equal(t, ByTimeout, found[0].Status.Reason)
+	found := adoptOne(t, s)
+	assert.True(t, found.Ended)
+	assert.Equal(t, ByTimeout, found.Status.Reason)
 	assert.False(t, testproc.Lives(r.Trace.PID, r.Trace.Start))
 }
 
