@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/testproc"
@@ -30,11 +31,10 @@ func TestMain(m *testing.M) {
 		host(dir)
 		os.Exit(0)
 	}
-	testproc.Main(m, testproc.Warm(func() {
+	testproc.Main(m, testproc.Idle(poll.CloseIdle), testproc.Warm(func() {
 		proctree.DevNull()
 		_, _ = census(proctree.Trace{Environ: "nobody"})
-		// The runtime opens its descriptors for the first process that it starts.
-		_ = exec.Command("true").Run()
+		_, _ = safeexec.Run(context.Background(), exec.Command("true"), safeexec.WithTimeout(time.Minute))
 	}))
 }
 
@@ -63,6 +63,14 @@ func host(dir string) {
 	}
 	for in.Scan() {
 		name, script, _ := strings.Cut(in.Text(), " ")
+		if name == "stop" {
+			j, err := s.Find(script)
+			if err == nil {
+				_, err = j.Stop(context.Background())
+			}
+			fmt.Println("stopped", script, err)
+			continue
+		}
 		j, err := s.Start(context.Background(), exec.Command("sh", "-c", script), Name(name), Timeout(time.Minute),
 			Log(MaxSize(logGrain), Keep(2)))
 		if err != nil {
