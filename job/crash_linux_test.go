@@ -162,3 +162,27 @@ func TestHalfStarted(t *testing.T) {
 	assert.Equal(t, ByHalfStart, found.Status.Reason)
 	assert.False(t, testproc.Lives(leader.PID, leader.Start))
 }
+
+// pidFileVariable has a host write the number of its jobs to that file.
+const pidFileVariable = "SAFEEXEC_TEST_JOB_PIDFILE"
+
+// TestDiesWithItsProgram has the program killed between the commit and the release: the file for the number is on a file
+// system that does not answer. Nobody adopts the job.
+func TestDiesWithItsProgram(t *testing.T) {
+	dir, ran := t.TempDir(), filepath.Join(t.TempDir(), "ran")
+	p := startHost(t, dir, pidFileVariable+"="+filepath.Join(testproc.HungMount(t), "pid"))
+	fmt.Fprintln(p.in, "a touch "+ran+"; exec sleep 1000")
+	var r *record
+	testproc.Wait(t, func() bool {
+		var err error
+		r, err = read(filepath.Join(dir, "a"))
+		return err == nil && r.Phase == phaseStarted
+	})
+	require.True(t, testproc.Lives(r.Trace.PID, r.Trace.Start), "it stands before its first instruction")
+	p.kill()
+	testproc.Wait(t, func() bool { return !testproc.Lives(r.Trace.PID, r.Trace.Start) })
+	assert.NoFileExists(t, ran)
+	j, err := open(t, dir).Find("a")
+	require.NoError(t, err)
+	assert.Equal(t, Gone, status(t, j).State)
+}

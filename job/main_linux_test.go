@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,7 +74,7 @@ func host(dir string) {
 			continue
 		}
 		j, err := s.Start(context.Background(), exec.Command("sh", "-c", script), Name(name), Timeout(time.Minute),
-			Log(MaxSize(logGrain), Keep(2)))
+			Log(MaxSize(logGrain), Keep(2)), PIDFile(os.Getenv(pidFileVariable)))
 		if err != nil {
 			fmt.Println("error", err)
 			continue
@@ -240,15 +242,28 @@ func TestStopEndsTheTree(t *testing.T) {
 	s := open(t, t.TempDir())
 	// One that leaves the session, loses its parent and its environment; and one that ignores SIGTERM.
 	j, err := s.Start(deadline(t), sh(`
-		(setsid env -i sleep 1000 & )
+		(setsid env -i sh -c 'echo $$; exec sleep 1000' & )
 		(trap "" TERM; sleep 1001 & while :; do sleep 1; done) &
 		echo up; sleep 1002`), Name("a"), Endless(), Grace(50*time.Millisecond),
 		Ready(10*time.Second, LogLine(regexp.MustCompile("^up$"))))
 	require.NoError(t, err)
 	assert.Equal(t, Running, status(t, j).State)
+	var escapee int
+	testproc.Wait(t, func() bool {
+		lines, err := j.Tail(2)
+		require.NoError(t, err)
+		for _, line := range lines {
+			if line.Text != "up" {
+				escapee, err = strconv.Atoi(line.Text)
+				require.NoError(t, err)
+			}
+		}
+		return escapee != 0
+	})
 	did, err := j.Stop(deadline(t))
 	require.NoError(t, err)
 	assert.GreaterOrEqual(t, len(did.Killed), 4)
+	assert.True(t, slices.ContainsFunc(did.Killed, func(p safeexec.ProcessInfo) bool { return p.PID == escapee }))
 	for _, p := range did.Killed {
 		assert.False(t, testproc.Lives(p.PID, p.StartTicks), p.Name)
 	}
