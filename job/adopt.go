@@ -17,16 +17,16 @@ import (
 type Adoption struct {
 	Job    *Job
 	Status Status // afterwards
-	// Ended says that it had ended without having been seen to, or was ended: its timeout had passed, or its start was
-	// broken off. Status.Reason tells.
+	// Ended says that it had ended without having been seen to, or was ended: its timeout had
+	// passed, or its start was broken off. Status.Reason tells.
 	Ended bool
 	Err   error
 }
 
-// Adopt takes over the jobs that no living program keeps. Those that run are kept from now on: their timeout, their log,
-// their messages. Those whose timeout has passed meanwhile are ended, and so is what a start has left that was broken off
-// by SIGKILL. Of those that have ended it is written down. Call it after [Open], and again when another
-// program that uses the store has ended.
+// Adopt takes over the jobs that no living program keeps. Those that run are kept from now on:
+// their timeout, their log, their messages. Those whose timeout has passed meanwhile are ended, and
+// so is what a start has left that was broken off by SIGKILL. Of those that have ended it is
+// written down. Call it after [Open], and again when another program that uses the store has ended.
 //
 // It returns all jobs of the store. The error is about the store; those of jobs are with them.
 func (s *Store) Adopt(ctx context.Context) ([]Adoption, error) {
@@ -94,7 +94,8 @@ func (j *Job) adopt(ctx context.Context) (ended bool, err error) {
 	return false, nil
 }
 
-// takeOver makes a keeper for a job that nobody keeps. The record is nil if the job has ended or is kept.
+// takeOver makes a keeper for a job that nobody keeps. The record is nil if the job has ended or is
+// kept.
 func (j *Job) takeOver(ctx context.Context) (*keeper, *record, error) {
 	unlock, err := j.store.lock(ctx, j.name) // a start that is under way has it
 	if err != nil {
@@ -130,8 +131,8 @@ func (j *Job) takeOver(ctx context.Context) (*keeper, *record, error) {
 	return k, r, nil
 }
 
-// Input writes to the FIFO of a job that was started with the option [Input], until the context is done. It returns how
-// much was written: the FIFO holds 64 KiB, and the job may not read.
+// Input writes to the FIFO of a job that was started with the option [Input], until the context is
+// done. It returns how much was written: the FIFO holds 64 KiB, and the job may not read.
 func (j *Job) Input(ctx context.Context, p []byte) (int, error) {
 	f, err := os.OpenFile(filepath.Join(j.dir(), inputFile), os.O_WRONLY|nonblock, 0)
 	if err != nil {

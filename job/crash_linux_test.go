@@ -18,7 +18,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// stormVariable has a host start, restart and stop jobs until it is killed. Its value is the tag of them all.
+// stormVariable has a host start, restart and stop jobs until it is killed. Its value is the tag of
+// them all.
 const stormVariable = "SAFEEXEC_TEST_JOB_STORM"
 
 func storm(s *Store) {
@@ -58,8 +59,8 @@ func tagged(t *testing.T, tag string) (pids []int) {
 	return pids
 }
 
-// TestKilledAtAnyMoment kills the program that works on its jobs. Another one must find each job in its record or find
-// that there is none, and end all; no record may be torn.
+// TestKilledAtAnyMoment kills the program that works on its jobs. Another one must find each job in
+// its record or find that there is none, and end all; no record may be torn.
 func TestKilledAtAnyMoment(t *testing.T) {
 	rounds := 10
 	if os.Getenv("SAFEEXEC_TEST_SOAK") == "1" {
@@ -166,8 +167,8 @@ func TestHalfStarted(t *testing.T) {
 // pidFileVariable has a host write the number of its jobs to that file.
 const pidFileVariable = "SAFEEXEC_TEST_JOB_PIDFILE"
 
-// TestDiesWithItsProgram has the program killed between the commit and the release: the file for the number is on a file
-// system that does not answer. Nobody adopts the job.
+// TestDiesWithItsProgram has the program killed between the commit and the release: the file for
+// the number is on a file system that does not answer. Nobody adopts the job.
 func TestDiesWithItsProgram(t *testing.T) {
 	dir, ran := t.TempDir(), filepath.Join(t.TempDir(), "ran")
 	p := startHost(t, dir, pidFileVariable+"="+filepath.Join(testproc.HungMount(t), "pid"))

@@ -27,8 +27,8 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// TestDaemons takes real ones through their lives: started, ready, restarted, left by their program, found by another,
-// stopped, nothing left, port free.
+// TestDaemons takes real ones through their lives: started, ready, restarted, left by their
+// program, found by another, stopped, nothing left, port free.
 func TestDaemons(t *testing.T) {
 	tests := []struct {
 		program string

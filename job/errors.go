@@ -7,9 +7,11 @@ import (
 	"github.com/seed841d8200/safeexec"
 )
 
-// The errors of jobs, beside those of package safeexec: [safeexec.ErrNoTimeout], [safeexec.ErrUnsupported],
-// [safeexec.ConfigError], [safeexec.ErrLimits], [safeexec.ErrStartStalled], [safeexec.ErrNoProcess],
-// [safeexec.ErrProtected], [safeexec.ErrSurvivors] and [safeexec.ErrTreeUnseen]. Why a program can not be executed is told as os/exec does.
+// The errors of jobs, beside those of package safeexec: [safeexec.ErrNoTimeout],
+// [safeexec.ErrUnsupported], [safeexec.ConfigError], [safeexec.ErrLimits],
+// [safeexec.ErrStartStalled], [safeexec.ErrNoProcess], [safeexec.ErrProtected],
+// [safeexec.ErrSurvivors] and [safeexec.ErrTreeUnseen]. Why a program can not be executed is told
+// as os/exec does.
 var (
 	// ErrRunning says that a job of that name runs, or that it can not be told whether it does.
 	ErrRunning = errors.New("job is running")
@@ -17,23 +19,26 @@ var (
 	ErrNoJob = errors.New("no such job")
 	// ErrClosed says that the store is closed.
 	ErrClosed = errors.New("store is closed")
-	// ErrUnsafe says that the directory of the store belongs to another user, or that others may write to it.
+	// ErrUnsafe says that the directory of the store belongs to another user, or that others may
+	// write to it.
 	ErrUnsafe = errors.New("directory is not private")
 	// ErrBusy says that another program, or goroutine, works on the record and does not end.
 	ErrBusy = errors.New("record is locked by another")
-	// ErrRecord says that a record can not be read, or is of another version. Nothing is done about its job.
+	// ErrRecord says that a record can not be read, or is of another version. Nothing is done about
+	// its job.
 	ErrRecord = errors.New("record can not be read")
-	// ErrElsewhere says that the job was started in another PID namespace. Its numbers mean nothing here.
+	// ErrElsewhere says that the job was started in another PID namespace. Its numbers mean nothing
+	// here.
 	ErrElsewhere = errors.New("job belongs to another PID namespace")
 	// ErrNotReady says that the job was not ready in time.
 	ErrNotReady = errors.New("job is not ready")
 	// ErrEnded says that the job ended, or its first process before it was ready.
 	ErrEnded = errors.New("job has ended")
-	// ErrPortTaken says that somebody listened on the port before the start, so that to be able to connect to it
-	// would prove nothing.
+	// ErrPortTaken says that somebody listened on the port before the start, so that to be able to
+	// connect to it would prove nothing.
 	ErrPortTaken = errors.New("port is in use")
-	// ErrLogBound says that the file system of the store can not bound a log: it has no holes (fallocate(2),
-	// FALLOC_FL_PUNCH_HOLE).
+	// ErrLogBound says that the file system of the store can not bound a log: it has no holes
+	// (fallocate(2), FALLOC_FL_PUNCH_HOLE).
 	ErrLogBound = errors.New("file system can not bound the log")
 )
 
@@ -48,8 +53,8 @@ func (e *Error) Error() string { return fmt.Sprintf("%s job %s: %v", e.Op, e.Job
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// A ReadyError says why a job is not ready. It matches [ErrNotReady]; [ErrEnded] as well if it has ended, the
-// context's error if that is why it is no longer waited for.
+// A ReadyError says why a job is not ready. It matches [ErrNotReady]; [ErrEnded] as well if it has
+// ended, the context's error if that is why it is no longer waited for.
 type ReadyError struct {
 	Cause   error            // ErrEnded, the context's error, or nil: the time is up
 	Last    []Line           // the last lines of the log

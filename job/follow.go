@@ -15,7 +15,8 @@ type Line struct {
 	Offset int64  // where in the log it begins
 	// Missed is how many bytes before it were given up or truncated before they could be read.
 	Missed int64
-	// Part says that the line goes on in the next one: it is longer than 64 KiB, or the job has ended within it.
+	// Part says that the line goes on in the next one: it is longer than 64 KiB, or the job has
+	// ended within it.
 	Part bool
 }
 
@@ -123,8 +124,9 @@ func (r *reader) fill() (int, error) {
 	return n, nil
 }
 
-// Follow yields the lines of this run from the oldest that is left, and waits for more until the job has ended or the
-// context is done. What it missed is in [Line.Missed]. An error ends it, with an empty line.
+// Follow yields the lines of this run from the oldest that is left, and waits for more until the
+// job has ended or the context is done. What it missed is in [Line.Missed]. An error ends it, with
+// an empty line.
 func (j *Job) Follow(ctx context.Context) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
 		r, err := read(j.dir())

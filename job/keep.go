@@ -14,8 +14,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// A keeper is what this program does for one run of a job while it lives. Each concern is a goroutine; all end with the
-// store or the job, and wait joins them. They park without a thread.
+// A keeper is what this program does for one run of a job while it lives. Each concern is a
+// goroutine; all end with the store or the job, and wait joins them. They park without a thread.
 type keeper struct {
 	job     *Job
 	run     int
@@ -128,7 +128,8 @@ func (j *Job) forgetKeeper() {
 	}
 }
 
-// lockKeeper takes the lock that says that this program keeps a job. It reports false where another has it.
+// lockKeeper takes the lock that says that this program keeps a job. It reports false where another
+// has it.
 func lockKeeper(dir string) (*os.File, bool, error) {
 	f, err := os.OpenFile(filepath.Join(dir, keeperFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -196,8 +197,8 @@ func (k *keeper) record(change func(*record)) {
 	_ = k.job.update(ctx, k.run, change) // should it fail, the job is gone with its status unknown
 }
 
-// awaitFirst waits for the first process, reaps it if it is our child, and returns how it ended; nil if that can not be
-// had. It reports false if the store was closed before.
+// awaitFirst waits for the first process, reaps it if it is our child, and returns how it ended;
+// nil if that can not be had. It reports false if the store was closed before.
 func (k *keeper) awaitFirst() (*Exit, bool) {
 	// Not the pidfd of the os.Process: to wait for ours changes it.
 	root, err := proctree.Hold(k.trace.PID, k.trace.Start)
@@ -242,7 +243,8 @@ func (k *keeper) awaitDeath(fd int) error {
 // lastPause is the longest pause between two looks where nothing can be waited for.
 const lastPause = 100 * time.Millisecond
 
-// reapTime is how long whoever has to reap a process that is no child of ours is given, before its status is unknown.
+// reapTime is how long whoever has to reap a process that is no child of ours is given, before its
+// status is unknown.
 const reapTime = 200 * time.Millisecond
 
 // exitOf returns how a process ended that somebody else reaps.
@@ -304,7 +306,8 @@ func pollReadable(ctx context.Context, fd int) error {
 	}
 }
 
-// awaitEmpty waits until nobody of a tree lives. Between two looks it waits for the death of one of them.
+// awaitEmpty waits until nobody of a tree lives. Between two looks it waits for the death of one of
+// them.
 func (j *Job) awaitEmpty(ctx context.Context, tr proctree.Trace) error {
 	for pause := time.Millisecond; ; {
 		watched, err := j.lookOnce(ctx, tr)

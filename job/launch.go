@@ -27,8 +27,9 @@ import (
 //	commit   the record says who it is
 //	release  it runs
 //
-// If this program is killed before the release, nothing has run. Where the exec stop can not be had, the command runs
-// from before the mark on, and what a kill in between leaves is found by the environment mark.
+// If this program is killed before the release, nothing has run. Where the exec stop can not be
+// had, the command runs from before the mark on, and what a kill in between leaves is found by the
+// environment mark.
 type launch struct {
 	job    *Job
 	record *record
@@ -36,11 +37,10 @@ type launch struct {
 	before *record // of the run before; nil if there was none
 	left   bool    // processes that could not be ended
 
-	files   []*os.File // of the command
-	own     *exec.Cmd
-	mark    proctree.Mark
-	socket  *socket
-	started bool
+	files  []*os.File // of the command
+	own    *exec.Cmd
+	mark   proctree.Mark
+	socket *socket
 }
 
 func (l *launch) run(ctx context.Context) error {
@@ -122,7 +122,8 @@ func (l *launch) openInput() (*os.File, error) {
 	return in, err
 }
 
-// look touches what the start will touch, so that a file system that does not answer holds up nobody else.
+// look touches what the start will touch, so that a file system that does not answer holds up
+// nobody else.
 func (l *launch) look(ctx context.Context) error {
 	done := make(chan struct{}, 1)
 	var look preflight.Look
@@ -185,7 +186,7 @@ func (l *launch) spawnStopped(ctx context.Context) error {
 		reap(own.Process)
 		return err
 	}
-	l.own, l.started = &own, true
+	l.own = &own
 	return nil
 }
 
@@ -249,12 +250,12 @@ func (l *launch) spawn() error {
 		reap(own.Process)
 		return errors.Join(err, e)
 	}
-	l.own, l.started = &own, true
+	l.own = &own
 	return nil
 }
 
-// reap reaps a child that was sent SIGKILL. That it does not die, since a file system holds it up, is waited out by
-// a goroutine.
+// reap reaps a child that was sent SIGKILL. That it does not die, since a file system holds it up,
+// is waited out by a goroutine.
 func reap(p *os.Process) {
 	done := make(chan struct{})
 	go func() {

@@ -21,8 +21,8 @@ import (
 func TestLogIsBounded(t *testing.T) {
 	s := open(t, t.TempDir())
 	const limit, total = 4 * logGrain, 24 * logGrain
-	j, err := s.Start(deadline(t), sh("while read go; do seq -f %08g 1 6500; echo done; done"), Name("a"), Endless(), Input(),
-		Log(MaxSize(limit), Keep(2)))
+	j, err := s.Start(deadline(t), sh("while read go; do seq -f %08g 1 6500; echo done; done"), Name("a"),
+		Endless(), Input(), Log(MaxSize(limit), Keep(2)))
 	require.NoError(t, err)
 	blocks := func() int64 {
 		var st syscall.Stat_t
@@ -118,7 +118,8 @@ func TestLongLine(t *testing.T) {
 func TestSettings(t *testing.T) {
 	s := open(t, t.TempDir())
 	pidFile := filepath.Join(t.TempDir(), "web.pid")
-	cmd := sh(`umask; cat /proc/self/oom_score_adj; ulimit -n; nice; pwd; echo "$X"; read line; echo "got $line"; sleep 1000`)
+	cmd := sh(`umask; cat /proc/self/oom_score_adj; ulimit -n; nice; pwd; echo "$X"
+		read line; echo "got $line"; sleep 1000`)
 	cmd.Dir, cmd.Env = "/", []string{"X=y", "PATH=" + os.Getenv("PATH")}
 	j, err := s.Start(deadline(t), cmd, Name("a"), Endless(), Input(), PIDFile(pidFile), Umask(0o027),
 		OOMScoreAdjust(500), Nice(5), Limit(safeexec.LimitOpenFiles, 77))

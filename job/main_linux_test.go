@@ -240,7 +240,8 @@ func TestRefused(t *testing.T) {
 
 func TestStopEndsTheTree(t *testing.T) {
 	s := open(t, t.TempDir())
-	// One that leaves the session, loses its parent and its environment; and one that ignores SIGTERM.
+	// One that leaves the session, loses its parent and its environment; and one that ignores
+	// SIGTERM.
 	j, err := s.Start(deadline(t), sh(`
 		(setsid env -i sh -c 'echo $$; exec sleep 1000' & )
 		(trap "" TERM; sleep 1001 & while :; do sleep 1; done) &

@@ -15,8 +15,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// TestWithinARun has the program that starts jobs be the command of a run. To stop a job ends that one alone; the end of
-// the run ends the others.
+// TestWithinARun has the program that starts jobs be the command of a run. To stop a job ends that
+// one alone; the end of the run ends the others.
 func TestWithinARun(t *testing.T) {
 	dir := t.TempDir()
 	exe, err := os.Executable()
@@ -27,7 +27,8 @@ func TestWithinARun(t *testing.T) {
 	res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(time.Minute))
 	require.NoError(t, err)
 	// b, which was not stopped, still has its name.
-	assert.Equal(t, "open\nstarted a\nstarted b\nstopped a <nil>\nerror start job b: job is running", strings.TrimSpace(res.Stdout.String()))
+	assert.Equal(t, []string{"open", "started a", "started b", "stopped a <nil>", "error start job b: job is running"},
+		strings.Split(strings.TrimSpace(res.Stdout.String()), "\n"))
 	s := open(t, dir)
 	for _, name := range []string{"a", "b"} {
 		j, err := s.Find(name)

@@ -31,8 +31,8 @@ type socket struct {
 // maxSocketPath is what fits into sun_path (unix(7)).
 const maxSocketPath = 107
 
-// listen makes the socket of a job, in its directory if the path is short enough and the job is not another user's, who
-// can not get there.
+// listen makes the socket of a job, in its directory if the path is short enough and the job is not
+// another user's, who can not get there.
 func listen(dir string, another bool) (*socket, error) {
 	path := filepath.Join(dir, socketFile)
 	if another || len(path) > maxSocketPath {
@@ -151,8 +151,8 @@ func (k *keeper) take(message string) {
 	}
 }
 
-// maxText is how much of a STATUS= is kept, and textPause how often it is written down: the job would have to wait
-// for the disk, and is to wait for nobody.
+// maxText is how much of a STATUS= is kept, and textPause how often it is written down: the job
+// would have to wait for the disk, and is to wait for nobody.
 const (
 	maxText   = 1 << 10
 	textPause = 200 * time.Millisecond

@@ -30,11 +30,13 @@ type config struct {
 	bad      *safeexec.ConfigError
 }
 
-// Name names the job; no other of the store may run under that name. The default is a name of its own for each start.
+// Name names the job; no other of the store may run under that name. The default is a name of its
+// own for each start.
 func Name(name string) Option { return option(func(c *config) { c.name = name }) }
 
-// Timeout ends the job that long after its start, suspension of the machine included. A start
-// takes this option or [Endless]. While no program has the store open nobody does it; [Store.Adopt] makes up for it.
+// Timeout ends the job that long after its start, suspension of the machine included. A start takes
+// this option or [Endless]. While no program has the store open nobody does it; [Store.Adopt] makes
+// up for it.
 func Timeout(d time.Duration) Option {
 	return option(func(c *config) { c.set.Timeout, c.bounded = d, true })
 }
@@ -42,14 +44,16 @@ func Timeout(d time.Duration) Option {
 // Endless lets the job run until somebody stops it.
 func Endless() Option { return option(func(c *config) { c.set.Timeout, c.bounded = 0, true }) }
 
-// Grace is how long the job has to end by itself after SIGTERM, before SIGKILL. The default is 10 s.
+// Grace is how long the job has to end by itself after SIGTERM, before SIGKILL. The default is 10
+// s.
 func Grace(d time.Duration) Option { return option(func(c *config) { c.set.Grace = d }) }
 
-// Log bounds the log. The job writes to the file itself, so that it never waits for anybody and loses nothing when
-// this program ends. While a program keeps the job, no more than MaxSize times Keep bytes stay on the disk, and what the
-// job writes within 50 ms: the oldest MaxSize bytes are given back to the file system, in place. The size that
-// ls shows goes on growing, and the file begins with a hole, which du, [Job.Tail] and [Job.Follow] know. Nothing
-// but the oldest is lost. While no program keeps the job, the log grows. The default is 64 MiB times 3.
+// Log bounds the log. The job writes to the file itself, so that it never waits for anybody and
+// loses nothing when this program ends. While a program keeps the job, no more than MaxSize times
+// Keep bytes stay on the disk, and what the job writes within 50 ms: the oldest MaxSize bytes are
+// given back to the file system, in place. The size that ls shows goes on growing, and the file
+// begins with a hole, which du, [Job.Tail] and [Job.Follow] know. Nothing but the oldest is lost.
+// While no program keeps the job, the log grows. The default is 64 MiB times 3.
 func Log(opts ...LogOption) Option {
 	return option(func(c *config) {
 		for _, o := range opts {
@@ -61,7 +65,8 @@ func Log(opts ...LogOption) Option {
 // A LogOption is an option of [Log].
 type LogOption func(*settings)
 
-// MaxSize is in which steps the oldest of the log is given up, in bytes: at least 64 KiB. 0 is no bound at all.
+// MaxSize is in which steps the oldest of the log is given up, in bytes: at least 64 KiB. 0 is no
+// bound at all.
 func MaxSize(n int64) LogOption { return func(s *settings) { s.LogMax = n } }
 
 // Keep is how many times MaxSize is kept, at least 2.
@@ -70,7 +75,8 @@ func Keep(n int) LogOption { return func(s *settings) { s.LogKeep = int64(n) } }
 // Umask is the job's umask. The start takes a thread for it, which ends.
 func Umask(mask int) Option { return option(func(c *config) { c.set.Umask = &mask }) }
 
-// OOMScoreAdjust is what is added to the job's badness when memory is short, from -1000 to 1000 (proc_pid_oom_score_adj(5)).
+// OOMScoreAdjust is what is added to the job's badness when memory is short, from -1000 to 1000
+// (proc_pid_oom_score_adj(5)).
 func OOMScoreAdjust(n int) Option { return option(func(c *config) { c.set.OOMScore = &n }) }
 
 // Nice is the job's nice value, from -20 to 19.
@@ -86,12 +92,12 @@ func Limit(r safeexec.Resource, n uint64) Option {
 	})
 }
 
-// Input gives the job a FIFO for standard input, which [Job.Input] writes to. The job never reads end of
-// file from it. The default is /dev/null.
+// Input gives the job a FIFO for standard input, which [Job.Input] writes to. The job never reads
+// end of file from it. The default is /dev/null.
 func Input() Option { return option(func(c *config) { c.set.Input = true }) }
 
-// PIDFile writes the number of the job's first process to a file, for other tools, and removes it when the job has
-// ended. Nothing here reads it: a number says nothing about who has it.
+// PIDFile writes the number of the job's first process to a file, for other tools, and removes it
+// when the job has ended. Nothing here reads it: a number says nothing about who has it.
 func PIDFile(path string) Option { return option(func(c *config) { c.set.PIDFile = path }) }
 
 // Ready makes the start wait until the first of the conditions comes true, no longer than that.
@@ -99,11 +105,12 @@ func Ready(within time.Duration, first ...Condition) Option {
 	return option(func(c *config) { c.within, c.ready = within, first })
 }
 
-// StopUnready stops a job that is not ready in time. Without it the job goes on, and the start returns it beside
-// the error.
+// StopUnready stops a job that is not ready in time. Without it the job goes on, and the start
+// returns it beside the error.
 func StopUnready() Option { return option(func(c *config) { c.unready = true }) }
 
-// Watchdog ends a job that does not send WATCHDOG=1 at least that often (sd_notify(3)). It takes [Notify].
+// Watchdog ends a job that does not send WATCHDOG=1 at least that often (sd_notify(3)). It takes
+// [Notify].
 func Watchdog(d time.Duration) Option { return option(func(c *config) { c.set.Watchdog = d }) }
 
 // Yield is how long [Store.Run] waits for the end.

@@ -25,8 +25,8 @@ type Condition struct {
 	bad  string
 }
 
-// Port is true once somebody accepts TCP connections at the address. If somebody does before the start, the start
-// fails with [ErrPortTaken].
+// Port is true once somebody accepts TCP connections at the address. If somebody does before the
+// start, the start fails with [ErrPortTaken].
 func Port(addr string) Condition {
 	c := Condition{kind: kindPort, addr: addr, wait: func(ctx context.Context, _ *Job) error {
 		return again(ctx, func(ctx context.Context) bool { return accepts(ctx, addr) })
@@ -67,7 +67,8 @@ func LogLine(re *regexp.Regexp) Condition {
 	}}
 }
 
-// File is true once there is a file of that name. A file that is there before the start counts as well.
+// File is true once there is a file of that name. A file that is there before the start counts as
+// well.
 func File(path string) Condition {
 	return Probe(func(context.Context) bool {
 		_, err := os.Stat(path)
@@ -80,7 +81,8 @@ func Uptime(d time.Duration) Condition {
 	return Condition{wait: func(ctx context.Context, _ *Job) error { return sleep(ctx, d) }}
 }
 
-// Probe is true once f returns true. It is called again and again, every 20 to 250 ms, and has to obey its context.
+// Probe is true once f returns true. It is called again and again, every 20 to 250 ms, and has to
+// obey its context.
 func Probe(f func(context.Context) bool) Condition {
 	if f == nil {
 		return Condition{bad: "Probe: is nil"}
@@ -88,10 +90,11 @@ func Probe(f func(context.Context) bool) Condition {
 	return Condition{wait: func(ctx context.Context, _ *Job) error { return again(ctx, f) }}
 }
 
-// Notify is true once the job sends READY=1 (sd_notify(3)). Only processes of its tree count, which have to live
-// until the message is received: systemd-notify(1) waits for that. STATUS= is kept in [Status.Text],
-// EXTEND_TIMEOUT_USEC= extends the time that Ready has, WATCHDOG=1 is for [Watchdog]. The socket is in the job's
-// directory, and in one of its own in the system's directory for temporary files if that path is too long.
+// Notify is true once the job sends READY=1 (sd_notify(3)). Only processes of its tree count, which
+// have to live until the message is received: systemd-notify(1) waits for that. STATUS= is kept in
+// [Status.Text], EXTEND_TIMEOUT_USEC= extends the time that Ready has, WATCHDOG=1 is for
+// [Watchdog]. The socket is in the job's directory, and in one of its own in the system's directory
+// for temporary files if that path is too long.
 func Notify() Condition {
 	return Condition{kind: kindNotify, wait: func(ctx context.Context, j *Job) error {
 		k := j.keeper()

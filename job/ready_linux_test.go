@@ -15,7 +15,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// send is a shell function that sends a message as sd_notify(3) does, from a process that waits a while.
+// send is a shell function that sends a message as sd_notify(3) does, from a process that waits a
+// while.
 const send = `send() { perl -MSocket -e '
 	socket(my $s, AF_UNIX, SOCK_DGRAM, 0) or die; my $p = $ENV{NOTIFY_SOCKET};
 	send($s, $ARGV[0], 0, pack_sockaddr_un($p)) or die "send: $!"; sleep 1000' "$1" & }; `
@@ -112,7 +113,8 @@ func TestNotifyOfStrangers(t *testing.T) {
 		}
 		return false
 	})
-	j, err := s.Start(deadline(t), sh("exec sleep 1000"), Name("a"), Endless(), Ready(300*time.Millisecond, Notify(), tell))
+	j, err := s.Start(deadline(t), sh("exec sleep 1000"), Name("a"), Endless(),
+		Ready(300*time.Millisecond, Notify(), tell))
 	require.ErrorIs(t, err, ErrNotReady)
 	require.NoError(t, <-sent)
 	assert.Empty(t, status(t, j).Text)
@@ -142,7 +144,8 @@ func TestPortTaken(t *testing.T) {
 	require.NoError(t, err)
 	defer l.Close()
 	s := open(t, t.TempDir())
-	j, err := s.Start(deadline(t), sh("exec sleep 1000"), Name("a"), Endless(), Ready(time.Minute, Port(l.Addr().String())))
+	j, err := s.Start(deadline(t), sh("exec sleep 1000"), Name("a"), Endless(),
+		Ready(time.Minute, Port(l.Addr().String())))
 	require.ErrorIs(t, err, ErrPortTaken)
 	assert.Nil(t, j)
 	jobs, err := s.List()

@@ -23,8 +23,8 @@ const (
 	phaseEnded    = "ended"
 )
 
-// A record is all that is known of a job, and what it takes to start it again. Each write replaces the file at
-// once, and is on the disk before the step that it announces is taken.
+// A record is all that is known of a job, and what it takes to start it again. Each write replaces
+// the file at once, and is on the disk before the step that it announces is taken.
 type record struct {
 	Version int    `json:"version"`
 	Name    string `json:"name"`

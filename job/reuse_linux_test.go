@@ -17,8 +17,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// reuseVariable has a host, the first process of a PID namespace, give the number of a job that has ended to a
-// stranger, that many times.
+// reuseVariable has a host, the first process of a PID namespace, give the number of a job that has
+// ended to a stranger, that many times.
 const reuseVariable = "SAFEEXEC_TEST_JOB_REUSE"
 
 // reuse prints what went wrong.

@@ -20,10 +20,10 @@ type RunResult struct {
 	Job *Job
 }
 
-// Run starts a command as [Store.Start] does and waits for its end, no longer than [Yield] says. If it ends in time, this
-// is as safeexec.Run: the result has its output, the error of one that did not end well is an [*exec.ExitError], and
-// the record is removed. If not, the result has what came so far, and Job, which goes on; the error is nil. A
-// context that is done before ends the command.
+// Run starts a command as [Store.Start] does and waits for its end, no longer than [Yield] says. If
+// it ends in time, this is as safeexec.Run: the result has its output, the error of one that did
+// not end well is an [*exec.ExitError], and the record is removed. If not, the result has what came
+// so far, and Job, which goes on; the error is nil. A context that is done before ends the command.
 func (s *Store) Run(ctx context.Context, cmd *exec.Cmd, opts ...Option) (RunResult, error) {
 	c := configure(opts)
 	if !c.yieldSet || c.yield < 0 {

@@ -10,13 +10,15 @@ import (
 	"time"
 )
 
-// Start starts a command as a job, and waits until it is ready if [Ready] is given. The context is for the call
-// alone. An error beside a job says that the job was started and is not ready; without a job nothing runs.
+// Start starts a command as a job, and waits until it is ready if [Ready] is given. The context is
+// for the call alone. An error beside a job says that the job was started and is not ready; without
+// a job nothing runs.
 //
-// The command has a session of its own, standard input from /dev/null or [Input], and its log for both outputs; it
-// inherits no other descriptor but those that the environment declares. Of cmd, Path, Args, Env, Dir and a
-// Credential are used; what a record can not keep is a [*safeexec.ConfigError]. The record holds arguments and
-// environment, which are what a restart needs, readable for this user alone.
+// The command has a session of its own, standard input from /dev/null or [Input], and its log for
+// both outputs; it inherits no other descriptor but those that the environment declares. Of cmd,
+// Path, Args, Env, Dir and a Credential are used; what a record can not keep is a
+// [*safeexec.ConfigError]. The record holds arguments and environment, which are what a restart
+// needs, readable for this user alone.
 //
 // A job of a name that has ended is replaced. If one runs, the error is [ErrRunning].
 func (s *Store) Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Job, error) {

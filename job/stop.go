@@ -25,10 +25,11 @@ type rungs struct{ grace, kill time.Duration }
 func (s *settings) ladder() rungs   { return rungs{s.Grace, s.Kill} }
 func (s *settings) killOnly() rungs { return rungs{-1, s.Kill} }
 
-// Stop ends the job: SIGTERM and SIGCONT to each of its tree, [Grace], then it stops whoever is found and sends SIGKILL.
-// A deadline of the context comes out of the grace first; when the context is canceled nothing more is
-// sent. It returns once a look has found nobody of the tree, or with [safeexec.ErrSurvivors] or
-// [safeexec.ErrTreeUnseen]. Those that left the session or have lost the first process are found by their marks.
+// Stop ends the job: SIGTERM and SIGCONT to each of its tree, [Grace], then it stops whoever is
+// found and sends SIGKILL. A deadline of the context comes out of the grace first; when the context
+// is canceled nothing more is sent. It returns once a look has found nobody of the tree, or with
+// [safeexec.ErrSurvivors] or [safeexec.ErrTreeUnseen]. Those that left the session or have lost the
+// first process are found by their marks.
 //
 // A job that has ended, or whose record fits nobody, is no error, and nobody is signaled.
 func (j *Job) Stop(ctx context.Context) (Stopped, error) {
@@ -210,9 +211,9 @@ func info(p proctree.Process) safeexec.ProcessInfo {
 	return safeexec.ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: p.Name}
 }
 
-// Restart stops the job, and starts it anew once nobody of it is found: what it had, a port for one, is free. The
-// command, its environment and its settings are those of the record; of the options, Timeout,
-// Endless, Ready and StopUnready count. The error is that of Stop or of Start.
+// Restart stops the job, and starts it anew once nobody of it is found: what it had, a port for
+// one, is free. The command, its environment and its settings are those of the record; of the
+// options, Timeout, Endless, Ready and StopUnready count. The error is that of Stop or of Start.
 func (j *Job) Restart(ctx context.Context, opts ...Option) error {
 	if _, err := j.Stop(ctx); err != nil {
 		return err
@@ -235,8 +236,8 @@ func (j *Job) Restart(ctx context.Context, opts ...Option) error {
 	return wrap("restart", j.name, err)
 }
 
-// Signal sends a signal to the first process. If that does not live, as that of a daemon that has put
-// itself into the background, the error is [safeexec.ErrNoProcess], and nobody is signaled.
+// Signal sends a signal to the first process. If that does not live, as that of a daemon that has
+// put itself into the background, the error is [safeexec.ErrNoProcess], and nobody is signaled.
 func (j *Job) Signal(sig syscall.Signal) error {
 	r, err := read(j.dir())
 	if err != nil {
@@ -272,8 +273,8 @@ func (j *Job) signal(r *record, sig syscall.Signal) error {
 	return root.Signal(sig)
 }
 
-// Wait waits until nobody of the job lives, and returns its status. The error of one that did not end well is a
-// [*exec.ExitError] if this program started it; look at Status.Exit otherwise.
+// Wait waits until nobody of the job lives, and returns its status. The error of one that did not
+// end well is a [*exec.ExitError] if this program started it; look at Status.Exit otherwise.
 func (j *Job) Wait(ctx context.Context) (Status, error) {
 	r, err := read(j.dir())
 	if err != nil {

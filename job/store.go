@@ -16,7 +16,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// A Store is a directory of jobs. Several programs may use one at once, and several goroutines one Store.
+// A Store is a directory of jobs. Several programs may use one at once, and several goroutines one
+// Store.
 type Store struct {
 	root  string
 	place place
@@ -35,8 +36,8 @@ type Job struct {
 	name  string
 }
 
-// Open opens the store in a directory, which is made if there is none, for this user alone. Call [Store.Adopt] next:
-// until then nobody watches the timeouts of jobs whose program has ended.
+// Open opens the store in a directory, which is made if there is none, for this user alone. Call
+// [Store.Adopt] next: until then nobody watches the timeouts of jobs whose program has ended.
 func Open(dir string) (*Store, error) {
 	if !proctree.Enumerates {
 		return nil, safeexec.ErrUnsupported
@@ -63,9 +64,9 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
-// Close ends what this program does for the jobs, and leaves the jobs alone. It waits for its goroutines. A job's
-// first process that this program has started and that ends afterwards stays a zombie until
-// it is adopted again or this program ends.
+// Close ends what this program does for the jobs, and leaves the jobs alone. It waits for its
+// goroutines. A job's first process that this program has started and that ends afterwards stays a
+// zombie until it is adopted again or this program ends.
 func (s *Store) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -122,8 +123,8 @@ func (s *Store) Find(name string) (*Job, error) {
 	return &Job{s, name}, nil
 }
 
-// Clean removes the records and the logs of jobs that have ended, and returns their names. It leaves those of which
-// it can not tell.
+// Clean removes the records and the logs of jobs that have ended, and returns their names. It
+// leaves those of which it can not tell.
 func (s *Store) Clean(ctx context.Context) ([]string, error) {
 	jobs, err := s.List()
 	if err != nil {
@@ -165,8 +166,9 @@ func (j *Job) remove(ctx context.Context) (bool, error) {
 	return err == nil, wrap("clean", j.name, err)
 }
 
-// Forget removes the record of a job of another PID namespace, whose processes nobody can tell of here; nobody is
-// signaled. It is for a store that outlives its container. For other jobs the error is [ErrRunning]: see Clean.
+// Forget removes the record of a job of another PID namespace, whose processes nobody can tell of
+// here; nobody is signaled. It is for a store that outlives its container. For other jobs the error
+// is [ErrRunning]: see Clean.
 func (j *Job) Forget(ctx context.Context) error {
 	unlock, err := j.store.lock(ctx, j.name)
 	if err != nil {
@@ -184,8 +186,8 @@ func (j *Job) Forget(ctx context.Context) error {
 	return wrap("forget", j.name, err)
 }
 
-// removeFiles removes the files of a job, the record first: without it there is no job, whatever is left. What is
-// not ours stays.
+// removeFiles removes the files of a job, the record first: without it there is no job, whatever is
+// left. What is not ours stays.
 func removeFiles(dir string) error {
 	names := []string{recordFile, newRecord, logFile, inputFile, socketFile, keeperFile}
 	holes, _ := filepath.Glob(filepath.Join(dir, holesFile+"*"))
@@ -209,14 +211,15 @@ func (r *record) removeOutside() {
 	removePIDFile(r)
 }
 
-// lockDir holds the locks. Its files are never removed: who waits for the lock of a file that is gone has another one
-// than who comes later. So there is one for several names.
+// lockDir holds the locks. Its files are never removed: who waits for the lock of a file that is
+// gone has another one than who comes later. So there is one for several names.
 const (
 	lockDir   = "locks"
 	lockFiles = 64
 )
 
-// lockBound is how long a lock is waited for. It is held for some writes to the disk and, by a start, for that.
+// lockBound is how long a lock is waited for. It is held for some writes to the disk and, by a
+// start, for that.
 const lockBound = 15 * time.Second
 
 // lock locks the record of a job against others, this program's goroutines as well.

@@ -87,7 +87,8 @@ func TestFailedRestart(t *testing.T) {
 	assert.Equal(t, before, after)
 }
 
-// TestAdoptedExit has a job that a program adopts end: the status is known where the kernel tells it, and no other.
+// TestAdoptedExit has a job that a program adopts end: the status is known where the kernel tells
+// it, and no other.
 func TestAdoptedExit(t *testing.T) {
 	dir := t.TempDir()
 	first := startHost(t, dir)

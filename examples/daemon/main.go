@@ -1,5 +1,5 @@
-// Daemon starts a service that outlives it, waits until the service is ready, and finds it again to ask for it, to read
-// its log and to stop it.
+// Daemon starts a service that outlives it, waits until the service is ready, and finds it again to
+// ask for it, to read its log and to stop it.
 //
 //	daemon [-dir DIR] start [-ready REGEXP | -port ADDR] [-pidfile FILE] NAME COMMAND [ARGUMENT...]
 //	daemon [-dir DIR] status [NAME]
@@ -7,9 +7,10 @@
 //	daemon [-dir DIR] restart NAME
 //	daemon [-dir DIR] stop NAME
 //
-// Each call is a program of its own. None stays behind to bound the log, so that it has no bound here: a service that writes
-// much is for a program that lives, and calls Adopt. The exit code is 0 if it was done, 1 if not, 2 for wrong
-// arguments, and 3 for the status of a service that does not run, as of LSB scripts.
+// Each call is a program of its own. None stays behind to bound the log, so that it has no bound
+// here: a service that writes much is for a program that lives, and calls Adopt. The exit code is 0
+// if it was done, 1 if not, 2 for wrong arguments, and 3 for the status of a service that does not
+// run, as of LSB scripts.
 package main
 
 import (
@@ -41,7 +42,8 @@ func main() { os.Exit(run(os.Args[1:])) }
 // run runs one subcommand and returns the exit code.
 func run(args []string) int {
 	flags := flag.NewFlagSet("daemon", flag.ContinueOnError)
-	dir := flags.String("dir", filepath.Join(os.TempDir(), fmt.Sprintf("daemon-%d", os.Getuid())), "`directory` of the records")
+	private := filepath.Join(os.TempDir(), fmt.Sprintf("daemon-%d", os.Getuid()))
+	dir := flags.String("dir", private, "`directory` of the records")
 	if flags.Parse(args) != nil || flags.NArg() == 0 {
 		return usage()
 	}

@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// ParseExitCode returns the wait status from the /proc/PID/stat of a zombie, its last field (proc_pid_stat(5)). It is 0
-// for whoever may not trace the process too.
+// ParseExitCode returns the wait status from the /proc/PID/stat of a zombie, its last field
+// (proc_pid_stat(5)). It is 0 for whoever may not trace the process too.
 func ParseExitCode(data []byte) (int, error) {
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	const all = 50 // the fields behind the name

@@ -9,13 +9,15 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// A Trace is what a tree can be found by again, by another process than the one that started it. It holds for one
-// boot of the machine and one PID namespace.
+// A Trace is what a tree can be found by again, by another process than the one that started it. It
+// holds for one boot of the machine and one PID namespace.
 type Trace struct {
-	PID     int    `json:"pid"`     // the leader; 0 if unknown
-	Start   uint64 `json:"start"`   // its start time in ticks; or a time not after it, if PID is 0
-	Limit   uint64 `json:"limit"`   // the limit mark; 0 if the leader does not have it
-	Outer   uint32 `json:"outer"`   // the number beside ours in there, if that is ours as well; 0 if it is a run's around this one
+	PID   int    `json:"pid"`   // the leader; 0 if unknown
+	Start uint64 `json:"start"` // its start time in ticks; or a time not after it, if PID is 0
+	Limit uint64 `json:"limit"` // the limit mark; 0 if the leader does not have it
+	// Outer is the number beside ours in there, if that is ours as well; 0 if it is a run's around
+	// this one, which would take that run's other processes for ours.
+	Outer   uint32 `json:"outer"`
 	Environ string `json:"environ"` // the value of the environment mark; empty if there is none
 }
 
@@ -28,7 +30,8 @@ func (m *Mark) Trace(leader Process) Trace {
 	return tr
 }
 
-// markOf is Trace's other direction. The mark is not that of a live run of this process, so that End is not for it.
+// markOf is Trace's other direction. The mark is not that of a live run of this process, so that
+// End is not for it.
 func markOf(tr Trace) Mark {
 	m := Mark{env: tr.Environ, limit: tr.Limit}
 	if m.env != "" {
@@ -46,10 +49,10 @@ func markOf(tr Trace) Mark {
 	return m
 }
 
-// Recall makes t the tree that a trace is of, and looks for it. Its leader may be gone; if it lives it is a member.
-// What it is found by: the limit mark, the environment mark, the leader's session as long as something pins the
-// number, and the parents. A [ProtectedError] says that this process is in the tree, or that the
-// leader is one that must not be signaled.
+// Recall makes t the tree that a trace is of, and looks for it. Its leader may be gone; if it lives
+// it is a member. What it is found by: the limit mark, the environment mark, the leader's session
+// as long as something pins the number, and the parents. A [ProtectedError] says that this process
+// is in the tree, or that the leader is one that must not be signaled.
 func (t *Tree) Recall(tr Trace) error {
 	root, err := Hold(tr.PID, tr.Start)
 	switch {
@@ -122,8 +125,8 @@ func Living(pid int, start uint64) bool {
 	return err == nil && st.StartTime == start && st.Alive()
 }
 
-// ExitOfZombie returns the wait status of a process that has exited and that nobody has reaped yet. It reports false
-// where that can not be told.
+// ExitOfZombie returns the wait status of a process that has exited and that nobody has reaped yet.
+// It reports false where that can not be told.
 func ExitOfZombie(pid int, start uint64) (syscall.WaitStatus, bool) {
 	dead := func() bool {
 		st, err := procfs.ReadStatNoComm(pid)
@@ -137,8 +140,8 @@ func ExitOfZombie(pid int, start uint64) (syscall.WaitStatus, bool) {
 	return sys.WaitStatus(code), known && dead()
 }
 
-// mayReadExit reports whether 0 is the status and not what those are told who may not trace the process (ptrace(2),
-// PTRACE_MODE_READ_FSCREDS).
+// mayReadExit reports whether 0 is the status and not what those are told who may not trace the
+// process (ptrace(2), PTRACE_MODE_READ_FSCREDS).
 func mayReadExit(pid int) bool {
 	if sys.MayTraceAll() {
 		return true

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Boottime returns the time since boot, suspension included (clock_gettime(2), CLOCK_BOOTTIME). The start
-// times of processes are counted on this clock.
+// Boottime returns the time since boot, suspension included (clock_gettime(2), CLOCK_BOOTTIME). The
+// start times of processes are counted on this clock.
 func Boottime() (time.Duration, error) {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
@@ -20,8 +20,9 @@ func Boottime() (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// TryLock locks a file for the open file description of fd (fcntl(2), F_OFD_SETLK). It reports false where another
-// has the lock. Other than the locks of processes it is not dropped when another descriptor of the file is closed.
+// TryLock locks a file for the open file description of fd (fcntl(2), F_OFD_SETLK). It reports
+// false where another has the lock. Other than the locks of processes it is not dropped when
+// another descriptor of the file is closed.
 func TryLock(fd int) (bool, error) {
 	err := lock(fd, unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
@@ -51,7 +52,8 @@ func PunchHole(fd int, off, n int64) error {
 	return os.NewSyscallError("fallocate", unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n))
 }
 
-// DataFrom returns where the data of a file begins, from off on (lseek(2), SEEK_DATA); io.EOF is ENXIO.
+// DataFrom returns where the data of a file begins, from off on (lseek(2), SEEK_DATA). [NoData]
+// tells of its error that none does.
 func DataFrom(fd int, off int64) (int64, error) {
 	at, err := unix.Seek(fd, off, unix.SEEK_DATA)
 	return at, os.NewSyscallError("lseek", err)
@@ -60,8 +62,9 @@ func DataFrom(fd int, off int64) (int64, error) {
 // NoData reports whether err, of DataFrom, says that only a hole follows.
 func NoData(err error) bool { return errors.Is(err, unix.ENXIO) }
 
-// WatchWrites returns a descriptor that becomes readable once the file is written to, truncated or removed.
-// [ArmWatch] makes it tell of the next time (inotify(7), IN_ONESHOT): an event a write would wake us too often.
+// WatchWrites returns a descriptor that becomes readable once the file is written to, truncated or
+// removed. [ArmWatch] makes it tell of the next time (inotify(7), IN_ONESHOT): an event a write
+// would wake us too often.
 func WatchWrites(path string) (fd int, err error) {
 	fd, err = unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
 	if err != nil {
@@ -80,8 +83,9 @@ func ArmWatch(fd int, path string) error {
 	return os.NewSyscallError("inotify_add_watch", err)
 }
 
-// UmaskThread gives the calling thread a umask of its own, and so what it starts. The thread shares its umask,
-// root and directory with no other from then on: the goroutine must stay locked to it until both end.
+// UmaskThread gives the calling thread a umask of its own, and so what it starts. The thread shares
+// its umask, root and directory with no other from then on: the goroutine must stay locked to it
+// until both end.
 func UmaskThread(mask int) error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return os.NewSyscallError("unshare", err)
@@ -111,8 +115,8 @@ const (
 	pidfdGetInfo  = 3<<30 | unsafe.Sizeof(pidfdInfo{})<<16 | 0xFF<<8 | 11
 )
 
-// ExitOf returns the wait status of the process of a pidfd that somebody else has reaped (Linux 6.15,
-// PIDFD_GET_INFO). It reports false while it is not reaped, and on older kernels.
+// ExitOf returns the wait status of the process of a pidfd that somebody else has reaped (Linux
+// 6.15, PIDFD_GET_INFO). It reports false while it is not reaped, and on older kernels.
 func ExitOf(fd int) (syscall.WaitStatus, bool) {
 	info := pidfdInfo{mask: pidfdInfoExit}
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(pidfdGetInfo), uintptr(unsafe.Pointer(&info)))
@@ -130,8 +134,8 @@ func PassCredentials(fd int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1))
 }
 
-// SenderOf returns the process that sent a datagram, by the control messages that came with it, 0 if they do not
-// say, and the descriptors that it passed, which are the caller's to close.
+// SenderOf returns the process that sent a datagram, by the control messages that came with it, 0
+// if they do not say, and the descriptors that it passed, which are the caller's to close.
 func SenderOf(control []byte) (pid int, fds []int) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
@@ -169,8 +173,8 @@ type User struct {
 	Keep     bool // the supplementary groups of this process
 }
 
-// UserOf returns the user that attr asks for, nil for none. It reports false where attr asks for anything else but
-// a session or process group of its own.
+// UserOf returns the user that attr asks for, nil for none. It reports false where attr asks for
+// anything else but a session or process group of its own.
 func UserOf(attr *syscall.SysProcAttr) (*User, bool) {
 	if attr == nil {
 		return nil, true
