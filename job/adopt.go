@@ -3,9 +3,10 @@ package job
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/seed841d8200/safeexec"
@@ -34,16 +35,26 @@ func (s *Store) Adopt(ctx context.Context) ([]Adoption, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := make([]Adoption, 0, len(jobs))
-	for _, j := range jobs {
-		a := Adoption{Job: j}
-		a.Ended, a.Err = j.adopt(ctx)
-		st, err := j.Status()
-		a.Status, a.Err = st, errors.Join(wrap("adopt", j.name, a.Err), err)
-		found = append(found, a)
+	found := make([]Adoption, len(jobs))
+	places := make(chan struct{}, adoptedAtOnce)
+	var all sync.WaitGroup
+	for i, j := range jobs {
+		places <- struct{}{}
+		all.Go(func() {
+			a := Adoption{Job: j}
+			a.Ended, a.Err = j.adopt(ctx)
+			st, err := j.Status()
+			a.Status, a.Err = st, errors.Join(wrap("adopt", j.name, a.Err), err)
+			found[i] = a
+			<-places
+		})
 	}
+	all.Wait()
 	return found, nil
 }
+
+// adoptedAtOnce is how many jobs are taken over at a time: one that has to be ended takes its grace.
+const adoptedAtOnce = 16
 
 // awaitOver waits until the keeper has seen the end, which has come.
 func (k *keeper) awaitOver(ctx context.Context) error {
@@ -69,10 +80,6 @@ func (j *Job) adopt(ctx context.Context) (ended bool, err error) {
 	if k != nil {
 		k.begin()
 	}
-	overdue := false
-	if now, err := sys.Boottime(); err == nil && r.Deadline > 0 && now >= r.Deadline {
-		overdue = true
-	}
 	st, err := j.statusOf(r)
 	switch {
 	case err != nil:
@@ -87,11 +94,22 @@ func (j *Job) adopt(ctx context.Context) (ended bool, err error) {
 	case st.State == Half:
 		_, err = j.end(ctx, ByHalfStart, r.Run, r.Settings.ladder())
 		return err == nil, err
-	case overdue:
-		_, err = j.end(ctx, ByTimeout, r.Run, r.Settings.ladder())
-		return err == nil, err
+	case k != nil && r.overdue(): // the keeper ends it
+		select {
+		case err := <-k.late:
+			return err == nil, err
+		case <-k.released:
+			return true, nil
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
 	}
 	return false, nil
+}
+
+func (r *record) overdue() bool {
+	now, err := sys.Boottime()
+	return err == nil && r.Deadline > 0 && now >= r.Deadline
 }
 
 // takeOver makes a keeper for a job that nobody keeps. The record is nil if the job has ended or is
@@ -110,11 +128,12 @@ func (j *Job) takeOver(ctx context.Context) (*keeper, *record, error) {
 	if err != nil || fit != Running || r.Phase != phaseStarted {
 		return nil, r, err
 	}
-	lock, taken, err := lockKeeper(j.dir())
+	lock, taken, err := lockKeeper(j.dir(), r.Run)
 	if err != nil || !taken {
 		return nil, nil, err
 	}
 	k := newKeeper(j, r, lock)
+	close(k.ready) // nobody waits
 	if st, err := procfs.ReadStatNoComm(r.Trace.PID); err == nil && st.StartTime == r.Trace.Start &&
 		st.PPID == os.Getpid() {
 		k.process, _ = os.FindProcess(r.Trace.PID) // this program has closed the store, and opened it again
@@ -135,8 +154,13 @@ func (j *Job) takeOver(ctx context.Context) (*keeper, *record, error) {
 // done. It returns how much was written: the FIFO holds 64 KiB, and the job may not read.
 func (j *Job) Input(ctx context.Context, p []byte) (int, error) {
 	f, err := os.OpenFile(filepath.Join(j.dir(), inputFile), os.O_WRONLY|nonblock, 0)
-	if err != nil {
-		return 0, wrap("feed", j.name, fmt.Errorf("%w: %w", ErrEnded, err))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, wrap("feed", j.name, ErrNoInput)
+	case sys.NoReader(err):
+		return 0, wrap("feed", j.name, ErrEnded)
+	case err != nil:
+		return 0, wrap("feed", j.name, err)
 	}
 	type result struct {
 		n   int

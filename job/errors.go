@@ -34,6 +34,8 @@ var (
 	ErrNotReady = errors.New("job is not ready")
 	// ErrEnded says that the job ended, or its first process before it was ready.
 	ErrEnded = errors.New("job has ended")
+	// ErrNoInput says that the job was not started with [Input].
+	ErrNoInput = errors.New("job has no input")
 	// ErrPortTaken says that somebody listened on the port before the start, so that to be able to
 	// connect to it would prove nothing.
 	ErrPortTaken = errors.New("port is in use")

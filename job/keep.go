@@ -1,11 +1,13 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,11 +29,15 @@ type keeper struct {
 	socket  *socket
 	lock    *os.File // says that somebody keeps the job
 
-	ctx    context.Context // done by Close and once the job has ended
-	cancel context.CancelFunc
-	over   chan struct{}    // closed once the end of the job is in the record
-	state  *os.ProcessState // of our child; written before gone is closed
-	gone   chan struct{}    // closed once the first process has exited, as far as that is seen
+	ctx     context.Context // done by Close and once the job has ended
+	cancel  context.CancelFunc
+	writing context.Context // done by forget
+	forget  context.CancelFunc
+	over    chan struct{}    // closed once the end of the job is in the record
+	late    chan error       // what came of ending it at its timeout
+	ready   chan struct{}    // closed once Ready is no longer waited for
+	state   *os.ProcessState // of our child; written before gone is closed
+	gone    chan struct{}    // closed once the first process has exited, as far as that is seen
 
 	goroutines sync.WaitGroup
 	released   chan struct{} // closed once they have ended and nothing is held any more
@@ -39,9 +45,9 @@ type keeper struct {
 
 // keep begins to keep a job that was just started. The caller has its record's lock.
 func (s *Store) keep(l *launch) error {
-	lock, _, err := lockKeeper(l.job.dir())
+	lock, _, err := lockKeeper(l.job.dir(), l.record.Run)
 	if err != nil {
-		lock = nil // nobody else can have it; the job runs all the same
+		lock = nil // for want of descriptors perhaps; the job runs all the same
 	}
 	k := newKeeper(l.job, l.record, lock)
 	k.process, k.mark, k.socket = l.own.Process, &l.mark, l.socket
@@ -57,8 +63,10 @@ func newKeeper(j *Job, r *record, lock *os.File) *keeper {
 	k := &keeper{
 		job: j, run: r.Run, trace: r.Trace, set: r.Settings, until: r.Deadline, lock: lock,
 		over: make(chan struct{}), gone: make(chan struct{}), released: make(chan struct{}),
+		late: make(chan error, 1), ready: make(chan struct{}),
 	}
 	k.ctx, k.cancel = context.WithCancel(j.store.ctx)
+	k.writing, k.forget = context.WithCancel(context.Background())
 	return k
 }
 
@@ -83,7 +91,7 @@ func (k *keeper) begin() {
 	}
 	if k.socket != nil {
 		k.goroutines.Go(k.hear)
-		k.goroutines.Go(k.writeTexts)
+		k.goroutines.Go(k.writeNews)
 		if k.set.Watchdog > 0 {
 			k.goroutines.Go(k.guard)
 		}
@@ -99,6 +107,7 @@ func (k *keeper) wait() { <-k.released }
 
 func (k *keeper) release() {
 	k.cancel()
+	k.forget()
 	if k.socket != nil {
 		k.socket.close()
 	}
@@ -117,9 +126,11 @@ func (j *Job) keeper() *keeper {
 	return j.store.keepers[j.name]
 }
 
-// forgetKeeper joins the keeper of a run that has ended.
+// forgetKeeper joins the keeper of a run that has ended. The caller has the record's lock, which
+// the keeper may be waiting for.
 func (j *Job) forgetKeeper() {
 	if k := j.keeper(); k != nil {
+		k.forget()
 		k.cancel()
 		k.wait()
 		j.store.mu.Lock()
@@ -128,14 +139,15 @@ func (j *Job) forgetKeeper() {
 	}
 }
 
-// lockKeeper takes the lock that says that this program keeps a job. It reports false where another
+// lockKeeper takes the lock that says that this program keeps a run of a job, the byte of its
+// number: who has kept the run before may still be about to let go. It reports false where another
 // has it.
-func lockKeeper(dir string) (*os.File, bool, error) {
+func lockKeeper(dir string, run int) (*os.File, bool, error) {
 	f, err := os.OpenFile(filepath.Join(dir, keeperFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, false, err
 	}
-	locked, err := tryLock(f)
+	locked, err := tryLock(f, int64(run))
 	if err != nil || !locked {
 		f.Close()
 		return nil, false, err
@@ -143,8 +155,8 @@ func lockKeeper(dir string) (*os.File, bool, error) {
 	return f, true, nil
 }
 
-// keptBy reports whether some program keeps the job.
-func keptBy(dir string) bool {
+// isKept reports whether some program keeps the run.
+func isKept(dir string, run int) bool {
 	f, err := os.OpenFile(filepath.Join(dir, keeperFile), os.O_RDWR, 0)
 	if err != nil {
 		return false
@@ -152,7 +164,7 @@ func keptBy(dir string) bool {
 	defer f.Close()
 	kept := false
 	if conn, err := f.SyscallConn(); err == nil {
-		_ = conn.Control(func(fd uintptr) { kept, _ = sys.LockHeld(int(fd)) })
+		_ = conn.Control(func(fd uintptr) { kept, _ = sys.LockHeld(int(fd), int64(run)) })
 	}
 	return kept
 }
@@ -165,13 +177,13 @@ func (k *keeper) watch() {
 	}
 	close(k.gone)
 	if exit != nil {
-		k.record(func(r *record) { r.Exit = exit })
+		k.record(func(r *record) { r.Exit, r.Used = exit, usageOf(k.state) })
 	}
 	if k.job.awaitEmpty(k.ctx, k.trace) != nil {
 		return
 	}
 	k.record(func(r *record) {
-		k.setText(r)
+		k.setNews(r)
 		r.close()
 	})
 	close(k.over)
@@ -192,7 +204,7 @@ func (k *keeper) failure() error {
 
 // record changes the record. It goes on when the store closes: what was seen should not be lost.
 func (k *keeper) record(change func(*record)) {
-	ctx, cancel := context.WithTimeout(context.Background(), lockBound)
+	ctx, cancel := context.WithTimeout(k.writing, lockBound)
 	defer cancel()
 	_ = k.job.update(ctx, k.run, change) // should it fail, the job is gone with its status unknown
 }
@@ -329,26 +341,22 @@ func (j *Job) awaitEmpty(ctx context.Context, tr proctree.Trace) error {
 	}
 }
 
-// lookOnce looks, and waits for the death of one that it found. It reports whether it found any.
+// lookOnce looks, and waits for the death of the oldest that it found. It reports whether it found
+// any. While it waits it holds that one's descriptor and nothing else of the tree.
 func (j *Job) lookOnce(ctx context.Context, tr proctree.Trace) (bool, error) {
-	var tree proctree.Tree
-	if err := recall(&tree, tr); err != nil {
+	members, err := census(tr)
+	if err != nil || len(members) == 0 {
 		return false, err
 	}
-	defer tree.Forget()
-	members, sure := tree.Live()
-	if len(members) == 0 {
-		if !sure {
-			return false, safeexec.ErrTreeUnseen
-		}
-		return false, nil
-	}
-	for _, m := range members {
-		if m.FD >= 0 {
-			return true, awaitReadable(ctx, m.FD)
+	m := slices.MinFunc(members, func(a, b proctree.Process) int { return cmp.Compare(a.Start, b.Start) })
+	root, err := proctree.Hold(m.PID, m.Start)
+	if err == nil {
+		defer root.Close()
+		if fd := root.PidfdOf(); fd >= 0 {
+			defer sys.Close(fd)
+			return true, awaitReadable(ctx, fd)
 		}
 	}
-	m := members[0]
 	for pause := time.Millisecond; proctree.Living(m.PID, m.Start); pause = min(2*pause, lastPause) {
 		if err := sleep(ctx, pause); err != nil {
 			return true, err
@@ -369,13 +377,14 @@ func (k *keeper) enforce() {
 			return
 		}
 	}
-	k.end(ByTimeout)
+	k.late <- k.end(ByTimeout)
 }
 
 // end ends the job for a reason of the keeper's.
-func (k *keeper) end(reason Reason) {
+func (k *keeper) end(reason Reason) error {
 	if k.ctx.Err() != nil {
-		return
+		return k.ctx.Err()
 	}
-	_, _ = k.job.end(k.ctx, reason, k.run, k.set.ladder())
+	_, err := k.job.end(k.ctx, reason, k.run, k.set.ladder())
+	return err
 }

@@ -8,7 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seed841d8200/safeexec"
@@ -85,7 +87,7 @@ func (l *launch) intent() error {
 			return err
 		}
 		set.Socket = l.socket.path
-		env = append(env, "NOTIFY_SOCKET="+set.Socket)
+		env = append(slices.DeleteFunc(env, ofManager), "NOTIFY_SOCKET="+set.Socket)
 		if set.Watchdog > 0 {
 			env = append(env, "WATCHDOG_USEC="+strconv.FormatInt(set.Watchdog.Microseconds(), 10))
 		}
@@ -103,6 +105,13 @@ func (l *launch) intent() error {
 		Trace: l.mark.Trace(proctree.Process{Start: ticks()}),
 	}
 	return r.write(j.dir())
+}
+
+// ofManager reports whether a variable is what a service manager has told this program. With
+// WATCHDOG_PID of another process the job would not send WATCHDOG=1.
+func ofManager(variable string) bool {
+	name, _, _ := strings.Cut(variable, "=")
+	return name == "NOTIFY_SOCKET" || name == "WATCHDOG_USEC" || name == "WATCHDOG_PID"
 }
 
 func (l *launch) openInput() (*os.File, error) {
@@ -273,11 +282,6 @@ func (l *launch) limit(pid int) error {
 	set := &l.record.Settings
 	for r, n := range set.Limits {
 		if err := proctree.SetLimit(pid, resources[safeexec.Resource(r)], n); err != nil {
-			return err
-		}
-	}
-	if set.Nice != nil {
-		if err := proctree.SetNice(pid, *set.Nice); err != nil {
 			return err
 		}
 	}

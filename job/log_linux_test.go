@@ -118,11 +118,11 @@ func TestLongLine(t *testing.T) {
 func TestSettings(t *testing.T) {
 	s := open(t, t.TempDir())
 	pidFile := filepath.Join(t.TempDir(), "web.pid")
-	cmd := sh(`umask; cat /proc/self/oom_score_adj; ulimit -n; nice; pwd; echo "$X"
+	cmd := sh(`umask; cat /proc/self/oom_score_adj; ulimit -n; pwd; echo "$X"
 		read line; echo "got $line"; sleep 1000`)
 	cmd.Dir, cmd.Env = "/", []string{"X=y", "PATH=" + os.Getenv("PATH")}
 	j, err := s.Start(deadline(t), cmd, Name("a"), Endless(), Input(), PIDFile(pidFile), Umask(0o027),
-		OOMScoreAdjust(500), Nice(5), Limit(safeexec.LimitOpenFiles, 77))
+		OOMScoreAdjust(500), Limit(safeexec.LimitOpenFiles, 77))
 	require.NoError(t, err)
 	pid, err := os.ReadFile(pidFile)
 	require.NoError(t, err)
@@ -136,7 +136,7 @@ func TestSettings(t *testing.T) {
 			break
 		}
 	}
-	assert.Equal(t, []string{"0027", "500", "77", "5", "/", "y", "got hello"}, got)
+	assert.Equal(t, []string{"0027", "500", "77", "/", "y", "got hello"}, got)
 	require.NoError(t, j.Signal(syscall.SIGTERM))
 	_, err = j.Stop(deadline(t))
 	require.NoError(t, err)

@@ -345,6 +345,29 @@ func TestOverdue(t *testing.T) {
 	assert.False(t, testproc.Lives(r.Trace.PID, r.Trace.Start))
 }
 
+// TestOverdueIsToldOnce has the timeout pass meanwhile, too: the one who takes over asks once.
+func TestOverdueIsToldOnce(t *testing.T) {
+	dir := t.TempDir()
+	first := startHost(t, dir)
+	fmt.Fprintln(first.in, `a trap "echo term" TERM; echo up; while :; do sleep 1000 & wait; done`)
+	require.Equal(t, "started a", first.line(t))
+	first.kill()
+	s := open(t, dir)
+	j, err := s.Find("a")
+	require.NoError(t, err)
+	require.Equal(t, "up", firstLine(t, j).Text)
+	r, err := read(j.dir())
+	require.NoError(t, err)
+	r.Deadline, r.Settings.Grace = 1, 100*time.Millisecond
+	require.NoError(t, r.write(j.dir()))
+	found := adoptOne(t, s)
+	assert.True(t, found.Ended)
+	assert.Equal(t, ByTimeout, found.Status.Reason)
+	lines, err := j.Tail(10)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"up", "term"}, texts(lines))
+}
+
 // TestOldRecord gives a record a number that belongs to somebody else, in each way that it can.
 func TestOldRecord(t *testing.T) {
 	dir := t.TempDir()

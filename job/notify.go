@@ -25,7 +25,7 @@ type socket struct {
 	once  sync.Once
 	pings chan struct{}          // one a WATCHDOG=1
 	text  atomic.Pointer[string] // of the last STATUS=
-	told  chan struct{}          // that there is another one
+	told  chan struct{}          // that there is something new to write down
 }
 
 // maxSocketPath is what fits into sun_path (unix(7)).
@@ -37,13 +37,20 @@ func listen(dir string, another bool) (*socket, error) {
 	path := filepath.Join(dir, socketFile)
 	if another || len(path) > maxSocketPath {
 		apart, err := os.MkdirTemp("", "job-")
-		if err == nil {
-			err = os.Chmod(apart, 0o711)
-		}
 		if err != nil {
 			return nil, err
 		}
-		path = filepath.Join(apart, socketFile)
+		if another {
+			err = os.Chmod(apart, 0o711)
+		}
+		var s *socket
+		if err == nil {
+			s, err = listenAt(filepath.Join(apart, socketFile))
+		}
+		if err != nil {
+			_ = os.Remove(apart)
+		}
+		return s, err
 	}
 	return listenAt(path)
 }
@@ -68,10 +75,14 @@ func listenAt(path string) (*socket, error) {
 		conn.Close()
 		return nil, err
 	}
+	return newSocket(path, conn), nil
+}
+
+func newSocket(path string, conn *net.UnixConn) *socket {
 	return &socket{
 		path: path, conn: conn, ready: make(chan struct{}), extended: make(chan time.Duration, 1),
 		pings: make(chan struct{}, 1), told: make(chan struct{}, 1),
-	}, nil
+	}
 }
 
 // close leaves the name: the next program that keeps the job takes it.
@@ -109,7 +120,7 @@ func (k *keeper) sentBy(pid int) bool {
 		return true
 	}
 	var tree proctree.Tree
-	if recall(&tree, k.trace) != nil {
+	if recall(&tree, k.trace, time.Second) != nil {
 		return false
 	}
 	defer tree.Forget()
@@ -124,14 +135,12 @@ func (k *keeper) take(message string) {
 		case "READY":
 			if value == "1" {
 				k.socket.once.Do(func() { close(k.socket.ready) })
+				k.socket.tell()
 			}
 		case "STATUS":
 			value = value[:min(len(value), maxText)]
 			k.socket.text.Store(&value)
-			select {
-			case k.socket.told <- struct{}{}:
-			default:
-			}
+			k.socket.tell()
 		case "EXTEND_TIMEOUT_USEC":
 			if us, err := strconv.ParseInt(value, 10, 64); err == nil && us > 0 && us < int64(maxExtension/time.Microsecond) {
 				select {
@@ -151,6 +160,13 @@ func (k *keeper) take(message string) {
 	}
 }
 
+func (s *socket) tell() {
+	select {
+	case s.told <- struct{}{}:
+	default:
+	}
+}
+
 // maxText is how much of a STATUS= is kept, and textPause how often it is written down: the job
 // would have to wait for the disk, and is to wait for nobody.
 const (
@@ -158,12 +174,12 @@ const (
 	textPause = 200 * time.Millisecond
 )
 
-// writeTexts writes the last STATUS= down.
-func (k *keeper) writeTexts() {
+// writeNews writes the last STATUS= down, and that it is ready, also after nobody waits for that.
+func (k *keeper) writeNews() {
 	for {
 		select {
 		case <-k.socket.told:
-			k.record(k.setText)
+			k.record(k.setNews)
 		case <-k.ctx.Done():
 			return
 		}
@@ -173,17 +189,31 @@ func (k *keeper) writeTexts() {
 	}
 }
 
-func (k *keeper) setText(r *record) {
-	if k.socket != nil && k.socket.text.Load() != nil {
-		r.Text = *k.socket.text.Load()
+func (k *keeper) setNews(r *record) {
+	if k.socket == nil {
+		return
+	}
+	if text := k.socket.text.Load(); text != nil {
+		r.Text = *text
+	}
+	select {
+	case <-k.socket.ready:
+		r.Ready = true
+	default:
 	}
 }
 
 // maxExtension is the longest EXTEND_TIMEOUT_USEC that is believed.
 const maxExtension = 24 * time.Hour
 
-// guard ends a job that does not send WATCHDOG=1 in time. The time begins with the start.
+// guard ends a job that does not send WATCHDOG=1 in time. The time begins when Ready is no longer
+// waited for.
 func (k *keeper) guard() {
+	select {
+	case <-k.ready:
+	case <-k.ctx.Done():
+		return
+	}
 	timer := time.NewTimer(k.set.Watchdog)
 	defer timer.Stop()
 	for {
@@ -193,7 +223,7 @@ func (k *keeper) guard() {
 		case <-k.ctx.Done():
 			return
 		case <-timer.C:
-			k.end(ByWatchdog)
+			_ = k.end(ByWatchdog)
 			return
 		}
 	}

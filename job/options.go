@@ -27,7 +27,6 @@ type config struct {
 	unready  bool // StopUnready
 	yield    time.Duration
 	yieldSet bool
-	bad      *safeexec.ConfigError
 }
 
 // Name names the job; no other of the store may run under that name. The default is a name of its
@@ -79,9 +78,6 @@ func Umask(mask int) Option { return option(func(c *config) { c.set.Umask = &mas
 // (proc_pid_oom_score_adj(5)).
 func OOMScoreAdjust(n int) Option { return option(func(c *config) { c.set.OOMScore = &n }) }
 
-// Nice is the job's nice value, from -20 to 19.
-func Nice(n int) Option { return option(func(c *config) { c.set.Nice = &n }) }
-
 // Limit sets the soft and the hard limit of a resource, before the first instruction.
 func Limit(r safeexec.Resource, n uint64) Option {
 	return option(func(c *config) {
@@ -109,8 +105,8 @@ func Ready(within time.Duration, first ...Condition) Option {
 // returns it beside the error.
 func StopUnready() Option { return option(func(c *config) { c.unready = true }) }
 
-// Watchdog ends a job that does not send WATCHDOG=1 at least that often (sd_notify(3)). It takes
-// [Notify].
+// Watchdog ends a job that does not send WATCHDOG=1 at least that often (sd_notify(3)), once the
+// wait of [Ready] is over. It takes [Notify].
 func Watchdog(d time.Duration) Option { return option(func(c *config) { c.set.Watchdog = d }) }
 
 // Yield is how long [Store.Run] waits for the end.
@@ -159,8 +155,6 @@ func (c *config) check() error {
 		return bad("Umask", "is out of range")
 	case set.OOMScore != nil && (*set.OOMScore < -1000 || *set.OOMScore > 1000):
 		return bad("OOMScoreAdjust", "is out of range")
-	case set.Nice != nil && (*set.Nice < -20 || *set.Nice > 19):
-		return bad("Nice", "is out of range")
 	case !utf8.ValidString(set.PIDFile):
 		return bad("PIDFile", "is not UTF-8")
 	case set.Watchdog < 0:

@@ -92,7 +92,7 @@ func Probe(f func(context.Context) bool) Condition {
 
 // Notify is true once the job sends READY=1 (sd_notify(3)). Only processes of its tree count, which
 // have to live until the message is received: systemd-notify(1) waits for that. STATUS= is kept in
-// [Status.Text], EXTEND_TIMEOUT_USEC= extends the time that Ready has, WATCHDOG=1 is for
+// [Status.Text], EXTEND_TIMEOUT_USEC= has Ready wait at least that long from then on, WATCHDOG=1 is for
 // [Watchdog]. The socket is in the job's directory, and in one of its own in the system's directory
 // for temporary files if that path is too long.
 func Notify() Condition {
@@ -132,12 +132,13 @@ func (c *config) portsFree(ctx context.Context) error {
 
 // awaitReady waits until the first condition is true, the job has ended, or the time is up.
 func (j *Job) awaitReady(ctx context.Context, c *config) error {
-	if len(c.ready) == 0 {
-		return nil
-	}
 	k := j.keeper()
 	if k == nil {
 		return nil // the store was closed meanwhile
+	}
+	defer close(k.ready)
+	if len(c.ready) == 0 {
+		return nil
 	}
 	waits, cancel := context.WithCancel(ctx)
 	results := make(chan error, len(c.ready))
@@ -151,7 +152,7 @@ func (j *Job) awaitReady(ctx context.Context, c *config) error {
 	if cause == nil {
 		k.record(func(r *record) {
 			r.Ready = true
-			k.setText(r)
+			k.setNews(r)
 		})
 		return nil
 	}
@@ -162,6 +163,7 @@ func (j *Job) awaitReady(ctx context.Context, c *config) error {
 var errLate = errors.New("time is up")
 
 func (j *Job) race(ctx context.Context, c *config, k *keeper, results <-chan error, pending *int) error {
+	until := time.Now().Add(c.within)
 	timer := time.NewTimer(c.within)
 	defer timer.Stop()
 	var extended <-chan time.Duration
@@ -181,7 +183,10 @@ func (j *Job) race(ctx context.Context, c *config, k *keeper, results <-chan err
 				return errors.Join(failed...)
 			}
 		case d := <-extended:
-			timer.Reset(d)
+			if now := time.Now(); now.Add(d).After(until) { // never shortened, as systemd.service(5) has it
+				until = now.Add(d)
+				timer.Reset(d)
+			}
 		case <-gone:
 			if !j.forked(k) {
 				return ErrEnded

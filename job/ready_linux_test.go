@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -120,14 +121,63 @@ func TestNotifyOfStrangers(t *testing.T) {
 	assert.Empty(t, status(t, j).Text)
 }
 
+// TestExtendTimeout has a job that says twice how long it takes: longer than it has, which counts,
+// and shorter, which does not.
 func TestExtendTimeout(t *testing.T) {
-	testproc.HasProgram(t, "perl")
+	synctest.Test(t, func(t *testing.T) {
+		k := silentKeeper(t)
+		results, pending := make(chan error, 1), 1
+		began := time.Now()
+		time.AfterFunc(4*time.Second, func() { k.take("EXTEND_TIMEOUT_USEC=30000000\nSTATUS=slow") })
+		time.AfterFunc(20*time.Second, func() { k.take("EXTEND_TIMEOUT_USEC=1000000") })
+		err := k.job.race(t.Context(), &config{within: 5 * time.Second}, k, results, &pending)
+		require.ErrorIs(t, err, errLate)
+		assert.Equal(t, 34*time.Second, time.Since(began))
+	})
+}
+
+// silentKeeper keeps a job that nobody has started.
+func silentKeeper(t *testing.T) *keeper {
+	s := &Store{root: t.TempDir(), ctx: t.Context()}
+	k := newKeeper(&Job{s, "a"}, &record{}, nil)
+	k.socket = newSocket("", nil)
+	t.Cleanup(k.cancel)
+	return k
+}
+
+// TestWatchdogIsFed has a job that sends WATCHDOG=1 often enough, from when it is ready, for a while.
+func TestWatchdogIsFed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := silentKeeper(t)
+		k.set.Watchdog = time.Second
+		began := time.Now()
+		ended := make(chan time.Duration)
+		go func() {
+			k.guard()
+			ended <- time.Since(began)
+		}()
+		time.Sleep(10 * time.Second)
+		close(k.ready)
+		for range 10 {
+			time.Sleep(900 * time.Millisecond)
+			k.take("WATCHDOG=1")
+		}
+		assert.Equal(t, 20*time.Second, <-ended)
+	})
+}
+
+// TestMessagesOfTheManager has this program be a service of systemd itself.
+func TestMessagesOfTheManager(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "/nowhere/notify")
+	t.Setenv("WATCHDOG_PID", "1")
+	t.Setenv("WATCHDOG_USEC", "1")
 	s := open(t, t.TempDir())
-	start := time.Now()
-	_, err := s.Start(deadline(t), sh(send+`send EXTEND_TIMEOUT_USEC=1000; exec sleep 1000`), Name("a"), Endless(),
-		Ready(time.Hour, Notify()))
-	require.ErrorIs(t, err, ErrNotReady, "the time was set anew")
-	assert.Less(t, time.Since(start), time.Hour)
+	j, err := s.Start(deadline(t), sh(`echo "${WATCHDOG_PID-none} ${WATCHDOG_USEC-none} $NOTIFY_SOCKET"; exec sleep 1000`),
+		Name("a"), Endless(), Ready(20*time.Second, Notify(), Uptime(0)))
+	require.NoError(t, err)
+	r, err := read(j.dir())
+	require.NoError(t, err)
+	assert.Equal(t, "none none "+r.Settings.Socket, firstLine(t, j).Text)
 }
 
 func TestWatchdog(t *testing.T) {

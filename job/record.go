@@ -36,7 +36,7 @@ type record struct {
 
 	// The identity: without the same boot and PID namespace the trace means nothing.
 	Boot      string         `json:"boot"`
-	Namespace string         `json:"pid_namespace"`
+	Namespace string         `json:"namespace"` // of PIDs, and of the time since boot
 	Trace     proctree.Trace `json:"trace"`
 
 	Started  time.Time     `json:"started"`
@@ -46,6 +46,7 @@ type record struct {
 	Text     string        `json:"text"` // STATUS= of sd_notify(3)
 
 	Exit   *Exit     `json:"exit,omitempty"` // of the first process
+	Used   *Usage    `json:"used,omitempty"` // likewise
 	Ended  time.Time `json:"ended,omitzero"`
 	Reason Reason    `json:"reason"`
 }
@@ -86,7 +87,6 @@ type settings struct {
 	LogKeep  int64          `json:"log_keep"`
 	Umask    *int           `json:"umask,omitempty"`
 	OOMScore *int           `json:"oom_score_adj,omitempty"`
-	Nice     *int           `json:"nice,omitempty"`
 	Limits   map[int]uint64 `json:"limits,omitempty"` // by safeexec.Resource
 	Input    bool           `json:"input"`
 	Notify   bool           `json:"notify"`
@@ -135,14 +135,18 @@ func (r *record) write(dir string) error {
 	return replace(filepath.Join(dir, recordFile), filepath.Join(dir, newRecord), append(data, '\n'), 0o600)
 }
 
-// replace writes a file at once, through another of the same directory, and to the disk.
+// replace writes a file at once, through another of the same directory, and to the disk. What is
+// there under the other's name is not written to: in a directory that others may write to, it could
+// be a link of theirs.
 func replace(path, through string, data []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(through, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	_ = os.Remove(through)
+	f, err := os.OpenFile(through, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
+	// Whatever the umask, which may be the job's.
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(through, path)
 	}
@@ -170,7 +174,15 @@ func here() (place, error) {
 		return place{}, err
 	}
 	namespace, err := os.Readlink("/proc/self/ns/pid")
-	return place{strings.TrimSpace(string(boot)), namespace}, err
+	if err != nil {
+		return place{}, err
+	}
+	// Start times and the deadline are counted from the boot as the time namespace has it; where
+	// the kernel has none there is one.
+	if clock, err := os.Readlink("/proc/self/ns/time"); err == nil {
+		namespace += " " + clock
+	}
+	return place{strings.TrimSpace(string(boot)), namespace}, nil
 }
 
 // ticks returns the time since boot in the unit of start times.
@@ -184,8 +196,8 @@ func ticks() uint64 {
 
 // checkName refuses what is no plain file name.
 func checkName(name string) string {
-	if name == "" || len(name) > 64 || name[0] == '.' || name == lockDir {
-		return "must have 1 to 64 bytes, not begin with a dot and not be " + lockDir
+	if name == "" || len(name) > 64 || name[0] == '.' || name == lockFile {
+		return "must have 1 to 64 bytes, not begin with a dot and not be " + lockFile
 	}
 	for _, c := range []byte(name) {
 		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("._-", c) >= 0) {

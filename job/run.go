@@ -29,6 +29,9 @@ func (s *Store) Run(ctx context.Context, cmd *exec.Cmd, opts ...Option) (RunResu
 	if !c.yieldSet || c.yield < 0 {
 		return RunResult{}, wrap("run", c.name, &safeexec.ConfigError{Name: "Yield", Reason: "is not given or negative"})
 	}
+	if len(c.ready) > 0 {
+		return RunResult{}, wrap("run", c.name, &safeexec.ConfigError{Name: "Ready", Reason: "is for Start: Run waits for the end"})
+	}
 	j, err := s.Start(ctx, cmd, opts...)
 	if err != nil {
 		return RunResult{Job: j}, err

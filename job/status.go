@@ -116,7 +116,7 @@ func (j *Job) Status() (Status, error) {
 func (j *Job) statusOf(r *record) (Status, error) {
 	s := Status{
 		Name: r.Name, Run: r.Run, State: Ended, PID: r.Trace.PID, Started: r.Started, Ready: r.Ready, Text: r.Text,
-		Exit: r.Exit, Ended: r.Ended, Reason: r.Reason, Kept: keptBy(j.dir()),
+		Exit: r.Exit, Ended: r.Ended, Reason: r.Reason, Kept: isKept(j.dir(), r.Run),
 	}
 	if r.Phase == phaseEnded {
 		return s, nil
@@ -165,7 +165,7 @@ func (s *Store) fits(r *record) (State, error) {
 // census lists who lives of a tree.
 func census(tr proctree.Trace) ([]proctree.Process, error) {
 	var tree proctree.Tree
-	if err := recall(&tree, tr); err != nil {
+	if err := recall(&tree, tr, lookTime); err != nil {
 		return nil, err
 	}
 	defer tree.Forget()
@@ -180,8 +180,13 @@ func census(tr proctree.Trace) ([]proctree.Process, error) {
 	return list, nil
 }
 
-func recall(tree *proctree.Tree, tr proctree.Trace) error {
-	err := tree.Recall(tr)
+// lookTime is what a look may take. It takes some milliseconds, and on a machine that is very busy
+// a thousand times that; one that is cut short proves nothing.
+const lookTime = 5 * time.Second
+
+// recall looks for a tree. The looks from then on are to be over by then, too.
+func recall(tree *proctree.Tree, tr proctree.Trace, within time.Duration) error {
+	err := tree.Recall(tr, time.Now().Add(within))
 	if _, ok := errors.AsType[proctree.ProtectedError](err); ok {
 		return fmt.Errorf("%w: %w", safeexec.ErrProtected, err)
 	}

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,8 +98,31 @@ func (j *Job) end(ctx context.Context, reason Reason, run int, ladder rungs) (St
 			default:
 			}
 		}
+	} else if j.awaitWritten(ctx, run) {
+		return did, nil
 	}
 	return did, j.update(context.WithoutCancel(ctx), run, (*record).close)
+}
+
+// writtenTime is how long another program that keeps a job is given to write down that it has
+// ended, and how.
+const writtenTime = 2 * time.Second
+
+// awaitWritten waits until another program that keeps a run has written that it has ended. It
+// reports false if none keeps it, or does not write.
+func (j *Job) awaitWritten(ctx context.Context, run int) bool {
+	ctx, cancel := context.WithTimeout(ctx, writtenTime)
+	defer cancel()
+	for pause := time.Millisecond; ; pause = min(2*pause, lastPause) {
+		kept := isKept(j.dir(), run) // before the record is read
+		r, err := read(j.dir())
+		if err != nil || r.Run != run || r.Phase == phaseEnded {
+			return true
+		}
+		if !kept || sleep(ctx, pause) != nil {
+			return false
+		}
+	}
 }
 
 // close writes that a job has ended.
@@ -111,8 +135,8 @@ func (r *record) close() {
 
 // endTree climbs the ladder.
 func endTree(ctx context.Context, tr proctree.Trace, rungs rungs) (Stopped, error) {
-	e := &ending{ctx: ctx, signaled: make(map[proctree.Process]bool)}
-	if err := recall(&e.tree, tr); err != nil {
+	e := &ending{ctx: ctx, signaled: make(map[proctree.Process]string)}
+	if err := recall(&e.tree, tr, lookTime); err != nil {
 		return Stopped{}, err
 	}
 	defer e.tree.Forget()
@@ -133,6 +157,7 @@ func endTree(ctx context.Context, tr proctree.Trace, rungs rungs) (Stopped, erro
 		if !ok || errors.Is(ctx.Err(), context.Canceled) {
 			break
 		}
+		e.tree.Until(ladder.Until()) // as every look of the rung
 		e.signal(rung.Signal, ladder.Until())
 		e.await(rung.Signal, ladder.Until())
 	}
@@ -143,10 +168,18 @@ func endTree(ctx context.Context, tr proctree.Trace, rungs rungs) (Stopped, erro
 type ending struct {
 	ctx      context.Context
 	tree     proctree.Tree
-	signaled map[proctree.Process]bool
+	signaled map[proctree.Process]string // names; the keys have none, which change at an exec
 }
 
-func (e *ending) note(m *proctree.Member) { e.signaled[m.Process] = true }
+func (e *ending) note(m *proctree.Member) {
+	if _, ok := e.signaled[identity(m)]; !ok {
+		e.signaled[identity(m)] = m.Name
+	}
+}
+
+func identity(m *proctree.Member) proctree.Process {
+	return proctree.Process{PID: m.PID, Start: m.Start}
+}
 
 func (e *ending) empty() bool {
 	members, sure := e.tree.Live()
@@ -183,20 +216,21 @@ func (e *ending) await(rung syscall.Signal, until time.Time) {
 
 func (e *ending) result() (Stopped, error) {
 	var did Stopped
+	e.tree.Until(time.Now().Add(lookTime))
 	members, sure := e.tree.Live()
 	var errs []error
 	for _, m := range members {
 		did.Survivors = append(did.Survivors, safeexec.Survivor{ProcessInfo: info(m.Process), Err: m.Err})
-		delete(e.signaled, m.Process)
+		delete(e.signaled, identity(m))
 		if m.Err != nil {
 			errs = append(errs, m.Err)
 		}
 	}
-	for p := range e.signaled {
-		did.Killed = append(did.Killed, info(p))
+	for p, name := range e.signaled {
+		did.Killed = append(did.Killed, safeexec.ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: name})
 	}
 	slices.SortFunc(did.Killed, func(a, b safeexec.ProcessInfo) int {
-		return int(min(max(int64(a.StartTicks)-int64(b.StartTicks), -1), 1))
+		return cmp.Or(cmp.Compare(a.StartTicks, b.StartTicks), cmp.Compare(a.PID, b.PID))
 	})
 	switch {
 	case len(members) > 0:
@@ -286,6 +320,9 @@ func (j *Job) Wait(ctx context.Context) (Status, error) {
 	}
 	if err := j.awaitEnd(ctx, r, k); err != nil {
 		return Status{Name: j.name}, wrap("wait for", j.name, err)
+	}
+	if k == nil {
+		j.awaitWritten(ctx, r.Run)
 	}
 	st, err := j.Status()
 	if err == nil && k != nil {

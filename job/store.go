@@ -3,7 +3,6 @@ package job
 import (
 	"context"
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"io/fs"
 	"os"
@@ -56,9 +55,6 @@ func Open(dir string) (*Store, error) {
 	if own, err := sys.Private(root); err != nil || !own { // what is in the records is executed
 		return nil, errors.Join(ErrUnsafe, err)
 	}
-	if err := os.MkdirAll(filepath.Join(root, lockDir), 0o700); err != nil {
-		return nil, err
-	}
 	s := &Store{root: root, place: at, keepers: make(map[string]*keeper)}
 	s.ctx, s.quit = context.WithCancel(context.Background())
 	return s, nil
@@ -93,20 +89,32 @@ func (j *Job) LogPath() string { return filepath.Join(j.dir(), logFile) }
 
 // List returns the jobs of the store by name, whatever they are like.
 func (s *Store) List() ([]*Job, error) {
-	entries, err := os.ReadDir(s.root)
+	names, err := s.names()
 	if err != nil {
 		return nil, err
 	}
 	var jobs []*Job
-	for _, e := range entries {
-		if !e.IsDir() || checkName(e.Name()) != "" {
-			continue
-		}
-		if _, err := os.Lstat(filepath.Join(s.dirOf(e.Name()), recordFile)); err == nil {
-			jobs = append(jobs, &Job{s, e.Name()})
+	for _, name := range names {
+		if _, err := os.Lstat(filepath.Join(s.dirOf(name), recordFile)); err == nil {
+			jobs = append(jobs, &Job{s, name})
 		}
 	}
 	return jobs, nil
+}
+
+// names returns what jobs there may be.
+func (s *Store) names() ([]string, error) {
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && checkName(e.Name()) == "" {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
 }
 
 // Find returns the job of that name, or [ErrNoJob].
@@ -124,18 +132,19 @@ func (s *Store) Find(name string) (*Job, error) {
 }
 
 // Clean removes the records and the logs of jobs that have ended, and returns their names. It
-// leaves those of which it can not tell.
+// leaves those of which it can not tell. What a start has left that was killed before its record
+// goes as well.
 func (s *Store) Clean(ctx context.Context) ([]string, error) {
-	jobs, err := s.List()
+	names, err := s.names()
 	if err != nil {
 		return nil, err
 	}
 	var cleaned []string
 	var errs []error
-	for _, j := range jobs {
-		removed, err := j.remove(ctx)
+	for _, name := range names {
+		removed, err := (&Job{s, name}).remove(ctx)
 		if removed {
-			cleaned = append(cleaned, j.name)
+			cleaned = append(cleaned, name)
 		}
 		errs = append(errs, err)
 	}
@@ -151,6 +160,7 @@ func (j *Job) remove(ctx context.Context) (bool, error) {
 	defer unlock()
 	r, err := read(j.dir())
 	if errors.Is(err, ErrNoJob) {
+		_ = removeFiles(j.dir())
 		return false, nil
 	}
 	if err != nil {
@@ -211,12 +221,16 @@ func (r *record) removeOutside() {
 	removePIDFile(r)
 }
 
-// lockDir holds the locks. Its files are never removed: who waits for the lock of a file that is
-// gone has another one than who comes later. So there is one for several names.
-const (
-	lockDir   = "locks"
-	lockFiles = 64
-)
+// lockFile has a byte for the lock of each record. It is never removed: who waits for the lock of
+// a file that is gone has another one than who comes later.
+const lockFile = "locks"
+
+// placeOf is the place of the lock: two names that share one wait for each other, and that is all.
+func placeOf(name string) int64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name))
+	return int64(h.Sum64() >> 2)
+}
 
 // lockBound is how long a lock is waited for. It is held for some writes to the disk and, by a
 // start, for that.
@@ -224,17 +238,14 @@ const lockBound = 15 * time.Second
 
 // lock locks the record of a job against others, this program's goroutines as well.
 func (s *Store) lock(ctx context.Context, name string) (unlock func(), err error) {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(name))
-	path := filepath.Join(s.root, lockDir, fmt.Sprintf("%02d", h.Sum32()%lockFiles))
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(s.root, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, lockBound, ErrBusy)
 	defer cancel()
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		locked, err := tryLock(f)
+		locked, err := tryLock(f, placeOf(name))
 		if err == nil && !locked {
 			err = sleep(ctx, pause)
 			if err == nil {
@@ -249,12 +260,12 @@ func (s *Store) lock(ctx context.Context, name string) (unlock func(), err error
 	}
 }
 
-func tryLock(f *os.File) (locked bool, err error) {
+func tryLock(f *os.File, at int64) (locked bool, err error) {
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return false, err
 	}
-	if e := conn.Control(func(fd uintptr) { locked, err = sys.TryLock(int(fd)) }); e != nil {
+	if e := conn.Control(func(fd uintptr) { locked, err = sys.TryLock(int(fd), at) }); e != nil {
 		return false, e
 	}
 	return locked, err

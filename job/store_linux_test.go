@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"syscall"
 	"testing"
 	"time"
 
@@ -112,4 +114,111 @@ func TestAdoptedExit(t *testing.T) {
 		assert.Equal(t, Exit{Code: 7}, *st.Exit)
 	}
 	t.Log(st)
+}
+
+// TestReplacedByAnother has another program stop and restart what this one keeps. How it ended is
+// known there, and the new run is kept by that one.
+func TestReplacedByAnother(t *testing.T) {
+	dir := t.TempDir()
+	s, other := open(t, dir), open(t, dir)
+	_, err := s.Start(deadline(t), sh("exec sleep 1000"), Name("a"), Endless())
+	require.NoError(t, err)
+	j, err := other.Find("a")
+	require.NoError(t, err)
+	for run := 1; run <= 3; run++ {
+		require.NoError(t, j.Restart(deadline(t)))
+		require.NotNil(t, other.keepers["a"].lock)
+		assert.True(t, status(t, j).Kept)
+	}
+	_, err = (&Job{s, "a"}).Stop(deadline(t))
+	require.NoError(t, err)
+	st := status(t, j)
+	assert.Equal(t, 4, st.Run)
+	assert.Equal(t, &Exit{Code: -1, Signal: syscall.SIGTERM}, st.Exit)
+}
+
+// TestForgottenKeeper has the end of a job be written down by nobody, since somebody has the lock of
+// its record who waits for the keeper.
+func TestForgottenKeeper(t *testing.T) {
+	s := open(t, t.TempDir())
+	j, err := s.Start(deadline(t), sh("exec sleep 1000"), Name("a"), Endless())
+	require.NoError(t, err)
+	unlock, err := s.lock(deadline(t), "a")
+	require.NoError(t, err)
+	require.NoError(t, j.Signal(syscall.SIGKILL))
+	<-j.keeper().gone
+	began := time.Now()
+	j.forgetKeeper()
+	assert.Less(t, time.Since(began), lockBound)
+	unlock()
+	assert.Equal(t, Gone, status(t, j).State)
+	require.NoError(t, j.Restart(deadline(t)))
+}
+
+// TestCleanWithoutRecord has what a start leaves that is killed before its record.
+func TestCleanWithoutRecord(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "a"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "a", logFile), nil, 0o600))
+	cleaned, err := s.Clean(deadline(t))
+	require.NoError(t, err)
+	assert.Empty(t, cleaned)
+	assert.NoDirExists(t, filepath.Join(dir, "a"))
+}
+
+// TestPIDFileIsNoLink has a link lie where the file is written first: in a directory for temporary
+// files anybody could make one.
+func TestPIDFileIsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	precious, path := filepath.Join(dir, "precious"), filepath.Join(dir, "pid")
+	require.NoError(t, os.WriteFile(precious, []byte("x"), 0o600))
+	require.NoError(t, os.Symlink(precious, path+".7.new"))
+	r := &record{Settings: settings{PIDFile: path}}
+	r.Trace.PID = 7
+	require.NoError(t, writePIDFile(r))
+	data, err := os.ReadFile(precious)
+	require.NoError(t, err)
+	assert.Equal(t, "x", string(data))
+	st, err := os.Lstat(path)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o644), st.Mode())
+}
+
+func TestInputOfNobody(t *testing.T) {
+	s := open(t, t.TempDir())
+	j, err := s.Start(deadline(t), sh("exec sleep 1000"), Name("a"), Endless())
+	require.NoError(t, err)
+	_, err = j.Input(deadline(t), []byte("x"))
+	require.ErrorIs(t, err, ErrNoInput)
+	j, err = s.Start(deadline(t), sh("exit 0"), Name("b"), Endless(), Input())
+	require.NoError(t, err)
+	_, err = j.Wait(deadline(t))
+	require.NoError(t, err)
+	_, err = j.Input(deadline(t), []byte("x"))
+	require.ErrorIs(t, err, ErrEnded)
+}
+
+// TestUsage has two processes that use memory and time, while they live and afterwards.
+func TestUsage(t *testing.T) {
+	s := open(t, t.TempDir())
+	j, err := s.Start(deadline(t), sh(`sleep 1000 & i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo up
+		read go; kill $!; wait; exit 0`), Name("a"), Endless(), Input(),
+		Ready(time.Minute, LogLine(regexp.MustCompile("up"))))
+	require.NoError(t, err)
+	used, err := j.Usage()
+	require.NoError(t, err)
+	assert.Equal(t, 2, used.Processes)
+	assert.Positive(t, used.CPU)
+	assert.Positive(t, used.Memory)
+	assert.Zero(t, used.Peak)
+	_, err = j.Input(deadline(t), []byte("go\n"))
+	require.NoError(t, err)
+	_, err = j.Wait(deadline(t))
+	require.NoError(t, err)
+	after, err := j.Usage()
+	require.NoError(t, err)
+	assert.Zero(t, after.Processes)
+	assert.GreaterOrEqual(t, after.CPU+10*time.Millisecond, used.CPU, "a tick more or less")
+	assert.Positive(t, after.Peak)
 }

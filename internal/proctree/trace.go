@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -49,11 +50,11 @@ func markOf(tr Trace) Mark {
 	return m
 }
 
-// Recall makes t the tree that a trace is of, and looks for it. Its leader may be gone; if it lives
-// it is a member. What it is found by: the limit mark, the environment mark, the leader's session
+// Recall makes t the tree that a trace is of, and looks for it; until is that of [Tree.Until], and stays. Its
+// leader may be gone; if it lives it is a member. What it is found by: the limit mark, the environment mark, the leader's session
 // as long as something pins the number, and the parents. A [ProtectedError] says that this process
 // is in the tree, or that the leader is one that must not be signaled.
-func (t *Tree) Recall(tr Trace) error {
+func (t *Tree) Recall(tr Trace, until time.Time) error {
 	root, err := Hold(tr.PID, tr.Start)
 	switch {
 	case tr.PID == 0, errors.Is(err, ErrNoProcess):
@@ -63,11 +64,12 @@ func (t *Tree) Recall(tr Trace) error {
 	}
 	mark := markOf(tr)
 	t.InitBelow(root, &mark, nil)
+	t.Until(until)
 	t.tracks, t.number = []track{limitTrack{}, session{}, parent{}, environTrack{}}, TrackSession
 	if tr.PID == 0 { // getsid(2) answers 0 for those whose session is of another PID namespace
 		t.tracks, t.number = []track{limitTrack{}, parent{}, environTrack{}}, 0
 	}
-	t.strays = true // everybody's environment and parent is asked for
+	t.recalled, t.strays = true, true // everybody's environment and parent is asked for
 	if err := t.notOurs(); err != nil {
 		t.Forget()
 		return err

@@ -20,11 +20,11 @@ func Boottime() (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// TryLock locks a file for the open file description of fd (fcntl(2), F_OFD_SETLK). It reports
-// false where another has the lock. Other than the locks of processes it is not dropped when
-// another descriptor of the file is closed.
-func TryLock(fd int) (bool, error) {
-	err := lock(fd, unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+// TryLock locks one byte of a file, which need not be there, for the open file description of fd
+// (fcntl(2), F_OFD_SETLK). It reports false where another has the lock. Other than the locks of
+// processes it is not dropped when another descriptor of the file is closed.
+func TryLock(fd int, at int64) (bool, error) {
+	err := lock(fd, unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: 1})
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		return false, nil
 	}
@@ -32,8 +32,8 @@ func TryLock(fd int) (bool, error) {
 }
 
 // LockHeld reports whether another open file description has the lock.
-func LockHeld(fd int) (bool, error) {
-	asked := unix.Flock_t{Type: unix.F_WRLCK}
+func LockHeld(fd int, at int64) (bool, error) {
+	asked := unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: 1}
 	err := lock(fd, unix.F_OFD_GETLK, &asked)
 	return err == nil && asked.Type != unix.F_UNLCK, err
 }
@@ -99,6 +99,9 @@ func MakeFIFO(path string, mode uint32) error {
 	return os.NewSyscallError("mkfifo", unix.Mkfifo(path, mode))
 }
 
+// NoReader reports whether err, of opening a FIFO to write without waiting, says that nobody has it open to read.
+func NoReader(err error) bool { return errors.Is(err, unix.ENXIO) }
+
 // pidfdInfo is struct pidfd_info of <linux/pidfd.h>, first version.
 type pidfdInfo struct {
 	mask, cgroupID  uint64
@@ -128,6 +131,16 @@ func ExitOf(fd int) (syscall.WaitStatus, bool) {
 
 // WaitStatus is a wait status as wait4(2) has it.
 func WaitStatus(n int) syscall.WaitStatus { return syscall.WaitStatus(n) }
+
+// PeakOf returns the most that a process of ours, or a child that it has waited for, had in memory,
+// in bytes.
+func PeakOf(state *os.ProcessState) int64 {
+	used, ok := state.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return 0
+	}
+	return int64(used.Maxrss) << 10
+}
 
 // PassCredentials has each datagram of a socket come with who sent it (unix(7), SO_PASSCRED).
 func PassCredentials(fd int) error {

@@ -4,6 +4,7 @@ package sys
 
 import (
 	"errors"
+	"os"
 	"syscall"
 	"time"
 )
@@ -11,11 +12,13 @@ import (
 // Package job is for Linux alone.
 
 func Boottime() (time.Duration, error)                { return 0, errors.ErrUnsupported }
-func TryLock(int) (bool, error)                       { return false, errors.ErrUnsupported }
-func LockHeld(int) (bool, error)                      { return false, errors.ErrUnsupported }
+func TryLock(int, int64) (bool, error)                { return false, errors.ErrUnsupported }
+func LockHeld(int, int64) (bool, error)               { return false, errors.ErrUnsupported }
 func PunchHole(int, int64, int64) error               { return errors.ErrUnsupported }
 func DataFrom(int, int64) (int64, error)              { return 0, errors.ErrUnsupported }
 func NoData(error) bool                               { return false }
+func PeakOf(*os.ProcessState) int64                   { return 0 }
+func NoReader(error) bool                             { return false }
 func WatchWrites(string) (int, error)                 { return -1, errors.ErrUnsupported }
 func ArmWatch(int, string) error                      { return errors.ErrUnsupported }
 func UmaskThread(int) error                           { return errors.ErrUnsupported }
