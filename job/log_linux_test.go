@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -179,14 +180,28 @@ func TestRun(t *testing.T) {
 	assert.Equal(t, syscall.SIGKILL, status(t, got.Job).Exit.Signal)
 }
 
-// TestLogOfTenGiB writes as fast as it can through the default bound.
+// TestLogOfTenGiB writes as fast as it can through the default bound, and is followed meanwhile.
 func TestLogOfTenGiB(t *testing.T) {
 	if os.Getenv("SAFEEXEC_TEST_SOAK") != "1" {
 		t.Skip("takes minutes: SAFEEXEC_TEST_SOAK=1")
 	}
 	s := open(t, t.TempDir())
-	j, err := s.Start(deadline(t), sh("yes | head -c 10G; read go"), Name("a"), Endless(), Input())
+	// Lines of 1024 bytes, which end with the last byte.
+	j, err := s.Start(deadline(t), sh(`yes "$(printf %01023d 7)" | head -c 10G; read go`), Name("a"), Endless(), Input())
 	require.NoError(t, err)
+	var lines, missed, next int64
+	var followed sync.WaitGroup
+	followed.Go(func() {
+		for line, err := range j.Follow(deadline(t)) {
+			if !assert.NoError(t, err) || !assert.Equal(t, next+line.Missed, line.Offset) || !assert.Len(t, line.Text, 1023) {
+				return
+			}
+			lines, missed, next = lines+1, missed+line.Missed, line.Offset+1024
+			if next == 10<<30 {
+				return
+			}
+		}
+	})
 	var most, size int64
 	testproc.Wait(t, func() bool {
 		var st syscall.Stat_t
@@ -194,5 +209,7 @@ func TestLogOfTenGiB(t *testing.T) {
 		most, size = max(most, st.Blocks*512), st.Size
 		return size == 10<<30 && st.Blocks*512 <= 3*64<<20+2*logGrain
 	})
-	t.Logf("%d MiB at most on the disk, of %d MiB", most>>20, size>>20)
+	followed.Wait()
+	assert.Equal(t, int64(10<<30), lines*1024+missed)
+	t.Logf("%d MiB at most on the disk, of %d MiB; %d lines followed, %d MiB missed", most>>20, size>>20, lines, missed>>20)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -76,6 +77,33 @@ func reuseOnce(dir string) error {
 	if err != nil {
 		return err
 	}
+	now, err := procfs.ReadStat(stranger.Process.Pid)
+	if err != nil {
+		return err
+	}
+	for i := range stopsEach {
+		old := *r
+		if i%2 == 1 { // of another boot, where the start time happens to be the same
+			old.Boot, old.Trace.Start = "other", now.StartTime
+		}
+		if err := old.write(j.dir()); err != nil {
+			return err
+		}
+		if err := j.stopsNobody(ctx); err != nil {
+			return err
+		}
+		if state := testproc.State(stranger.Process.Pid); state != 'S' && state != 'R' {
+			return fmt.Errorf("the stranger is in state %q", state)
+		}
+	}
+	_, err = s.Clean(ctx)
+	return err
+}
+
+// stopsEach is how many times a job is stopped by the old record, for each stranger.
+const stopsEach = 10
+
+func (j *Job) stopsNobody(ctx context.Context) error {
 	if st, err := j.Status(); err != nil || st.State != Gone {
 		return fmt.Errorf("state %v, error %v", st.State, err)
 	}
@@ -86,11 +114,7 @@ func reuseOnce(dir string) error {
 	if err != nil || len(did.Killed) > 0 || len(did.Survivors) > 0 {
 		return fmt.Errorf("stopped %v, error %v", did, err)
 	}
-	if state := testproc.State(stranger.Process.Pid); state != 'S' && state != 'R' {
-		return fmt.Errorf("the stranger is in state %q", state)
-	}
-	_, err = s.Clean(ctx)
-	return err
+	return nil
 }
 
 // stranger starts a process in a session of its own that gets the number.
