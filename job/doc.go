@@ -11,10 +11,10 @@
 //
 // # Who is signaled
 //
-// A record names the boot, the PID namespace, the first process by number and start time, and the
-// marks that its tree has inherited: a soft limit RLIMIT_RTTIME and the variable SAFEEXEC_RUN. A
-// number alone is never believed. Nobody is signaled for a record of another boot or another
-// namespace, or that fits nobody: that job is [Gone]. Not found are processes that have shed the
+// A record names the boot, the namespaces of PIDs and of time, the first process by number and start
+// time, and the marks that its tree has inherited: a soft limit RLIMIT_RTTIME and the variable SAFEEXEC_RUN. A
+// number alone is never believed. Nobody is signaled for a record of another boot or of other
+// namespaces, or that fits nobody: that job is [Gone]. Not found are processes that have shed the
 // marks, the session and their parent all at once, as with package safeexec; without a limit mark
 // (a set-user-ID program, a hard limit that is too low) one that leaves the session, loses its
 // parent and clears its environment. Whatever a job asks another service to start, as systemd-run
@@ -27,7 +27,7 @@
 // SIGKILL of the program leaves, by the step that it came in:
 //
 //	step                          what is there            what Adopt does
-//	before the intent             nothing                  nothing
+//	before the intent             a directory, no record   nothing; Clean removes it
 //	intent written, not started   a record, nobody         writes that it has ended
 //	started, stopped at execve    a record; the command    nothing is left: the same
 //	                              dies with the program

@@ -27,9 +27,9 @@ var (
 	// ErrRecord says that a record can not be read, or is of another version. Nothing is done about
 	// its job.
 	ErrRecord = errors.New("record can not be read")
-	// ErrElsewhere says that the job was started in another PID namespace. Its numbers mean nothing
-	// here.
-	ErrElsewhere = errors.New("job belongs to another PID namespace")
+	// ErrElsewhere says that the job was started in another namespace of PIDs or time. Its numbers
+	// mean nothing here.
+	ErrElsewhere = errors.New("job belongs to another namespace")
 	// ErrNotReady says that the job was not ready in time.
 	ErrNotReady = errors.New("job is not ready")
 	// ErrEnded says that the job ended, or its first process before it was ready.

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/job"
 )
 
 // asSupervisor makes this test binary the program.
@@ -69,6 +70,19 @@ func (p *program) end(t *testing.T, sig syscall.Signal) {
 	_ = p.cmd.Wait()
 }
 
+// killAll ends what a test that failed has left.
+func killAll(t *testing.T, dir string) {
+	store, err := job.Open(dir)
+	require.NoError(t, err)
+	defer store.Close()
+	jobs, err := store.List()
+	require.NoError(t, err)
+	for _, j := range jobs {
+		_, err := j.Kill(testproc.Deadline(t))
+		assert.NoError(t, err)
+	}
+}
+
 // TestServices has one that fails twice, one that is done, and one that runs from the start, which
 // outlives the supervisor that started it.
 func TestServices(t *testing.T) {
@@ -81,6 +95,7 @@ func TestServices(t *testing.T) {
 	text := fmt.Sprintf("# three of them\nfails sh %s %s\ndone true\n\nruns sleep 1001\n", script, filepath.Join(work, "times"))
 	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 
+	t.Cleanup(func() { killAll(t, dir) })
 	first := start(t, "-dir", dir, file)
 	starts, pids := make(map[string]int), make(map[string]int)
 	for starts["fails"] < 3 || starts["runs"] < 1 || starts["done"] < 1 {
