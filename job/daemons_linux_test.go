@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +17,71 @@ import (
 
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
+
+// serverVariable makes the test binary a server at that address, which says that it is ready, and by a
+// STATUS= how many have connected.
+const serverVariable = "SAFEEXEC_TEST_JOB_SERVER"
+
+func serve(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	notify := func(message string) error {
+		conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_, err = conn.Write([]byte(message))
+		return err
+	}
+	if err := notify("READY=1\nSTATUS=nobody yet"); err != nil {
+		return err
+	}
+	for n := 1; ; n++ {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		conn.Close()
+		if err := notify(fmt.Sprintf("STATUS=%d connected", n)); err != nil {
+			return err
+		}
+	}
+}
+
+// TestServerOfOurs has a Go server restarted, whose port has to be free by then, and adopted, after
+// which its messages are heard.
+func TestServerOfOurs(t *testing.T) {
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	dir, addr := t.TempDir(), net.JoinHostPort("127.0.0.1", freePort(t))
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), serverVariable+"="+addr)
+	first := open(t, dir)
+	ready := Ready(time.Minute, Notify())
+	j, err := first.Start(deadline(t), cmd, Name("server"), Endless(), ready)
+	require.NoError(t, err)
+	require.NoError(t, j.Restart(deadline(t), ready))
+	st := status(t, j)
+	assert.True(t, st.Ready)
+	assert.Equal(t, "nobody yet", st.Text)
+	first.Close()
+	assert.False(t, status(t, j).Kept)
+
+	found := adoptOne(t, open(t, dir))
+	require.Equal(t, Running, found.Status.State)
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	conn.Close()
+	testproc.Wait(t, func() bool { return status(t, found.Job).Text == "1 connected" })
+	_, err = found.Job.Stop(deadline(t))
+	require.NoError(t, err)
+	l, err := net.Listen("tcp", addr)
+	require.NoError(t, err, "the port is free")
+	l.Close()
+}
 
 // freePort returns a port that nobody listens on.
 func freePort(t *testing.T) string {
@@ -105,4 +172,48 @@ func TestDaemons(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPostgres has a server that takes a user of its own, makes its children leave the session, and
+// must not be started twice in its directory.
+func TestPostgres(t *testing.T) {
+	if os.Getenv("SAFEEXEC_TEST_SOAK") != "1" {
+		t.Skip("takes long to set up: SAFEEXEC_TEST_SOAK=1")
+	}
+	bin, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
+	if len(bin) == 0 {
+		t.Skip("postgres is not installed")
+	}
+	work, dir, port := t.TempDir(), t.TempDir(), freePort(t)
+	var as *syscall.SysProcAttr
+	if os.Geteuid() == 0 {
+		as = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		require.NoError(t, os.Chown(work, 65534, 65534))
+		for above := filepath.Dir(work); len(above) > len(os.TempDir()); above = filepath.Dir(above) {
+			require.NoError(t, os.Chmod(above, 0o755))
+		}
+	}
+	data := filepath.Join(work, "data")
+	initdb := exec.Command(filepath.Join(bin[0], "initdb"), "-D", data, "-N", "-U", "test", "--locale=C")
+	initdb.SysProcAttr, initdb.Dir = as, work
+	out, err := initdb.CombinedOutput()
+	require.NoError(t, err, string(out))
+
+	cmd := exec.Command(filepath.Join(bin[0], "postgres"), "-D", data, "-p", port, "-k", work, "-h", "127.0.0.1")
+	cmd.SysProcAttr, cmd.Dir = as, work
+	first := open(t, dir)
+	ready := Ready(time.Minute, LogLine(regexp.MustCompile("ready to accept connections")))
+	j, err := first.Start(deadline(t), cmd, Name("db"), Endless(), ready)
+	require.NoError(t, err)
+	require.NoError(t, j.Restart(deadline(t), ready))
+	used, err := j.Usage()
+	require.NoError(t, err)
+	assert.Greater(t, used.Processes, 3)
+	first.Close()
+	found := adoptOne(t, open(t, dir))
+	require.Equal(t, Running, found.Status.State)
+	did, err := found.Job.Stop(deadline(t))
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, len(did.Killed), used.Processes-1)
+	assert.NoFileExists(t, filepath.Join(data, "postmaster.pid"), "it ended well")
 }

@@ -33,6 +33,10 @@ func TestMain(m *testing.M) {
 		host(dir)
 		os.Exit(0)
 	}
+	if addr := os.Getenv(serverVariable); addr != "" {
+		fmt.Println(serve(addr))
+		os.Exit(1)
+	}
 	testproc.Main(m, testproc.Idle(poll.CloseIdle), testproc.Warm(func() {
 		proctree.DevNull()
 		_, _ = census(proctree.Trace{Environ: "nobody"})
