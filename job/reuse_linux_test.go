@@ -92,7 +92,7 @@ func reuseOnce(dir string) error {
 		if err := j.stopsNobody(ctx); err != nil {
 			return err
 		}
-		if state := testproc.State(stranger.Process.Pid); state != 'S' && state != 'R' {
+		if state := testproc.State(stranger.Process.Pid); !strings.ContainsRune("SRD", rune(state)) {
 			return fmt.Errorf("the stranger is in state %q", state)
 		}
 	}
