@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/group"
+	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -24,7 +26,9 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgress)
 		main()
 	}
-	testproc.Main(m)
+	testproc.Main(m, testproc.Idle(poll.CloseIdle), testproc.Warm(func() {
+		_, _ = safeexec.Run(context.Background(), exec.Command("true"), safeexec.WithTimeout(time.Minute))
+	}))
 }
 
 func TestPlain(t *testing.T) {
