@@ -18,8 +18,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// stormVariable has a host start, restart and stop jobs until it is killed. Its value is the tag of
-// them all.
+// stormVariable has a host start, restart and stop jobs until it is killed, and say so before each.
+// Its value is the tag of them all.
 const stormVariable = "SAFEEXEC_TEST_JOB_STORM"
 
 func storm(s *Store) {
@@ -30,14 +30,21 @@ func storm(s *Store) {
 	log := Log(MaxSize(logGrain), Keep(2))
 	for i := 0; ; i++ {
 		name := strconv.Itoa(i % 3)
+		fmt.Println("start")
 		j, err := s.Start(ctx, cmd(), Name(name), Endless(), Grace(0), log, Ready(time.Minute, Uptime(time.Millisecond)))
 		if err != nil {
 			fmt.Println("error", err)
 			return
 		}
 		if i%2 == 0 {
+			fmt.Println("restart")
 			err = j.Restart(ctx)
 		}
+		if i%3 == 0 {
+			fmt.Println("log")
+			time.Sleep(2 * logPause) // in which the log is bounded
+		}
+		fmt.Println("stop")
 		if _, e := j.Stop(ctx); err != nil || e != nil {
 			fmt.Println("error", err, e)
 			return
@@ -75,15 +82,20 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	t.Logf("SAFEEXEC_TEST_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for round := range rounds {
-		after := time.Duration(random.Int64N(int64(400 * time.Millisecond)))
-		t.Run(fmt.Sprint(round, after), func(t *testing.T) { killedAfter(t, after) })
+		steps, after := random.IntN(10), time.Duration(random.Int64N(int64(100*time.Millisecond)))
+		t.Run(fmt.Sprint(round, steps, after), func(t *testing.T) { killedAfter(t, steps, after) })
 	}
 }
 
-func killedAfter(t *testing.T, after time.Duration) {
+func killedAfter(t *testing.T, steps int, after time.Duration) {
 	dir := t.TempDir()
 	tag := filepath.Base(filepath.Dir(dir)) + strconv.FormatInt(time.Now().UnixNano(), 36)
 	p := startHost(t, dir, stormVariable+"="+tag)
+	during := "open"
+	for range steps {
+		during = p.line(t)
+		require.NotContains(t, during, "error")
+	}
 	time.Sleep(after) // a moment, which decides nothing
 	p.kill()
 
@@ -106,7 +118,7 @@ func killedAfter(t *testing.T, after time.Duration) {
 		}
 	}
 	alive := tagged(t, tag)
-	t.Logf("%d records, %d processes", len(found), len(alive))
+	t.Logf("%s: %d records, %d processes", during, len(found), len(alive))
 	for _, pid := range alive {
 		assert.True(t, known[pid] || testproc.Dead(pid), "%d belongs to no record", pid)
 	}
