@@ -48,6 +48,7 @@ func TestRules(t *testing.T) {
 			"internal/drain/a_test.go":    "package drain\nimport \"go.uber.org/goleak\"\n",
 			"internal/testproc/a.go":      "package testproc\nimport (\n" + unix + "\n\"go.uber.org/goleak\"\n)\n",
 			"group/a.go":                  "package group\nimport " + root + "\n",
+			"job/a.go":                    "package job\nimport (\n" + root + "\n" + sys + "\n)\n",
 			"group/a_test.go":             "package group\nimport \"" + modulePath + "/internal/testproc\"\n",
 			"examples/x/main.go":          "package main\nimport " + root + "\n",
 		}, ""},
@@ -78,6 +79,9 @@ func TestRules(t *testing.T) {
 		}, ""},
 		{"the root imports group", "packages beside the root", map[string]string{
 			"exec.go": "package safeexec\nimport \"" + modulePath + "/group\"\n",
+		}, "exec.go:2:"},
+		{"the root imports job", "packages beside the root", map[string]string{
+			"exec.go": "package safeexec\nimport \"" + modulePath + "/job\"\n",
 		}, "exec.go:2:"},
 		{"group imports what is internal", "packages beside the root", map[string]string{
 			"group/a.go": "package group\nimport \"" + modulePath + "/internal/proctree\"\n",

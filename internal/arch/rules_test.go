@@ -40,8 +40,12 @@ var coreRequirements = []string{
 // stdlibOnly are the packages that are pure timing and pure copying.
 var stdlibOnly = []string{"internal/drain", "internal/escalate"}
 
-// besideRoot are the packages that are built on the root, through its public face alone.
-var besideRoot = []string{"group"}
+// besideRoot are the packages that are built on the root, and onFace those of them that know its public face alone.
+// A job outlives its run, so that package job starts and ends processes itself.
+var (
+	besideRoot = []string{"group", "job"}
+	onFace     = []string{"group"}
+)
 
 // A rule looks at the whole module and reports what breaks it.
 type rule struct {
@@ -114,7 +118,7 @@ func onPublicFace(m *module, report func(pos, format string, args ...any)) {
 			switch {
 			case f.dir == "." && within(imp.path, m.path+"/"+dir):
 				report(imp.pos, "the root imports %s", imp.path)
-			case within(f.dir, dir) && within(imp.path, m.path) && imp.path != m.path:
+			case within(f.dir, dir) && slices.Contains(onFace, dir) && within(imp.path, m.path) && imp.path != m.path:
 				report(imp.pos, "%s imports %s", f.dir, imp.path)
 			}
 		}

@@ -109,13 +109,20 @@ const (
 	maxStuck     = 16
 	// environBudget is for all of them in one look.
 	environBudget = 100 * time.Millisecond
+	// recalledBound is environBound for a tree that may be found by nothing else, even on a busy machine. The
+	// budget of that is the look's own time, and who did not answer once is not asked again.
+	recalledBound = 250 * time.Millisecond
 )
 
 var stuckReaders atomic.Int32
 
 func (t *Tree) readRuns(pid int) (string, bool) {
-	if stuckReaders.Load() >= maxStuck || t.reading <= 0 {
+	if stuckReaders.Load() >= maxStuck || t.reading <= 0 || t.silent[pid] {
 		return "", false
+	}
+	bound := environBound
+	if t.recalled {
+		bound = recalledBound
 	}
 	began := time.Now()
 	defer func() { t.reading -= time.Since(began) }()
@@ -141,12 +148,18 @@ func (t *Tree) readRuns(pid int) (string, bool) {
 		value, found, _ := procfs.ReadThreadEnviron(pid, tid, Variable)
 		answers <- answer{value, found == procfs.EnvironFound}
 	}(t.readers)
-	late := time.NewTimer(environBound)
+	late := time.NewTimer(bound)
 	defer late.Stop()
 	select {
 	case a := <-answers:
 		return a.value, a.found
 	case <-late.C:
+		if t.recalled {
+			if t.silent == nil {
+				t.silent = make(map[int]bool)
+			}
+			t.silent[pid] = true
+		}
 		return "", false
 	}
 }

@@ -40,6 +40,7 @@ type Tree struct {
 	process  *os.Process // the leader; nil for a root
 	root     *Root       // nil for a leader of ours
 	seeking  bool        // by Gather: who is found for the first time bears no mark of ours
+	recalled bool        // by Recall: the environment may be all that there is to go by
 	strays   bool        // some member does not bear the limit mark
 	apart    bool        // there are no signals to the leader's group
 	adopts   bool        // orphans become our children
@@ -70,6 +71,7 @@ type Tree struct {
 	hidden        int
 	reading       time.Duration // that may still be spent on environments
 	readers       *atomic.Int32 // of environments, under way; nil until there is one
+	silent        map[int]bool  // whose environment was not had in time; of a recalled tree
 }
 
 // The tracks of a leader of ours. What is cheap and tells most comes first, see the costs there.
@@ -172,6 +174,9 @@ func (t *Tree) All() ([]*Member, bool) {
 	t.lookEnds = time.Now().Add(lookTime)
 	if t.until.After(t.lookEnds) {
 		t.lookEnds = t.until
+	}
+	if t.recalled {
+		t.reading = time.Until(t.lookEnds)
 	}
 	if !Enumerates || !sys.Enabled(sys.Sweep) {
 		return nil, true

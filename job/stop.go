@@ -1,0 +1,381 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/escalate"
+	"github.com/seed841d8200/safeexec/internal/proctree"
+)
+
+// A Stopped is what ending a job did. It is filled beside an error too.
+type Stopped struct {
+	Killed    []safeexec.ProcessInfo // that were signaled and are gone, the oldest first
+	Survivors []safeexec.Survivor    // that are alive
+}
+
+// A rungs is the ladder that ends a job: SIGTERM unless grace is negative, then SIGKILL.
+type rungs struct{ grace, kill time.Duration }
+
+func (s *settings) ladder() rungs   { return rungs{s.Grace, s.Kill} }
+func (s *settings) killOnly() rungs { return rungs{-1, s.Kill} }
+
+// Stop ends the job: SIGTERM and SIGCONT to each of its tree, [Grace], then it stops whoever is
+// found and sends SIGKILL. A deadline of the context comes out of the grace first; when the context
+// is canceled nothing more is sent. It returns once a look has found nobody of the tree, or with
+// [safeexec.ErrSurvivors] or [safeexec.ErrTreeUnseen]. Those that left the session or have lost the
+// first process are found by their marks.
+//
+// A job that has ended, or whose record fits nobody, is no error, and nobody is signaled.
+func (j *Job) Stop(ctx context.Context) (Stopped, error) {
+	return j.stop(ctx, (*settings).ladder)
+}
+
+// Kill is Stop without SIGTERM.
+func (j *Job) Kill(ctx context.Context) (Stopped, error) {
+	return j.stop(ctx, (*settings).killOnly)
+}
+
+func (j *Job) stop(ctx context.Context, ladder func(*settings) rungs) (Stopped, error) {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return Stopped{}, wrap("stop", j.name, context.Cause(ctx))
+	}
+	r, err := read(j.dir())
+	if err != nil {
+		return Stopped{}, wrap("stop", j.name, err)
+	}
+	did, err := j.end(ctx, ByStop, r.Run, ladder(&r.Settings))
+	return did, wrap("stop", j.name, err)
+}
+
+// end ends a run, and writes down that it has ended.
+func (j *Job) end(ctx context.Context, reason Reason, run int, ladder rungs) (Stopped, error) {
+	r, err := read(j.dir())
+	if err != nil {
+		return Stopped{}, err
+	}
+	if r.Run != run || r.Phase == phaseEnded {
+		return Stopped{}, nil
+	}
+	fit, err := j.store.fits(r)
+	switch {
+	case err != nil:
+		return Stopped{}, err
+	case fit == Elsewhere:
+		return Stopped{}, ErrElsewhere
+	case fit == Gone:
+		return Stopped{}, j.update(ctx, run, (*record).close)
+	}
+	alive, err := census(r.Trace)
+	if err != nil && !errors.Is(err, safeexec.ErrTreeUnseen) {
+		return Stopped{}, err
+	}
+	if len(alive) > 0 { // before the first signal, so that whoever sees the end knows why
+		err := j.update(ctx, run, func(r *record) {
+			if r.Reason == ByItself {
+				r.Reason = reason
+			}
+		})
+		if err != nil {
+			return Stopped{}, err
+		}
+	}
+	did, err := endTree(ctx, r.Trace, ladder)
+	if err != nil {
+		return did, err
+	}
+	if k := j.keeper(); k != nil && k.run == run { // it sees the same, and has the exit status
+		if k.awaitOver(ctx) == nil {
+			select {
+			case <-k.over:
+				return did, nil
+			default:
+			}
+		}
+	} else if j.awaitWritten(ctx, run) {
+		return did, nil
+	}
+	return did, j.update(context.WithoutCancel(ctx), run, (*record).close)
+}
+
+// writtenTime is how long another program that keeps a job is given to write down that it has
+// ended, and how.
+const writtenTime = 2 * time.Second
+
+// awaitWritten waits until another program that keeps a run has written that it has ended. It
+// reports false if none keeps it, or does not write.
+func (j *Job) awaitWritten(ctx context.Context, run int) bool {
+	ctx, cancel := context.WithTimeout(ctx, writtenTime)
+	defer cancel()
+	for pause := time.Millisecond; ; pause = min(2*pause, lastPause) {
+		kept := isKept(j.dir(), run) // before the record is read
+		r, err := read(j.dir())
+		if err != nil || r.Run != run || r.Phase == phaseEnded {
+			return true
+		}
+		if !kept || sleep(ctx, pause) != nil {
+			return false
+		}
+	}
+}
+
+// close writes that a job has ended.
+func (r *record) close() {
+	if r.Phase != phaseEnded {
+		r.Phase, r.Ended = phaseEnded, time.Now()
+	}
+	r.removeOutside()
+}
+
+// endTree climbs the ladder.
+func endTree(ctx context.Context, tr proctree.Trace, rungs rungs) (Stopped, error) {
+	e := &ending{ctx: ctx, signaled: make(map[proctree.Process]string)}
+	if err := recall(&e.tree, tr, lookTime); err != nil {
+		return Stopped{}, err
+	}
+	defer e.tree.Forget()
+	if d, ok := ctx.Deadline(); ok {
+		left := max(time.Until(d), 0)
+		rungs.kill = min(rungs.kill, left)
+		rungs.grace = min(rungs.grace, left-rungs.kill)
+	}
+	ladder := escalate.New(escalate.Rung{Signal: syscall.SIGKILL, Wait: rungs.kill})
+	if rungs.grace >= 0 {
+		ladder = escalate.New(
+			escalate.Rung{Signal: syscall.SIGTERM, Wait: rungs.grace},
+			escalate.Rung{Signal: syscall.SIGKILL, Wait: rungs.kill},
+		)
+	}
+	for !e.empty() {
+		rung, ok := ladder.Next(time.Now())
+		if !ok || errors.Is(ctx.Err(), context.Canceled) {
+			break
+		}
+		e.tree.Until(ladder.Until()) // as every look of the rung
+		e.signal(rung.Signal, ladder.Until())
+		e.await(rung.Signal, ladder.Until())
+	}
+	return e.result()
+}
+
+// An ending is the end of one tree. It belongs to one goroutine.
+type ending struct {
+	ctx      context.Context
+	tree     proctree.Tree
+	signaled map[proctree.Process]string // names; the keys have none, which change at an exec
+}
+
+func (e *ending) note(m *proctree.Member) {
+	if _, ok := e.signaled[identity(m)]; !ok {
+		e.signaled[identity(m)] = m.Name
+	}
+}
+
+func identity(m *proctree.Member) proctree.Process {
+	return proctree.Process{PID: m.PID, Start: m.Start}
+}
+
+func (e *ending) empty() bool {
+	members, sure := e.tree.Live()
+	return len(members) == 0 && sure
+}
+
+func (e *ending) signal(sig syscall.Signal, until time.Time) {
+	if sig == syscall.SIGKILL {
+		e.tree.Kill(until, e.note)
+		return
+	}
+	members, _ := e.tree.Live()
+	for _, sig := range []syscall.Signal{sig, proctree.SIGCONT} { // what is stopped would not hear of it
+		for _, m := range members {
+			e.note(m)
+			_ = e.tree.Signal(m, sig) // Err has it
+		}
+	}
+}
+
+// await looks at the tree until it is empty. Who is born while SIGKILL is the rung gets it as well.
+func (e *ending) await(rung syscall.Signal, until time.Time) {
+	for pause := time.Millisecond; !e.empty(); pause = min(2*pause, 50*time.Millisecond) {
+		left := time.Until(until)
+		if left <= 0 || errors.Is(e.ctx.Err(), context.Canceled) {
+			return
+		}
+		if rung == syscall.SIGKILL && e.tree.Fresh() {
+			e.tree.Kill(until, e.note)
+		}
+		time.Sleep(min(pause, left))
+	}
+}
+
+func (e *ending) result() (Stopped, error) {
+	var did Stopped
+	e.tree.Until(time.Now().Add(lookTime))
+	members, sure := e.tree.Live()
+	var errs []error
+	for _, m := range members {
+		did.Survivors = append(did.Survivors, safeexec.Survivor{ProcessInfo: info(m.Process), Err: m.Err})
+		delete(e.signaled, identity(m))
+		if m.Err != nil {
+			errs = append(errs, m.Err)
+		}
+	}
+	for p, name := range e.signaled {
+		did.Killed = append(did.Killed, safeexec.ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: name})
+	}
+	slices.SortFunc(did.Killed, func(a, b safeexec.ProcessInfo) int {
+		return cmp.Or(cmp.Compare(a.StartTicks, b.StartTicks), cmp.Compare(a.PID, b.PID))
+	})
+	switch {
+	case len(members) > 0:
+		return did, errors.Join(append([]error{safeexec.ErrSurvivors, context.Cause(e.ctx)}, errs...)...)
+	case !sure:
+		return did, safeexec.ErrTreeUnseen
+	}
+	return did, nil
+}
+
+func info(p proctree.Process) safeexec.ProcessInfo {
+	return safeexec.ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: p.Name}
+}
+
+// Restart stops the job, and starts it anew once nobody of it is found: what it had, a port for
+// one, is free. The command, its environment and its settings are those of the record; of the
+// options, Timeout, Endless, Ready and StopUnready count. The error is that of Stop or of Start.
+func (j *Job) Restart(ctx context.Context, opts ...Option) error {
+	if _, err := j.Stop(ctx); err != nil {
+		return err
+	}
+	c := configure(opts)
+	c.name = j.name
+	err := j.begin(ctx, &c, func(r *record) error {
+		if c.bounded {
+			r.Settings.Timeout = c.set.Timeout
+		}
+		c.bounded = true
+		r.Settings.Notify = r.Settings.Notify || c.set.Notify
+		set := r.Settings
+		c.set = set
+		return c.check()
+	})
+	if err == nil {
+		err = j.awaitReady(ctx, &c)
+	}
+	return wrap("restart", j.name, err)
+}
+
+// Signal sends a signal to the first process. If that does not live, as that of a daemon that has
+// put itself into the background, the error is [safeexec.ErrNoProcess], and nobody is signaled.
+func (j *Job) Signal(sig syscall.Signal) error {
+	r, err := read(j.dir())
+	if err != nil {
+		return wrap("signal", j.name, err)
+	}
+	return wrap("signal", j.name, j.signal(r, sig))
+}
+
+func (j *Job) signal(r *record, sig syscall.Signal) error {
+	fit, err := j.store.fits(r)
+	switch {
+	case err != nil:
+		return err
+	case fit == Elsewhere:
+		return ErrElsewhere
+	case fit == Gone, r.Phase != phaseStarted:
+		return safeexec.ErrNoProcess
+	}
+	root, err := proctree.Hold(r.Trace.PID, r.Trace.Start)
+	if errors.Is(err, proctree.ErrNoProcess) {
+		return safeexec.ErrNoProcess
+	}
+	if _, ok := errors.AsType[proctree.ProtectedError](err); ok {
+		return fmt.Errorf("%w: %w", safeexec.ErrProtected, err)
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if !proctree.Living(r.Trace.PID, r.Trace.Start) {
+		return safeexec.ErrNoProcess
+	}
+	return root.Signal(sig)
+}
+
+// Wait waits until nobody of the job lives, and returns its status. The error of one that did not
+// end well is a [*exec.ExitError] if this program started it; look at Status.Exit otherwise.
+func (j *Job) Wait(ctx context.Context) (Status, error) {
+	r, err := read(j.dir())
+	if err != nil {
+		return Status{Name: j.name}, wrap("wait for", j.name, err)
+	}
+	k := j.keeper()
+	if k != nil && k.run != r.Run {
+		k = nil
+	}
+	if err := j.awaitEnd(ctx, r, k); err != nil {
+		return Status{Name: j.name}, wrap("wait for", j.name, err)
+	}
+	if k == nil {
+		j.awaitWritten(ctx, r.Run)
+	}
+	st, err := j.Status()
+	if err == nil && k != nil {
+		err = wrap("wait for", j.name, k.failure())
+	}
+	return st, err
+}
+
+func (j *Job) awaitEnd(ctx context.Context, r *record, k *keeper) error {
+	if k != nil {
+		select {
+		case <-k.over:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-k.ctx.Done(): // the store is closed, or it has ended
+		}
+	}
+	fit, err := j.store.fits(r)
+	switch {
+	case r.Phase == phaseEnded:
+		return nil
+	case err != nil:
+		return err
+	case fit == Elsewhere:
+		return ErrElsewhere
+	case fit == Gone:
+		return nil
+	}
+	return j.awaitEmpty(ctx, r.Trace)
+}
+
+// Report says what the job's processes are blocked in.
+func (j *Job) Report(ctx context.Context) (safeexec.Report, error) {
+	st, err := j.Status()
+	if err != nil {
+		return safeexec.Report{}, err
+	}
+	pid := st.PID
+	if !st.First {
+		r, err := read(j.dir())
+		if err != nil {
+			return safeexec.Report{}, wrap("report on", j.name, err)
+		}
+		if st.State != Running && st.State != Half {
+			return safeexec.Report{}, wrap("report on", j.name, safeexec.ErrNoProcess)
+		}
+		members, err := census(r.Trace)
+		if err != nil || len(members) == 0 {
+			return safeexec.Report{}, wrap("report on", j.name, errors.Join(safeexec.ErrNoProcess, err))
+		}
+		pid = members[0].PID
+	}
+	report, err := safeexec.Explain(ctx, pid)
+	return report, wrap("report on", j.name, err)
+}
