@@ -82,6 +82,8 @@ var (
 	// ErrContainment says that the containment asked for can not be had, see [WithContainment]. The
 	// error that matches it is a *ContainmentError, which says why.
 	ErrContainment error = &kind{text: "containment can not be had"}
+	// ErrGuard says that the helper of [WithGuard] can not be started, or not be told of the run. Nothing was started.
+	ErrGuard error = &kind{text: "the guard can not be had"}
 	// ErrLimits says that limits or the nice value could not be set.
 	ErrLimits error = &kind{text: "limits can not be set"}
 

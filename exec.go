@@ -94,6 +94,7 @@ import (
 
 	"github.com/seed841d8200/safeexec/internal/diagnose"
 	"github.com/seed841d8200/safeexec/internal/escalate"
+	"github.com/seed841d8200/safeexec/internal/guard"
 	"github.com/seed841d8200/safeexec/internal/pipe"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/seam"
@@ -209,6 +210,7 @@ type run struct {
 	stops     chan struct{}      // closed by watchStops at its end
 	noCgroup  error              // why there is none, where the command is stopped instead
 
+	ward       *guard.Ward  // nil without WithGuard
 	leftPlaces int          // reserved for pipes that may be left
 	observed   *observation // nil if nobody observes
 	fake       seam.Fake    // of a test, which answers in place of the kernel; else nil

@@ -387,6 +387,7 @@ func (r *run) closeWaiting() {
 		r.poller.Close()
 	}
 	r.marks.End()
+	r.result.GuardRestarts = r.ward.End()
 	r.freeLeft()
 }
 

@@ -72,6 +72,7 @@ type config struct {
 	lines func(Line)
 
 	proof    bool
+	guard    bool
 	terminal bool
 	merge    bool // both outputs through one pipe
 	complete bool // a truncated stdout is an error; set by Output and CombinedOutput
@@ -263,6 +264,9 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return err
 	}
 	if err := c.checkStop(); err != nil {
+		return err
+	}
+	if err := c.checkGuard(); err != nil {
 		return err
 	}
 	if err := c.checkContainment(cmd); err != nil {

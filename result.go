@@ -122,6 +122,10 @@ type Result struct {
 	// ObserverErr says that a func of an [Observer] panicked.
 	ObserverErr error
 
+	// GuardRestarts is how often the guard's helper died during the run and was replaced, with [WithGuard]. Had this
+	// process died before the replacement, nothing would have ended the tree.
+	GuardRestarts int
+
 	StartRetries int // how often the start was tried again: EAGAIN, ETXTBSY
 	Times        Times
 

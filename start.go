@@ -85,6 +85,9 @@ func (r *run) prepare(attr *syscall.SysProcAttr) (err error) {
 	if r.fake != nil {
 		return r.stage()
 	}
+	if err = r.takeGuard(); err != nil {
+		return err
+	}
 	if err = r.contain(); err != nil {
 		return err
 	}
@@ -325,6 +328,9 @@ func (r *run) try(attr *syscall.SysProcAttr) (err, ours error) {
 	if err := r.sealFDs(); err != nil {
 		return nil, err
 	}
+	if err := r.announce(); err != nil {
+		return nil, err
+	}
 	if err, ours := r.startOwn(); err != nil || ours != nil {
 		return err, ours
 	}
@@ -341,6 +347,7 @@ func (r *run) plant() {
 		Process: r.process, Started: r.marks.Started(), Mark: &r.marks, InSession: r.terminal != nil,
 		Leaf: r.leaf, Leaving: r.unwatchMember,
 	})
+	r.leaderKnown()
 	r.tree.MarkBorn()
 	r.result.Tracks = Tracks(r.tree.Tracks())
 	r.result.Containment = r.rung()

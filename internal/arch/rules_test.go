@@ -43,7 +43,7 @@ var stdlibOnly = []string{"internal/drain", "internal/escalate"}
 // besideRoot are the packages that are built on the root, and onFace those of them that know its public face alone.
 // A job outlives its run, so that package job starts and ends processes itself.
 var (
-	besideRoot = []string{"group", "job"}
+	besideRoot = []string{"group", "guard", "job"}
 	onFace     = []string{"group"}
 )
 

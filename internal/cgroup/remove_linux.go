@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -140,6 +141,22 @@ func RemoveStale(parent string) (removed int, first error) {
 	}
 	return removed, first
 }
+
+// EndStale does that to one leaf. It reports true once the leaf is gone, by whomever, and false while its owner, or a
+// child of the owner on its way to execve, has the lock.
+func EndStale(dir string) (bool, error) {
+	if !isName(filepath.Base(dir)) {
+		return false, &Error{Op: "end", Dir: dir, Err: errNoLeaf}
+	}
+	ended, err := removeStale(dir)
+	if !ended && err == nil {
+		_, err := os.Stat(dir)
+		return gone(err), nil
+	}
+	return ended, err
+}
+
+var errNoLeaf = errors.New("is no cgroup of a run")
 
 // removeStale removes one leaf, and reports whether it did. The lock, which it has until it is done,
 // keeps off the owner of a leaf that was just made, and other removers.

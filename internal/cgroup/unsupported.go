@@ -17,6 +17,9 @@ func Make(string) (*Leaf, error) { return nil, unsupported() }
 // RemoveStale is not to be had.
 func RemoveStale(string) (int, error) { return 0, unsupported() }
 
+// EndStale is not to be had.
+func EndStale(string) (bool, error) { return false, unsupported() }
+
 // Named reports that attr names none.
 func Named(*syscall.SysProcAttr) bool { return false }
 

@@ -249,14 +249,7 @@ func (m *Mark) limitFrom(pid int, soft, hard uint64) bool {
 		return false
 	}
 	m.ownSoft = soft
-	outer := m.half
-	if o, i, nested := runsOf(soft); nested {
-		outer = o
-		if isLive(i) {
-			outer = i // a run of this process, which must go on finding those who are marked anew
-		}
-	}
-	limit := limitOf(outer, m.id)
+	limit := limitOf(m.outerBeside(soft), m.id)
 	if hard < limit { // or the child's was changed by its first instructions, and the call says so
 		return false
 	}
@@ -271,6 +264,18 @@ func (m *Mark) limitFrom(pid int, soft, hard uint64) bool {
 	m.limit = limit
 	m.tracks |= TrackLimit
 	return true
+}
+
+// outerBeside returns the number that stands beside ours in the mark of a process that had the given limit.
+func (m *Mark) outerBeside(soft uint64) uint32 {
+	outer, inner, nested := runsOf(soft)
+	switch {
+	case !nested:
+		return m.half
+	case isLive(inner):
+		return inner // a run of this process, which must go on finding those who are marked anew
+	}
+	return outer
 }
 
 // bears reports whether the numbers of a mark make its bearer one of ours.

@@ -3,6 +3,7 @@ package proctree
 import (
 	"errors"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,17 +20,42 @@ type Trace struct {
 	// Outer is the number beside ours in there, if that is ours as well; 0 if it is a run's around
 	// this one, which would take that run's other processes for ours.
 	Outer   uint32 `json:"outer"`
-	Environ string `json:"environ"` // the value of the environment mark; empty if there is none
+	Environ string `json:"environ"`         // the value of the environment mark; empty if there is none
+	Slice   uint64 `json:"slice,omitempty"` // the slice mark, in nanoseconds; 0 if there is none
 }
 
 // Trace returns what the tree of the run is found by. The leader was started, or pid is 0.
 func (m *Mark) Trace(leader Process) Trace {
-	tr := Trace{PID: leader.PID, Start: leader.Start, Limit: m.limit, Environ: m.env}
+	tr := Trace{PID: leader.PID, Start: leader.Start, Limit: m.limit, Environ: m.env, Slice: m.slice}
 	if m.limit != 0 && m.outer() == m.half {
 		tr.Outer = m.half
 	}
 	return tr
 }
+
+// Foresee returns what the tree of the run will be found by, whose leader this thread is about to start: it is born
+// with the slice, and has the limit and the environment a moment later.
+func (m *Mark) Foresee() Trace {
+	tr := Trace{Environ: m.env}
+	if soft, _, err := sys.RTTimeLimit(0); err == nil {
+		outer := m.outerBeside(soft)
+		tr.Limit = limitOf(outer, m.id)
+		if outer == m.half {
+			tr.Outer = outer
+		}
+	}
+	if own, err := sys.ScheduleOf(0); err == nil && own.Slice() != 0 && !noSlices.Load() {
+		tr.Slice = own.Slice() + uint64(m.id&sliceMask)
+	}
+	tr.Start = ownStart() // it is not older than this process
+	return tr
+}
+
+// ownStart is the start time of this process.
+var ownStart = sync.OnceValue(func() uint64 {
+	st, _ := procfs.ReadStatNoComm(os.Getpid())
+	return st.StartTime
+})
 
 // markOf is Trace's other direction. The mark is not that of a live run of this process, so that
 // End is not for it.
@@ -45,6 +71,10 @@ func markOf(tr Trace) Mark {
 			m.half = tr.Outer
 		}
 		m.tracks |= TrackLimit
+	}
+	if tr.Slice != 0 {
+		m.slice = tr.Slice
+		m.tracks |= TrackSlice
 	}
 	m.ownSoft, _, _ = sys.RTTimeLimit(0)
 	return m
@@ -65,9 +95,9 @@ func (t *Tree) Recall(tr Trace, until time.Time) error {
 	mark := markOf(tr)
 	t.InitBelow(root, &mark, nil)
 	t.Until(until)
-	t.tracks, t.number = []track{limitTrack{}, session{}, parent{}, environTrack{}}, TrackSession
+	t.tracks, t.number = []track{limitTrack{}, session{}, sliceTrack{}, parent{}, environTrack{}}, TrackSession
 	if tr.PID == 0 { // getsid(2) answers 0 for those whose session is of another PID namespace
-		t.tracks, t.number = []track{limitTrack{}, parent{}, environTrack{}}, 0
+		t.tracks, t.number = []track{limitTrack{}, sliceTrack{}, parent{}, environTrack{}}, 0
 	}
 	t.recalled, t.strays = true, true // everybody's environment and parent is asked for
 	if err := t.notOurs(); err != nil {

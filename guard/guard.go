@@ -1,0 +1,92 @@
+// Package guard has commands end also when the program that runs them dies.
+//
+// A command leads a session of its own, so that neither Ctrl-C nor the death of the program ends it. A program that
+// catches signals ends its commands itself; what it can not catch, SIGKILL or the want of memory, is for the guard:
+//
+//	func main() {
+//		guard.Init(guard.LogFile("/var/log/app/guard.log"))
+//		...
+//		res, err := safeexec.Run(ctx, cmd, safeexec.WithTimeout(time.Minute), safeexec.WithGuard())
+//
+// The guard is one small process a program, the program's own file executed once more, started with the first run
+// that has [safeexec.WithGuard]. It sleeps until the program is gone: killed, ended by os.Exit or a panic, or replaced
+// by execve(2). Then it ends every tree that is left by the ladder of its run, writes down what it did, and ends. It
+// does not hear SIGTERM, Ctrl-C or a hangup; one that is killed is replaced, and the Result says so.
+//
+// # Limits
+//
+// In a container whose first process ends, and where the machine stops, the kernel ends all: nothing is left to
+// the guard. A command's process that is in uninterruptible sleep is logged as a survivor. Who kills the guard and then
+// the program, before it is replaced a tenth of a second later, is too fast for it. It can be killed for want of
+// memory as well, although it is small. Package-level initialization of the program runs in the guard too.
+//
+// Linux only: elsewhere Init does nothing, and WithGuard is refused.
+package guard
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/seed841d8200/safeexec/internal/guard"
+	"github.com/seed841d8200/safeexec/internal/proctree"
+)
+
+// An Option says where the guard writes what it did.
+type Option interface{ open() *slog.Logger }
+
+type logFile string
+
+// LogFile has the guard append a line of JSON for each tree that it ended, and for each that it could not end, to a
+// file, which it makes if there is none, for this user alone. The path is absolute, or relative to the root directory.
+func LogFile(path string) Option { return logFile(path) }
+
+func (l logFile) open() *slog.Logger {
+	file, err := os.OpenFile(string(l), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil // there is nobody to tell
+	}
+	return slog.New(slog.NewJSONHandler(file, nil))
+}
+
+// Init comes first in main, and in TestMain of tests that use [safeexec.WithGuard]. It returns at once, except in the
+// copy of the program that is the guard, where it does not return. Options must not depend on the arguments, which
+// the copy does not have.
+func Init(opts ...Option) {
+	guard.Init(func(did guard.Ended) {
+		for _, o := range opts {
+			if o == nil {
+				continue
+			}
+			if l := o.open(); l != nil {
+				write(l, did)
+			}
+		}
+	})
+}
+
+// write makes one record. It holds no arguments.
+func write(l *slog.Logger, did guard.Ended) {
+	fields := []any{
+		slog.Int("host", did.Host), slog.String("program", did.Program), slog.Int("pid", did.PID),
+		slog.Any("killed", names(did.Killed)), slog.Any("survivors", names(did.Survivors)),
+		slog.Duration("took", did.Took),
+	}
+	if did.Err != nil {
+		l.Error("tree of a program that died", append(fields, slog.String("error", did.Err.Error()))...)
+		return
+	}
+	l.Warn("tree of a program that died", fields...)
+}
+
+type process struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
+}
+
+func names(list []proctree.Process) []process {
+	all := make([]process, 0, len(list))
+	for _, p := range list {
+		all = append(all, process{p.PID, p.Name})
+	}
+	return all
+}

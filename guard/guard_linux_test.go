@@ -1,0 +1,414 @@
+package guard_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/guard"
+	"github.com/seed841d8200/safeexec/internal/poll"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// The variables that make the test binary a program that is to die.
+const (
+	hostVariable  = "SAFEEXEC_TEST_GUARD_HOST"  // what it does, see [host]
+	logVariable   = "SAFEEXEC_TEST_GUARD_LOG"   // where its guard writes
+	tokenVariable = "SAFEEXEC_TEST_GUARD_TOKEN" // tells its guard from others
+)
+
+func TestMain(m *testing.M) {
+	what := os.Getenv(hostVariable)
+	if what != "without Init" {
+		var opts []guard.Option
+		if path := os.Getenv(logVariable); path != "" {
+			opts = append(opts, guard.LogFile(path))
+		}
+		guard.Init(opts...)
+	}
+	if what != "" {
+		os.Unsetenv(hostVariable)
+		host(what)
+		return
+	}
+	testproc.Main(m, testproc.Idle(poll.CloseIdle), testproc.Warm(func() {
+		_, _ = safeexec.Run(context.Background(), exec.Command("true"), safeexec.WithTimeout(time.Minute), safeexec.WithGuard())
+	}))
+}
+
+// canaryFD is the canary's descriptor in a host, and in all that it starts.
+const canaryFD = 3
+
+// host runs the script of its first argument, and says so once that has begun. Then it does what it was told.
+func host(what string) {
+	die := func(err error) {
+		if err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+	}
+	opts := []safeexec.Option{
+		safeexec.WithTimeout(time.Hour), safeexec.WithGracePeriod(50 * time.Millisecond), safeexec.WithGuard(),
+	}
+	switch {
+	case what == "in a cgroup":
+		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup))
+	case what == "runs":
+		runs(opts)
+	}
+	cmd := exec.Command("sh", "-c", os.Args[1])
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{os.NewFile(canaryFD, "canary")}
+	p, err := safeexec.Start(context.Background(), cmd, opts...)
+	if errors.Is(err, safeexec.ErrContainment) {
+		fmt.Println("no cgroup")
+		return
+	}
+	die(err)
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		switch in.Text() {
+		case "exit":
+			os.Exit(0)
+		case "panic":
+			panic("as told")
+		case "execute":
+			die(syscall.Exec("/bin/sleep", []string{"sleep", "0"}, nil))
+		case "stop":
+			res, err := p.Stop()
+			fmt.Println("restarts", res.GuardRestarts, errors.Is(err, safeexec.ErrStopped))
+		}
+	}
+	_, _ = p.Wait()
+}
+
+// runs runs commands of all kinds until it is killed.
+func runs(opts []safeexec.Option) {
+	scripts := []string{
+		"true", "sleep 0.01", "(setsid sleep 7000 &) ; sleep 0.02", "sleep 7000 & sleep 7000", "for i in 1 2 3 4 5; do sleep 7000 & done; wait",
+	}
+	opts = append(opts, safeexec.WithTimeout(30*time.Millisecond))
+	for range 4 {
+		go func() {
+			for {
+				cmd := exec.Command("sh", "-c", scripts[rand.IntN(len(scripts))])
+				cmd.ExtraFiles = []*os.File{os.NewFile(canaryFD, "canary")}
+				_, _ = safeexec.Run(context.Background(), cmd, opts...)
+			}
+		}()
+	}
+	fmt.Println("started")
+	select {}
+}
+
+// A program is a host in a process of its own.
+type program struct {
+	*exec.Cmd
+	canary *testproc.Canary
+	in     *os.File
+	out    *bufio.Reader
+	token  string
+	log    string
+}
+
+// script leaves the session, the environment and the group, ignores SIGTERM, and loses the leader's eye.
+const script = `
+trap "" TERM
+env -i setsid sh -c 'sleep 7001 & exec sleep 7002' &
+(setsid setsid sleep 7003 &)
+sleep 7004 &
+echo started
+wait
+`
+
+func start(t *testing.T, what, script string) *program {
+	t.Helper()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	p := &program{
+		Cmd: exec.Command(exe, script), canary: testproc.NewCanary(t),
+		token: strconv.FormatUint(rand.Uint64(), 36), log: filepath.Join(dir, "log"),
+	}
+	p.Env = append(os.Environ(), hostVariable+"="+what, logVariable+"="+p.log, tokenVariable+"="+p.token,
+		"GORACE=atexit_sleep_ms=0")
+	p.ExtraFiles = []*os.File{p.canary.File()}
+	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	r, in, err := os.Pipe()
+	require.NoError(t, err)
+	out, w, err := os.Pipe()
+	require.NoError(t, err)
+	p.Stdin, p.Stdout, p.in, p.out = r, w, in, bufio.NewReader(out)
+	require.NoError(t, p.Start())
+	r.Close()
+	w.Close()
+	p.canary.CloseParent()
+	t.Cleanup(func() {
+		_ = p.Process.Kill()
+		_ = p.Wait()
+		in.Close()
+		p.guardGone(t)
+		out.Close()
+	})
+	return p
+}
+
+func (p *program) line(t *testing.T) string {
+	t.Helper()
+	line, err := p.out.ReadString('\n')
+	require.NoError(t, err)
+	return strings.TrimSpace(line)
+}
+
+func (p *program) tell(t *testing.T, what string) {
+	t.Helper()
+	_, err := p.in.WriteString(what + "\n")
+	require.NoError(t, err)
+}
+
+// guards returns the PIDs of the program's guard: none, one, or two for the moment of a replacement.
+func (p *program) guards() (list []int) {
+	comms, _ := filepath.Glob("/proc/[0-9]*/comm")
+	for _, path := range comms {
+		dir := filepath.Dir(path)
+		name, err := os.ReadFile(path)
+		if err != nil || string(name) != "safeexec-guard\n" {
+			continue
+		}
+		env, _ := os.ReadFile(dir + "/environ")
+		if bytes.Contains(env, []byte(tokenVariable+"="+p.token+"\x00")) {
+			pid, _ := strconv.Atoi(filepath.Base(dir))
+			list = append(list, pid)
+		}
+	}
+	return list
+}
+
+func (p *program) guardGone(t *testing.T) {
+	testproc.Wait(t, func() bool { return len(p.guards()) == 0 })
+}
+
+// records returns what the guard wrote.
+func (p *program) records(t *testing.T) (list []map[string]any) {
+	t.Helper()
+	text, err := os.ReadFile(p.log)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		record := map[string]any{}
+		require.NoError(t, json.Unmarshal([]byte(line), &record))
+		list = append(list, record)
+	}
+	return list
+}
+
+// However the program ends, its tree does.
+func TestTheTreeDiesWithItsProgram(t *testing.T) {
+	t.Parallel()
+	for how, die := range map[string]func(t *testing.T, p *program){
+		"SIGKILL": func(t *testing.T, p *program) { require.NoError(t, p.Process.Kill()) },
+		"SIGTERM": func(t *testing.T, p *program) { require.NoError(t, p.Process.Signal(syscall.SIGTERM)) },
+		"Ctrl-C":  func(t *testing.T, p *program) { require.NoError(t, syscall.Kill(-p.Process.Pid, syscall.SIGINT)) },
+		"hangup":  func(t *testing.T, p *program) { require.NoError(t, p.Process.Signal(syscall.SIGHUP)) },
+		"exit":    func(t *testing.T, p *program) { p.tell(t, "exit") },
+		"panic":   func(t *testing.T, p *program) { p.Stderr = nil; p.tell(t, "panic") },
+		"execute": func(t *testing.T, p *program) { p.tell(t, "execute") },
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, "wait", script)
+			require.Equal(t, "started", p.line(t))
+			require.True(t, p.canary.Alive())
+			die(t, p)
+			p.canary.WaitGone(t)
+			p.guardGone(t)
+			records := p.records(t)
+			require.Len(t, records, 1)
+			r := records[0]
+			assert.Equal(t, "sh", r["program"])
+			assert.EqualValues(t, p.Process.Pid, r["host"])
+			assert.Empty(t, r["survivors"])
+			assert.GreaterOrEqual(t, len(r["killed"].([]any)), 4, r)
+			assert.NotContains(t, r, "error")
+			assert.NotContains(t, fmt.Sprint(r), "trap", "no arguments")
+		})
+	}
+}
+
+// A program that has no run when it ends has nothing to end, and its guard goes.
+func TestNothingToEnd(t *testing.T) {
+	t.Parallel()
+	p := start(t, "wait", "echo started; exec sleep 7005")
+	require.Equal(t, "started", p.line(t))
+	require.Len(t, p.guards(), 1)
+	p.tell(t, "stop")
+	require.Equal(t, "restarts 0 true", p.line(t))
+	p.tell(t, "exit")
+	p.canary.WaitGone(t)
+	p.guardGone(t)
+	assert.Empty(t, p.records(t))
+}
+
+func TestGuardIsReplaced(t *testing.T) {
+	t.Parallel()
+	p := start(t, "wait", script)
+	require.Equal(t, "started", p.line(t))
+	first := p.guards()
+	require.Len(t, first, 1)
+	require.NoError(t, syscall.Kill(first[0], syscall.SIGKILL))
+	testproc.Wait(t, func() bool { now := p.guards(); return len(now) == 1 && now[0] != first[0] })
+	require.NoError(t, p.Process.Kill())
+	p.canary.WaitGone(t)
+}
+
+func TestReplacementIsInTheResult(t *testing.T) {
+	t.Parallel()
+	p := start(t, "wait", "echo started; exec sleep 7006")
+	require.Equal(t, "started", p.line(t))
+	first := p.guards()
+	require.Len(t, first, 1)
+	require.NoError(t, syscall.Kill(first[0], syscall.SIGKILL))
+	testproc.Wait(t, func() bool { now := p.guards(); return len(now) == 1 && now[0] != first[0] })
+	p.tell(t, "stop")
+	assert.Equal(t, "restarts 1 true", p.line(t))
+}
+
+func TestGuardDoesNotHear(t *testing.T) {
+	t.Parallel()
+	p := start(t, "wait", script)
+	require.Equal(t, "started", p.line(t))
+	guards := p.guards()
+	require.Len(t, guards, 1)
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1} {
+		require.NoError(t, syscall.Kill(guards[0], sig))
+	}
+	require.NoError(t, p.Process.Kill())
+	p.canary.WaitGone(t)
+	p.guardGone(t)
+	assert.Len(t, p.records(t), 1, "it was that guard")
+}
+
+// Whoever ends the program with its tree does not end the guard before.
+func TestKillTreeOfTheProgram(t *testing.T) {
+	t.Parallel()
+	p := start(t, "wait", script)
+	require.Equal(t, "started", p.line(t))
+	guards := p.guards()
+	require.Len(t, guards, 1)
+	did, err := safeexec.KillTree(t.Context(), safeexec.OSProcess(p.Process), safeexec.WithGracePeriod(0))
+	require.NoError(t, err)
+	for _, k := range did.Killed {
+		assert.NotEqual(t, guards[0], k.PID)
+	}
+	p.canary.WaitGone(t)
+	p.guardGone(t)
+}
+
+func TestInACgroup(t *testing.T) {
+	t.Parallel()
+	p := start(t, "in a cgroup", script+"\n")
+	line := p.line(t)
+	if line == "no cgroup" {
+		t.Skip("no cgroup can be made here")
+	}
+	require.Equal(t, "started", line)
+	pattern := fmt.Sprintf("safeexec-%d-*", p.Process.Pid)
+	require.NotEmpty(t, cgroups(t, pattern))
+	require.NoError(t, p.Process.Kill())
+	p.canary.WaitGone(t)
+	p.guardGone(t)
+	assert.Empty(t, cgroups(t, pattern), "it is removed")
+}
+
+// cgroups returns the directories of that name that are below any mount of cgroup 2, two levels deep at most.
+func cgroups(t *testing.T, pattern string) (list []string) {
+	t.Helper()
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		for _, below := range []string{"", "*/", "*/*/"} {
+			found, err := filepath.Glob(root + "/" + below + pattern)
+			require.NoError(t, err)
+			list = append(list, found...)
+		}
+	}
+	return list
+}
+
+// A guarded program within the run of a guarded program: each ends what is its own.
+func TestGuardedWithinGuarded(t *testing.T) {
+	t.Parallel()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	inner := hostVariable + "=wait " + exe + " '" + strings.ReplaceAll(script, "'", `'\''`) + "' <&0"
+	t.Run("the outer dies", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, "wait", inner)
+		require.Equal(t, "started", p.line(t))
+		require.NoError(t, p.Process.Kill())
+		p.canary.WaitGone(t)
+	})
+}
+
+// Without Init the option is refused, and nothing runs.
+func TestInitWasNotCalled(t *testing.T) {
+	t.Parallel()
+	p := start(t, "without Init", "echo started")
+	assert.Contains(t, p.line(t), "WithGuard needs guard.Init to be called first in main")
+}
+
+// The variable that makes a copy the guard means nothing to a program that somebody else has started with it.
+func TestForgedVariable(t *testing.T) {
+	t.Parallel()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	for _, text := range []string{"watch:1:1", "part:1:1", "watch::", "x", ""} {
+		cmd := exec.Command(exe, "-test.run", "^$")
+		cmd.Env = append(os.Environ(), "SAFEEXEC_GUARD="+text)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, text)
+		assert.Contains(t, string(out), "PASS", text)
+	}
+}
+
+// The program is killed at any moment: before the start of a command, within it, and while a tree is ended.
+func TestKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	for range testproc.Rounds(5) {
+		after := time.Duration(rand.Int64N(int64(300 * time.Millisecond)))
+		p := start(t, "runs", "")
+		require.Equal(t, "started", p.line(t))
+		time.Sleep(after)
+		require.NoError(t, p.Process.Kill())
+		p.canary.WaitGone(t)
+		p.guardGone(t)
+	}
+}
+
+func BenchmarkRun(b *testing.B) {
+	for name, opts := range map[string][]safeexec.Option{"plain": nil, "guarded": {safeexec.WithGuard()}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := safeexec.Run(b.Context(), exec.Command("true"), append(opts, safeexec.WithTimeout(time.Minute))...)
+				require.NoError(b, err)
+			}
+		})
+	}
+}

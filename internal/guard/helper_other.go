@@ -1,0 +1,6 @@
+//go:build !linux
+
+package guard
+
+// Init does nothing here.
+func Init(func(Ended)) {}

@@ -1,0 +1,305 @@
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// variable tells a copy of the program that it is the helper, and at which stage: STAGE:PID:START of the program.
+const variable = "SAFEEXEC_GUARD"
+
+// The stages. The first starts the second and exits, so that the helper is no child of the program.
+const (
+	stagePart  = "part"
+	stageWatch = "watch"
+)
+
+// The helper's descriptors.
+const (
+	socketFD = 3
+	tableFD  = 4
+)
+
+// helperName is what ps(1) shows, at most 15 bytes.
+const helperName = "safeexec-guard"
+
+// startBound is how long a helper may take until it watches.
+const startBound = 10 * time.Second
+
+// restartPause is how long after its start a helper that died is not replaced, nor the one after that for twice as long,
+// up to the last one: something ends it again and again.
+const (
+	restartPause     = 100 * time.Millisecond
+	lastRestartPause = 10 * time.Second
+)
+
+// ready is set by Ready.
+var ready atomic.Bool
+
+// host is this program's side.
+var host struct {
+	sync.Mutex
+	socket *os.File  // to the helper; nil while there is none
+	start  *starting // under way; nil if none is
+	table  *os.File  // once set it stays
+	free   []int     // places
+	places int
+	runs   int // that have one
+	lost   int // helpers that died
+}
+
+// A starting is one start of a helper.
+type starting struct {
+	done chan struct{}
+	err  error // once done is closed
+}
+
+// Available reports whether Init was called: the program can be its own helper.
+func Available() bool { return ready.Load() }
+
+// A Ward is a run that is guarded. A nil Ward is one that is not.
+type Ward struct {
+	place int
+	lost  int
+}
+
+// Take gives a run a place in the table, once there is a helper, which it starts if there is none. It takes until
+// then at most, or until quit is closed; a start that is under way goes on, for the next run.
+func Take(quit <-chan struct{}, until time.Time) (*Ward, error) {
+	if err := await(quit, until); err != nil {
+		return nil, err
+	}
+	host.Lock()
+	defer host.Unlock()
+	w := &Ward{place: host.places, lost: host.lost}
+	if n := len(host.free); n > 0 {
+		w.place, host.free = host.free[n-1], host.free[:n-1]
+	} else {
+		host.places++
+	}
+	host.runs++
+	return w, nil
+}
+
+// await waits until there is a helper.
+func await(quit <-chan struct{}, until time.Time) error {
+	start := begin()
+	if start == nil {
+		return nil
+	}
+	if bound := time.Now().Add(2 * startBound); until.IsZero() || bound.Before(until) {
+		until = bound
+	}
+	late := time.NewTimer(time.Until(until))
+	defer late.Stop()
+	select {
+	case <-start.done:
+		return start.err
+	case <-late.C:
+	case <-quit:
+	}
+	return errSlow
+}
+
+// Set writes down a run before its start. A start that is tried again sets it again.
+func (w *Ward) Set(run Run) error {
+	if w == nil {
+		return nil
+	}
+	return table{host.table}.set(w.place, run)
+}
+
+// Started writes down who the leader is.
+func (w *Ward) Started(trace proctree.Trace) {
+	if w != nil {
+		_ = table{host.table}.started(w.place, trace) // without it the marks tell
+	}
+}
+
+// End takes the run out of the table. It returns how many helpers died meanwhile.
+func (w *Ward) End() int {
+	if w == nil {
+		return 0
+	}
+	table{host.table}.remove(w.place)
+	host.Lock()
+	defer host.Unlock()
+	host.free = append(host.free, w.place)
+	host.runs--
+	return host.lost - w.lost
+}
+
+// begin starts a helper and returns that start, or one that is under way; nil if there is a helper.
+func begin() *starting {
+	host.Lock()
+	defer host.Unlock()
+	if host.socket != nil {
+		return nil
+	}
+	if host.start == nil {
+		start := &starting{done: make(chan struct{})}
+		host.start = start
+		go start.run()
+	}
+	return host.start
+}
+
+func (s *starting) run() {
+	began := time.Now()
+	socket, err := spawn(began.Add(startBound))
+	host.Lock()
+	defer host.Unlock()
+	host.start = nil
+	host.socket, s.err = socket, err
+	close(s.done)
+	if err == nil {
+		go attend(socket, began)
+	}
+}
+
+// spawn starts a helper and waits until it watches.
+func spawn(until time.Time) (*os.File, error) {
+	table, err := openTable()
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs, err := sys.SocketPair()
+	if err != nil {
+		return nil, err
+	}
+	err = launch(theirs, table, until)
+	theirs.Close()
+	if err == nil {
+		err = awaitHello(ours, until)
+	}
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	return ours, nil
+}
+
+func openTable() (*os.File, error) {
+	host.Lock()
+	defer host.Unlock()
+	if host.table != nil {
+		return host.table, nil
+	}
+	file, err := sys.Memfd(helperName)
+	if err == nil {
+		host.table = file
+	}
+	return file, err
+}
+
+// launch starts the first stage and waits for its end.
+func launch(socket, table *os.File, until time.Time) error {
+	self, err := procfs.ReadStat(os.Getpid())
+	if err != nil {
+		return err
+	}
+	attr, _ := sys.NewSession(nil)
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{helperName}, Dir: "/",
+		Env:         append(environ(), fmt.Sprintf("%s=%s:%d:%d", variable, stagePart, os.Getpid(), self.StartTime)),
+		ExtraFiles:  []*os.File{socket, table},
+		SysProcAttr: attr,
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	late := time.NewTimer(time.Until(until))
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		_ = cmd.Process.Kill()
+		<-done
+		return errSlow
+	}
+}
+
+var (
+	errSlow  = errors.New("the guard takes too long to start")
+	errNoOne = errors.New("the guard died when it was started: is guard.Init called first in main?")
+)
+
+// environ is our environment without what makes a copy the helper.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		return len(entry) > len(variable) && entry[:len(variable)+1] == variable+"="
+	})
+}
+
+// hello is what the helper says once it watches.
+const hello = "+"
+
+func awaitHello(socket *os.File, until time.Time) error {
+	if err := socket.SetReadDeadline(until); err != nil {
+		return err
+	}
+	var said [len(hello)]byte
+	n, err := socket.Read(said[:])
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errSlow
+	case err != nil || n == 0:
+		return errNoOne
+	}
+	return socket.SetReadDeadline(time.Time{})
+}
+
+// attend waits for the helper's death, and replaces it while runs are guarded.
+func attend(socket *os.File, began time.Time) {
+	var none [1]byte
+	_, _ = socket.Read(none[:])
+	host.Lock()
+	socket.Close()
+	host.socket = nil
+	host.lost++
+	wanted := host.runs > 0
+	host.Unlock()
+	for pause := restartPause; wanted; pause = min(2*pause, lastRestartPause) {
+		time.Sleep(time.Until(began.Add(pause)))
+		began = time.Now()
+		if !wants() || await(nil, time.Time{}) == nil {
+			return // what wants one next starts one
+		}
+	}
+}
+
+// wants reports whether runs are guarded, and by no helper.
+func wants() bool {
+	host.Lock()
+	defer host.Unlock()
+	return host.runs > 0 && host.socket == nil
+}
+
+// parse reads the variable.
+func parse(text string) (stage string, pid int, start uint64, ok bool) {
+	fields := strings.Split(text, ":")
+	if len(fields) != 3 {
+		return "", 0, 0, false
+	}
+	pid, err := strconv.Atoi(fields[1])
+	if err != nil || pid <= 0 {
+		return "", 0, 0, false
+	}
+	start, err = strconv.ParseUint(fields[2], 10, 64)
+	return fields[0], pid, start, err == nil
+}

@@ -1,0 +1,95 @@
+package guard
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+func newTable(t *testing.T) table {
+	file, err := sys.Memfd("test")
+	require.NoError(t, err)
+	t.Cleanup(func() { file.Close() })
+	return table{file}
+}
+
+func TestTable(t *testing.T) {
+	tab := newTable(t)
+	runs, err := tab.read()
+	require.NoError(t, err)
+	assert.Empty(t, runs)
+
+	first := Run{
+		Program: "a", Trace: proctree.Trace{Start: 7, Environ: "x/y", Slice: 3000005, Limit: 1<<62 | 5},
+		Ladder: Ladder{Signal: 15, Grace: time.Second, Kill: 2 * time.Second}, Cgroup: "/sys/fs/cgroup/safeexec-1-2",
+	}
+	second := Run{Program: "b", Trace: proctree.Trace{Environ: "z"}}
+	require.NoError(t, tab.set(0, first))
+	require.NoError(t, tab.set(2, second))
+	runs, err = tab.read()
+	require.NoError(t, err)
+	assert.Equal(t, []entry{{Run: first}, {Run: second}}, runs, "not begun, and nothing where a place is free")
+
+	trace := proctree.Trace{PID: 12, Start: 34, Limit: 56, Outer: 78, Environ: "x/y", Slice: 90}
+	require.NoError(t, tab.started(0, trace))
+	runs, err = tab.read()
+	require.NoError(t, err)
+	begun := first
+	begun.Trace = trace
+	assert.Equal(t, []entry{{begun, true}, {Run: second}}, runs)
+
+	require.NoError(t, tab.set(0, second))
+	runs, err = tab.read()
+	require.NoError(t, err)
+	assert.Equal(t, []entry{{Run: second}, {Run: second}}, runs, "another start has another leader")
+
+	tab.remove(0)
+	tab.remove(2)
+	runs, err = tab.read()
+	require.NoError(t, err)
+	assert.Empty(t, runs)
+}
+
+func TestTableRefusesWhatIsTooLong(t *testing.T) {
+	tab := newTable(t)
+	require.NoError(t, tab.set(0, Run{Cgroup: strings.Repeat("d", startedAt-500)}))
+	assert.ErrorIs(t, tab.set(1, Run{Cgroup: strings.Repeat("d", startedAt)}), errTooLong)
+	runs, err := tab.read()
+	require.NoError(t, err)
+	assert.Len(t, runs, 1)
+}
+
+// What makes no sense is said, and the rest is read.
+func TestTableIsDamaged(t *testing.T) {
+	tab := newTable(t)
+	require.NoError(t, tab.set(0, Run{Program: "a"}))
+	require.NoError(t, tab.set(1, Run{Program: "b"}))
+	_, err := tab.file.WriteAt([]byte{0xff, 0xff, 0xff, 0x7f}, 0)
+	require.NoError(t, err)
+	runs, err := tab.read()
+	assert.ErrorIs(t, err, errTooLong)
+	assert.Equal(t, []entry{{Run: Run{Program: "b"}}}, runs)
+}
+
+func TestParse(t *testing.T) {
+	stage, pid, start, ok := parse("watch:12:345")
+	assert.True(t, ok)
+	assert.Equal(t, []any{"watch", 12, uint64(345)}, []any{stage, pid, start})
+	for _, text := range []string{"", "watch", "watch:1", "watch:x:1", "watch:0:1", "watch:1:-1", "watch:1:2:3"} {
+		_, _, _, ok := parse(text)
+		assert.False(t, ok, text)
+	}
+}
+
+func TestEnvironHasNoVariable(t *testing.T) {
+	t.Setenv(variable, "x")
+	t.Setenv(variable+"_OTHER", "y")
+	assert.NotContains(t, environ(), variable+"=x")
+	assert.Contains(t, environ(), variable+"_OTHER=y")
+}
