@@ -26,6 +26,7 @@ import (
 //	ErrLeakedFDs (*LeakedFDsError), ErrFDsUnknown, ErrProofRefused, ErrProofPrivilege
 //	                     was not started, or killed before it ran
 //	ErrContainment (*ContainmentError)  the containment asked for can not be had
+//	ErrGuard             the guard could not be started
 //	ErrLimits            limits could not be set
 //	ErrTimeout, ErrCanceled, ErrIdle, ErrOutputLimit, ErrStopped   why the run was ended
 //	ErrStartStalled      the start was met by the timeout

@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -66,21 +68,45 @@ func host(what string) {
 	opts := []safeexec.Option{
 		safeexec.WithTimeout(time.Hour), safeexec.WithGracePeriod(50 * time.Millisecond), safeexec.WithGuard(),
 	}
-	switch {
-	case what == "in a cgroup":
-		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup))
-	case what == "runs":
-		runs(opts)
-	}
+	ctx := context.Background()
 	cmd := exec.Command("sh", "-c", os.Args[1])
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{os.NewFile(canaryFD, "canary")}
-	p, err := safeexec.Start(context.Background(), cmd, opts...)
+	switch what {
+	case "in a cgroup":
+		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup))
+	case "runs":
+		runs(opts)
+	case withOSExec:
+		die(cmd.Start())
+		obey(die, nil)
+		return
+	case withNothing:
+		opts = opts[:len(opts)-1]
+	case withNotifyContext:
+		opts = opts[:len(opts)-1]
+		var stop context.CancelFunc
+		ctx, stop = safeexec.NotifyContext(ctx)
+		defer stop()
+	}
+	p, err := safeexec.Start(ctx, cmd, opts...)
 	if errors.Is(err, safeexec.ErrContainment) {
 		fmt.Println("no cgroup")
 		return
 	}
 	die(err)
+	go obey(die, p)
+	_, _ = p.Wait()
+	if told.Load() {
+		select {} // until it is told to exit
+	}
+}
+
+// told is set once the command is to be stopped.
+var told atomic.Bool
+
+// obey does what it is told until there is nobody to tell it.
+func obey(die func(error), p *safeexec.Process) {
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
 		switch in.Text() {
@@ -91,11 +117,11 @@ func host(what string) {
 		case "execute":
 			die(syscall.Exec("/bin/sleep", []string{"sleep", "0"}, nil))
 		case "stop":
+			told.Store(true)
 			res, err := p.Stop()
 			fmt.Println("restarts", res.GuardRestarts, errors.Is(err, safeexec.ErrStopped))
 		}
 	}
-	_, _ = p.Wait()
 }
 
 // runs runs commands of all kinds until it is killed.
@@ -220,18 +246,54 @@ func (p *program) records(t *testing.T) (list []map[string]any) {
 	return list
 }
 
+// What a program runs its commands with.
+const (
+	withOSExec        = "os/exec"
+	withNothing       = "nothing else"
+	withNotifyContext = "NotifyContext"
+)
+
+// ends are the ways in which a program can end.
+var ends = map[string]func(t *testing.T, p *program){
+	"SIGKILL": func(t *testing.T, p *program) { require.NoError(t, p.Process.Kill()) },
+	"SIGTERM": func(t *testing.T, p *program) { require.NoError(t, p.Process.Signal(syscall.SIGTERM)) },
+	"Ctrl-C":  func(t *testing.T, p *program) { require.NoError(t, syscall.Kill(-p.Process.Pid, syscall.SIGINT)) },
+	"hangup":  func(t *testing.T, p *program) { require.NoError(t, p.Process.Signal(syscall.SIGHUP)) },
+	"exit":    func(t *testing.T, p *program) { p.tell(t, "exit") },
+	"panic":   func(t *testing.T, p *program) { p.tell(t, "panic") },
+	"execute": func(t *testing.T, p *program) { p.tell(t, "execute") },
+}
+
+// Without a guard a command outlives its program, but for signals that are caught, and those that it gets itself.
+func TestWithoutAGuard(t *testing.T) {
+	t.Parallel()
+	ended := map[string][]string{
+		withOSExec:        {"Ctrl-C"},
+		withNothing:       nil,
+		withNotifyContext: {"Ctrl-C", "SIGTERM", "hangup"},
+	}
+	for with, of := range ended {
+		for how, die := range ends {
+			t.Run(with+"/"+how, func(t *testing.T) {
+				t.Parallel()
+				p := start(t, with, "echo started; exec sleep 7010")
+				require.Equal(t, "started", p.line(t))
+				die(t, p)
+				_ = p.Wait()
+				if slices.Contains(of, how) {
+					p.canary.WaitGone(t)
+				} else {
+					assert.True(t, p.canary.Alive())
+				}
+			})
+		}
+	}
+}
+
 // However the program ends, its tree does.
 func TestTheTreeDiesWithItsProgram(t *testing.T) {
 	t.Parallel()
-	for how, die := range map[string]func(t *testing.T, p *program){
-		"SIGKILL": func(t *testing.T, p *program) { require.NoError(t, p.Process.Kill()) },
-		"SIGTERM": func(t *testing.T, p *program) { require.NoError(t, p.Process.Signal(syscall.SIGTERM)) },
-		"Ctrl-C":  func(t *testing.T, p *program) { require.NoError(t, syscall.Kill(-p.Process.Pid, syscall.SIGINT)) },
-		"hangup":  func(t *testing.T, p *program) { require.NoError(t, p.Process.Signal(syscall.SIGHUP)) },
-		"exit":    func(t *testing.T, p *program) { p.tell(t, "exit") },
-		"panic":   func(t *testing.T, p *program) { p.Stderr = nil; p.tell(t, "panic") },
-		"execute": func(t *testing.T, p *program) { p.tell(t, "execute") },
-	} {
+	for how, die := range ends {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			p := start(t, "wait", script)
