@@ -11,9 +11,9 @@ import (
 // because it tells whether there is anybody of the number at all.
 //
 // A nested run, one within the tree, puts its number beside that of the outermost one. So a run that
-// is neither the outermost nor the innermost is not found by it. And everybody may read the mark of another process
-// and set its own limit to that, or to any other number: prlimit(1). So what the mark says is weighed against
-// what the others say, see [settle].
+// is neither the outermost nor the innermost is not found by it. And a process can read the mark of any other and set
+// its own limit to that, or to any number: prlimit(1). So what the mark says is weighed against the other marks, see
+// [settle].
 type limitTrack struct{}
 
 func (limitTrack) judge(c *candidate) verdict {
@@ -35,7 +35,7 @@ func (limitTrack) judge(c *candidate) verdict {
 		return unknown
 	case m.tracks&TrackLimit != 0 && m.bears(outer, inner):
 		c.byLimit = m.id
-	case soft == m.ownSoft:
+	case soft == m.ownSoft && c.tree.root == nil:
 		return unknown // what this process passes on is its own
 	default:
 		c.byLimit, _ = runNamed(outer, inner)
@@ -50,9 +50,9 @@ func (limitTrack) judge(c *candidate) verdict {
 	return ours // there is no other run of this process that it could be of
 }
 
-// adopt gives a member that lacks it the limit mark, so that its children have it. Who bears that of a run within
-// the tree keeps the run's number, and gets the outer one beside it. The number is
-// known to have meant the member throughout if the member lives after it.
+// adopt gives a member that lacks it the limit mark, so that its children have it. One with the mark of a run within
+// the tree keeps that run's number, and gets the outermost one beside it. The PID is known to have meant the member
+// throughout if the member lives after it.
 func (t *Tree) adopt(m *Member) {
 	mark := t.mark
 	if mark.tracks&TrackLimit == 0 {

@@ -121,7 +121,12 @@ func TestTruthTable(t *testing.T) {
 		}
 	}
 	for name, s := range map[string]*subject{"a": a, "b": b} {
-		await(t, func() bool { return len(s.live()) == len(want[name]) }) // those between are on their way out
-		assert.ElementsMatch(t, want[name], s.live())
+		var found []int
+		await(t, func() bool {
+			members, sure := s.tree.Live()
+			found = pidsOf(members)
+			return sure && len(found) == len(want[name]) // those between are on their way out
+		})
+		assert.ElementsMatch(t, want[name], found)
 	}
 }
