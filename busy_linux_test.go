@@ -177,9 +177,12 @@ func TestInsideBusyMachine(t *testing.T) {
 		t.Skip("is run by TestBusyMachines")
 	}
 	const timeout, grace, drain = 50 * time.Millisecond, 50 * time.Millisecond, time.Second
-	others := exec.Command("sh", "-c", `i=0; while [ $i -lt "$0" ]; do sleep 6000 & i=$((i+1)); done
+	// The idle ones read what never comes: that costs a fork each and no program.
+	others := exec.Command("sh", "-c", `exec 3<&0; i=0; while [ $i -lt "$0" ]; do read -r nothing <&3 & i=$((i+1)); done
 i=0; while [ $i -lt "$1" ]; do sh -c "$HOG" & i=$((i+1)); done; echo ready; wait`, strconv.Itoa(idle), strconv.Itoa(load))
 	out, err := others.StdoutPipe()
+	require.NoError(t, err)
+	_, err = others.StdinPipe()
 	require.NoError(t, err)
 	others.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(t, others.Start())
