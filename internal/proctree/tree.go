@@ -144,8 +144,12 @@ func (t *Tree) MarkBorn() {
 const maxPasses = 64
 
 // Until sets when the looks from now on should be over. One that is begun late, or shortly before, has lookTime all
-// the same: a look that is cut short proves nothing.
-func (t *Tree) Until(until time.Time) { t.until = until }
+// the same: a look that is cut short proves nothing. Readings go on, so that the window of a young tree stays while it
+// is ended.
+func (t *Tree) Until(until time.Time) {
+	t.until = until
+	readings.keepUp()
+}
 
 // lookTime is what each look may take whatever the time is. One at thousands of processes takes ten milliseconds, and
 // on a busy machine several times that.
