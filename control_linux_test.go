@@ -196,6 +196,9 @@ func TestSetTimeout(t *testing.T) {
 		t.Parallel()
 		for range testproc.Rounds(20) { // whichever comes first is what happens
 			p, err := safeexec.Start(t.Context(), testproc.Command("hang"), safeexec.WithTimeout(30*time.Millisecond))
+			if errors.Is(err, safeexec.ErrTimeout) {
+				continue // the machine is busy
+			}
 			require.NoError(t, err)
 			time.Sleep(25 * time.Millisecond)
 			if err := p.SetTimeout(unbounded); err != nil {
@@ -210,7 +213,7 @@ func TestSetTimeout(t *testing.T) {
 	})
 	t.Run("the context stands", func(t *testing.T) {
 		t.Parallel()
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		p, err := safeexec.Start(ctx, testproc.Command("hang"), safeexec.WithTimeout(unbounded))
 		require.NoError(t, err)
@@ -257,6 +260,10 @@ func TestControlsAtOnce(t *testing.T) {
 	for i := range testproc.Rounds(40) {
 		ctx, cancel := context.WithCancel(t.Context())
 		p, err := safeexec.Start(ctx, exec.Command("sh", "-c", "sleep 0.01"), safeexec.WithTimeout(15*time.Millisecond))
+		if errors.Is(err, safeexec.ErrTimeout) {
+			cancel()
+			continue // the machine is busy
+		}
 		require.NoError(t, err)
 		var set error
 		done := make(chan struct{})

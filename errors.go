@@ -100,7 +100,7 @@ var (
 	// OverflowStop, and from Output and CombinedOutput, which can not tell otherwise that what
 	// they return is incomplete.
 	ErrOutputLimit error = &kind{text: "output limit exceeded"}
-	// ErrStopped says that Process.Stop ended the run.
+	// ErrStopped says that Process.Stop, Process.Kill or StopAll ended the run.
 	ErrStopped error = &kind{text: "stopped"}
 	// ErrStartStalled says that Dir or the program's file did not answer, so that nothing was
 	// started.
@@ -122,8 +122,8 @@ var (
 	// ErrReaderStuck says that the caller's Reader did not return and was left behind. It matches
 	// exec.ErrWaitDelay.
 	ErrReaderStuck error = &kind{"reader does not return", exec.ErrWaitDelay}
-	// ErrWriterFailed says that the caller's Writer returned an error, which matches as well. What came
-	// after it went nowhere; see [WithStopOnWriteError].
+	// ErrWriterFailed says that the caller's Writer returned an error, which matches as well, or that the
+	// function of [WithLines] panicked. What came after it was not delivered; see [WithStopOnWriteError].
 	ErrWriterFailed error = &kind{text: "writer failed"}
 	// ErrTreeUnseen says that the processes of the tree could not be looked for, for want of
 	// descriptors perhaps, so that some may be left.
@@ -146,7 +146,7 @@ func (k *kind) Is(target error) bool { return k.older != nil && k.older == targe
 //
 // A command that merely failed gives no Error but the plain *exec.ExitError, as os/exec does.
 type Error struct {
-	Op      string // "start", "run" or "killtree"
+	Op      string // "start", "run", "killtree" or "stopall"
 	Program string // the last element of the program's path; for KillTree the target's name
 	PID     int    // 0 if nothing was started
 	// Report is that of the [Result]: why the command was stuck; nil if there is none.

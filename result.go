@@ -21,7 +21,7 @@ const (
 	CauseCanceled                  // the context, or that of exec.CommandContext, was canceled
 	CauseIdle                      // no output for the idle timeout
 	CauseOutputLimit               // more output than the limit, with OverflowStop
-	CauseStopped                   // Process.Stop
+	CauseStopped                   // Process.Stop, Process.Kill or StopAll
 	CauseStartFailed               // nothing was started
 	CauseLimits                    // limits could not be set on a command that runs
 	CauseWriterFailed              // a Writer failed, with WithStopOnWriteError
