@@ -144,13 +144,14 @@ func ExampleProcess_SetTimeout() {
 	// os: process already finished
 }
 
-// A tree pauses, and goes on.
 func ExampleProcess_SignalTree() {
 	p := start("sleep 600 & sleep 600")
-	fmt.Println(p.SignalTree(syscall.SIGSTOP), p.SignalTree(syscall.SIGCONT))
-	p.Kill()
-	_, _ = p.Wait()
-	// Output: <nil> <nil>
+	fmt.Println(p.SignalTree(syscall.SIGTERM))
+	res, _ := p.Wait()
+	fmt.Println(res.Cause, res.Signal, res.SignaledBy)
+	// Output:
+	// <nil>
+	// exited terminated caller
 }
 
 // A record of a process that another program can end, and no process that has the number later.

@@ -341,7 +341,7 @@ func TestLinesOfAProcess(t *testing.T) {
 	})
 	t.Run("a loop that does not go on", func(t *testing.T) {
 		t.Parallel()
-		p := start(t, manyLines(lineCount()), safeexec.WithDrainTimeout(50*time.Millisecond), safeexec.WithTimeout(2*time.Second))
+		p := start(t, manyLines(lineCount()), safeexec.WithDrainTimeout(50*time.Millisecond), safeexec.WithTimeout(time.Second))
 		for range p.Lines(t.Context()) {
 			_, err := p.Wait() // is bounded all the same
 			require.ErrorIs(t, err, safeexec.ErrWriterStuck)
