@@ -211,11 +211,11 @@ func survivorsError(survivors []ProcessInfo, waited time.Duration) error {
 	if len(survivors) > 1 {
 		what = "processes"
 	}
-	span := ""
+	bound := ""
 	if waited > 0 {
-		span = fmt.Sprintf(" for %v", waited)
+		bound = fmt.Sprintf(" for %v", waited)
 	}
-	return detailed(ErrSurvivors, "%d %s survived SIGKILL%s: %s", len(survivors), what, span,
+	return detailed(ErrSurvivors, "%d %s survived SIGKILL%s: %s", len(survivors), what, bound,
 		nameAll(len(survivors), func(i int) ProcessInfo { return survivors[i] }))
 }
 
