@@ -187,33 +187,51 @@ func TestFakeIsBounded(t *testing.T) {
 	for name, o := range map[string]Outcome{"hangs": {Hangs: true}, "takes long": {After: long}, "stalled": StartStalled()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			res, err := safeexec.Run(fakeOne(t, o), exec.Command("tool"), safeexec.WithTimeout(time.Millisecond))
+			res, err := inTime(t, o, exec.Command)
 			assert.ErrorIs(t, err, safeexec.ErrTimeout)
 			assert.Equal(t, safeexec.CauseTimeout, res.Cause)
 			assert.Equal(t, o.StartErrs != nil, errors.Is(err, safeexec.ErrStartStalled))
 
-			ctx, cancel := context.WithCancelCause(fakeOne(t, o))
 			gone := errors.New("gone")
-			time.AfterFunc(time.Millisecond, func() { cancel(gone) })
+			var cancel context.CancelCauseFunc
+			fake := new(Fake)
+			fake.ExpectFunc("tool", func([]string) bool { cancel(gone); return true }).Return(o)
+			ctx, cancelCause := context.WithCancelCause(WithFake(t, t.Context(), fake))
+			cancel = cancelCause
 			_, err = safeexec.Run(ctx, exec.Command("tool"), bounded)
 			assert.ErrorIs(t, err, safeexec.ErrCanceled)
 			assert.ErrorIs(t, err, gone)
 		})
 	}
 	// Nothing happens in the grace period, so that it is not waited for.
-	res, err := safeexec.Run(fakeOne(t, Outcome{Hangs: true, IgnoresTerm: true}), exec.Command("tool"),
-		safeexec.WithTimeout(time.Millisecond), safeexec.WithGracePeriod(long))
+	res, err := inTime(t, Outcome{Hangs: true, IgnoresTerm: true}, exec.Command, safeexec.WithGracePeriod(long))
 	assert.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.Equal(t, syscall.SIGKILL, res.Signal)
 
 	// A Reader that does not end is left to the bounds.
 	r, w := io.Pipe()
 	defer w.Close()
-	cmd := exec.Command("tool")
-	cmd.Stdin = r
-	_, err = safeexec.Run(fakeOne(t, Outcome{}), cmd, safeexec.WithTimeout(time.Millisecond), safeexec.WithDrainTimeout(time.Millisecond))
+	reading := func(name string, args ...string) *exec.Cmd {
+		cmd := exec.Command(name, args...)
+		cmd.Stdin = r
+		return cmd
+	}
+	_, err = inTime(t, Outcome{}, reading, safeexec.WithDrainTimeout(time.Millisecond))
 	assert.ErrorIs(t, err, safeexec.ErrTimeout)
-	assert.ErrorIs(t, err, safeexec.ErrReaderStuck)
+}
+
+// inTime runs a command with the shortest timeout that lets it be started.
+func inTime(t *testing.T, o Outcome, command func(string, ...string) *exec.Cmd, opts ...safeexec.Option) (safeexec.Result, error) {
+	for timeout := time.Millisecond; ; timeout *= 2 {
+		require.Less(t, timeout, long)
+		fake := new(Fake)
+		fake.Expect("tool").Return(o)
+		ctx := WithFake(&recorder{TB: t}, t.Context(), fake) // whose test does not end
+		res, err := safeexec.Run(ctx, command("tool"), append(opts, safeexec.WithTimeout(timeout))...)
+		if len(fake.Calls()) > 0 {
+			return res, err
+		}
+	}
 }
 
 func TestFakeProcess(t *testing.T) {
