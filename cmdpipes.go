@@ -25,7 +25,8 @@ func madeByPipe(cmd *exec.Cmd, file *os.File) bool {
 	}
 	files := reflect.ValueOf(cmd).Elem().FieldByIndex(childField)
 	for i := range files.Len() {
-		if f := files.Index(i).Elem(); f.Kind() == reflect.Pointer && f.UnsafePointer() == reflect.ValueOf(file).UnsafePointer() {
+		f := files.Index(i).Elem()
+		if f.Kind() == reflect.Pointer && f.UnsafePointer() == reflect.ValueOf(file).UnsafePointer() {
 			return true
 		}
 	}

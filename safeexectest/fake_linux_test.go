@@ -113,6 +113,14 @@ func TestFakeStreams(t *testing.T) {
 	assert.Equal(t, syscall.SIGTERM, res.Signal)
 }
 
+// A blocking Writer returns once the channel is closed.
+type blocking chan struct{}
+
+func (b blocking) Write(p []byte) (int, error) {
+	<-b
+	return len(p), nil
+}
+
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
@@ -207,6 +215,20 @@ func TestFakeIsBounded(t *testing.T) {
 	res, err := inTime(t, Outcome{Hangs: true, IgnoresTerm: true}, exec.Command, safeexec.WithGracePeriod(long))
 	assert.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.Equal(t, syscall.SIGKILL, res.Signal)
+
+	// A Writer that does not return holds up the program, which a signal ends all the same.
+	stuck := make(chan struct{})
+	defer close(stuck)
+	writing := func(name string, args ...string) *exec.Cmd {
+		cmd := exec.Command(name, args...)
+		cmd.Stdout = blocking(stuck)
+		return cmd
+	}
+	res, err = inTime(t, Outcome{Stdout: strings.Repeat("x", 1<<20), Cause: safeexec.CauseTimeout}, writing,
+		safeexec.WithDrainTimeout(10*time.Millisecond))
+	assert.ErrorIs(t, err, safeexec.ErrTimeout)
+	assert.NotErrorIs(t, err, safeexec.ErrSurvivors)
+	assert.Equal(t, syscall.SIGTERM, res.Signal)
 
 	// A Reader that does not end is left to the bounds.
 	r, w := io.Pipe()

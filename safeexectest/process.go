@@ -32,7 +32,7 @@ func (p *program) Live(stage seam.Stage) seam.End {
 	if o.Do != nil {
 		code = p.do(stage)
 	} else {
-		p.play(stage)
+		p.untilKilled(func() { p.play(stage) })
 	}
 	end := o.end
 	end.Change = o.Result
@@ -102,6 +102,17 @@ func write(to io.Writer, text string) {
 	}
 }
 
+// untilKilled calls f, and leaves it behind where a signal ends the program: it may be at a pipe, which the run
+// closes.
+func (p *program) untilKilled(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	p.await(done)
+}
+
 // do calls the test's own program, and is left behind by it if it is killed and does not return.
 func (p *program) do(stage seam.Stage) int {
 	call := &p.record.call
@@ -113,11 +124,11 @@ func (p *program) do(stage seam.Stage) int {
 		process.Stdin = io.TeeReader(stage.In, &p.record.stdin)
 	}
 	code := make(chan int, 1)
-	go func() { code <- p.outcome.Do(process) }()
+	p.untilKilled(func() { code <- p.outcome.Do(process) })
 	select {
 	case c := <-code:
 		return c
-	case <-p.killed:
+	default:
 		return 0
 	}
 }

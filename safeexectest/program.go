@@ -36,7 +36,7 @@ func Program(t *testing.T, name string, f func(args []string) int) string {
 	path := filepath.Join(programDir(t), name)
 	script := fmt.Sprintf("#!/bin/sh\n%s=%s exec %s -test.run=%s -test.timeout=10m -- \"$@\"\n",
 		programVariable, quoted(mark), quoted(self), quoted(onlyTest(t.Name())))
-	if err := os.WriteFile(path, []byte(script), 0o700); err != nil { //nolint:gosec // it is to be executed
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 		t.Fatalf("safeexectest: %v", err)
 	}
 	return path

@@ -64,7 +64,8 @@ func Record(t testing.TB, ctx context.Context, file string) context.Context {
 		t.Helper()
 		for i, call := range fake.Calls() {
 			if i < len(runs) && !bytes.Equal(call.Stdin, runs[i].Stdin) {
-				t.Errorf("safeexectest: %s got another standard input: %q, not %q", commandLine(call.Args), call.Stdin, runs[i].Stdin)
+				t.Errorf("safeexectest: %s got another standard input: %q, not %q",
+					commandLine(call.Args), call.Stdin, runs[i].Stdin)
 			}
 		}
 	})
@@ -112,8 +113,8 @@ func (b *blob) UnmarshalJSON(text []byte) error {
 	if len(encoded) != 1 {
 		return fmt.Errorf("%d strings are no base64", len(encoded))
 	}
-	bytes, err := base64.StdEncoding.DecodeString(encoded[0])
-	*b = bytes
+	decoded, err := base64.StdEncoding.DecodeString(encoded[0])
+	*b = decoded
 	return err
 }
 
