@@ -118,7 +118,8 @@ func isFunc(f *types.Func, path string, names ...string) bool {
 
 // isMethod reports whether f is one of the methods of path.typ.
 func isMethod(f *types.Func, path, typ string, names ...string) bool {
-	return f != nil && f.Signature().Recv() != nil && isNamed(f.Signature().Recv().Type(), path, typ) && oneOf(f.Name(), names)
+	return f != nil && f.Signature().Recv() != nil && oneOf(f.Name(), names) &&
+		isNamed(f.Signature().Recv().Type(), path, typ)
 }
 
 // isNamed reports whether t is path.name, or a pointer to it.

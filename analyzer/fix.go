@@ -19,7 +19,8 @@ func (s *search) method(sel *ast.SelectorExpr, stack []ast.Node) {
 	if !isMethod(f, "os/exec", "Cmd", "Run", "Start", "Output", "CombinedOutput") {
 		return
 	}
-	message := fmt.Sprintf("(*exec.Cmd).%s leaves the process tree of the command without a bound; use safeexec.%[1]s", f.Name())
+	message := fmt.Sprintf("(*exec.Cmd).%s leaves the process tree of the command without a bound; "+
+		"use safeexec.%[1]s", f.Name())
 	s.report(sel, message, s.fix(sel, f.Name(), stack)...)
 }
 
@@ -38,7 +39,9 @@ func (s *search) fix(sel *ast.SelectorExpr, name string, stack []ast.Node) []ana
 	if ctx == "" || !ok {
 		return nil
 	}
-	edits := []analysis.TextEdit{{Pos: call.Pos(), End: call.End(), NewText: fmt.Appendf(nil, "%s.%s(%s, %s)", pkg, name, ctx, cmd)}}
+	edits := []analysis.TextEdit{{
+		Pos: call.Pos(), End: call.End(), NewText: fmt.Appendf(nil, "%s.%s(%s, %s)", pkg, name, ctx, cmd),
+	}}
 	if name == "Run" {
 		around, ok := s.takeResult(call, stack, &edits[0])
 		if !ok {
@@ -219,9 +222,9 @@ func (s *search) addImport() (analysis.TextEdit, bool) {
 	}
 	switch {
 	case decl == nil:
-		return analysis.TextEdit{Pos: s.file.Name.End(), End: s.file.Name.End(), NewText: fmt.Appendf(nil, "\n\nimport %q", rootPath)}, true
+		return importAfter(s.file.Name.End(), "\n\nimport "), true
 	case !decl.Rparen.IsValid() || len(decl.Specs) == 0:
-		return analysis.TextEdit{Pos: decl.End(), End: decl.End(), NewText: fmt.Appendf(nil, "\n\nimport %q", rootPath)}, true
+		return importAfter(decl.End(), "\n\nimport "), true
 	}
 	spec := decl.Specs[len(decl.Specs)-1].(*ast.ImportSpec)
 	gap := "\n"
@@ -232,7 +235,11 @@ func (s *search) addImport() (analysis.TextEdit, bool) {
 	if spec.Comment != nil {
 		end = spec.Comment.End()
 	}
-	return analysis.TextEdit{Pos: end, End: end, NewText: fmt.Appendf(nil, "%s\t%q", gap, rootPath)}, true
+	return importAfter(end, gap+"\t"), true
+}
+
+func importAfter(pos token.Pos, before string) analysis.TextEdit {
+	return analysis.TextEdit{Pos: pos, End: pos, NewText: fmt.Appendf(nil, "%s%q", before, rootPath)}
 }
 
 // imports reports whether a declaration imports a package.
