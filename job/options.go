@@ -115,7 +115,7 @@ func Yield(d time.Duration) Option {
 }
 
 func configure(opts []Option) config {
-	c := config{set: settings{Grace: 10 * time.Second, Kill: 5 * time.Second, LogMax: 64 << 20, LogKeep: 3}}
+	c := config{set: settings{Grace: 10 * time.Second, Kill: 10 * time.Second, LogMax: 64 << 20, LogKeep: 3}}
 	for _, o := range opts {
 		if o != nil {
 			o.apply(&c)

@@ -182,7 +182,7 @@ func census(tr proctree.Trace) ([]proctree.Process, error) {
 
 // lookTime is what a look may take. It takes some milliseconds, and on a machine that is very busy
 // a thousand times that; one that is cut short proves nothing.
-const lookTime = 5 * time.Second
+const lookTime = 10 * time.Second
 
 // recall looks for a tree. The looks from then on are to be over by then, too.
 func recall(tree *proctree.Tree, tr proctree.Trace, within time.Duration) error {
