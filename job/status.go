@@ -169,7 +169,7 @@ func census(tr proctree.Trace) ([]proctree.Process, error) {
 		return nil, err
 	}
 	defer tree.Forget()
-	members, sure := tree.Live()
+	members, sure := see(&tree, lookTime)
 	list := make([]proctree.Process, 0, len(members))
 	for _, m := range members {
 		list = append(list, m.Process)
@@ -183,6 +183,21 @@ func census(tr proctree.Trace) ([]proctree.Process, error) {
 // lookTime is what a look may take. It takes some milliseconds, and on a machine that is very busy
 // a thousand times that; one that is cut short proves nothing.
 const lookTime = 10 * time.Second
+
+// see looks at a tree until a look proves who there is, within that time. Where others use up the
+// PIDs meanwhile, one that is not cut short proves nothing either.
+func see(tree *proctree.Tree, within time.Duration) (members []*proctree.Member, sure bool) {
+	until := time.Now().Add(within)
+	tree.Until(until)
+	for pause := time.Millisecond; ; pause = min(2*pause, lastPause) {
+		members, sure = tree.Live()
+		left := time.Until(until)
+		if len(members) > 0 || sure || left <= 0 {
+			return members, sure
+		}
+		time.Sleep(min(pause, left))
+	}
+}
 
 // recall looks for a tree. The looks from then on are to be over by then, too.
 func recall(tree *proctree.Tree, tr proctree.Trace, within time.Duration) error {

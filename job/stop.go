@@ -216,8 +216,7 @@ func (e *ending) await(rung syscall.Signal, until time.Time) {
 
 func (e *ending) result() (Stopped, error) {
 	var did Stopped
-	e.tree.Until(time.Now().Add(lookTime))
-	members, sure := e.tree.Live()
+	members, sure := see(&e.tree, lookTime)
 	var errs []error
 	for _, m := range members {
 		did.Survivors = append(did.Survivors, safeexec.Survivor{ProcessInfo: info(m.Process), Err: m.Err})
