@@ -15,7 +15,8 @@ import (
 // [WithDiagnosticSignal], linger, grace period, kill timeout and drain timeout, a tenth of a second to
 // name the holders of a pipe, 50 ms for the context to agree that its deadline has passed, a tenth of
 // a second to remove a cgroup, [WithContainment], a second for the function of [WithRedact], a second to
-// give a terminal back, [WithTerminal], and 1.25 seconds for looks at the tree, each of which may take a quarter although its bound has passed.
+// give a terminal back, [WithTerminal], and 1.25 seconds for looks at the tree, each of which may take a quarter
+// although its bound has passed.
 //
 // The error is that of Run for options that can not be used, and [ErrNoTimeout] without [WithTimeout].
 func Bound(opts ...Option) (time.Duration, error) {

@@ -65,8 +65,8 @@ func (r *run) cutShort(rung syscall.Signal) bool {
 // timeoutSettled says that the timeout can not be set any more.
 const timeoutSettled = -1
 
-// SetTimeout gives a run that is under way d from now on, more or less than it had. It replaces [WithTimeout]; a deadline
-// of the context stands. With [WithBackground] it counts for what is waited for as well.
+// SetTimeout gives a run that is under way d from now on, more or less than it had. It replaces [WithTimeout]; a
+// deadline of the context stands. With [WithBackground] it counts for what is waited for as well.
 //
 // The error is a [*ConfigError] if d is not positive, and [os.ErrProcessDone] if the command has exited or is being
 // ended: then nothing is changed. Otherwise the old timeout can not end the run any more.

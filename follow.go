@@ -35,10 +35,10 @@ func (s *stream) soFar() Stream {
 	return o
 }
 
-// Lines returns the lines of the outputs that are kept, as they come: see [WithLines]. It begins with what is kept when the
-// loop begins, and ends with the run, or with ctx. Lines that were read before the loop have its time. Nothing is lost
-// after that: while the loop's body does not return, the command is held up once its pipe is full, and the run is
-// bounded as with a Writer.
+// Lines returns the lines of the outputs that are kept, as they come: see [WithLines]. It begins with what is kept
+// when the loop begins, and ends with the run, or with ctx. Lines that were read before the loop have its time.
+// Nothing is lost after that: while the loop's body does not return, the command is held up once its pipe is full, and
+// the run is bounded as with a Writer.
 //
 // To leave the loop early is no matter to the run: its output is read and kept as before. Several loops can be at
 // it at once, and after the end a loop has the lines that were kept.

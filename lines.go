@@ -22,14 +22,14 @@ type linesOption func(Line)
 
 func (o linesOption) apply(c *config) { c.lines = o }
 
-// WithLines has f called with each line of output as it comes. There is no limit to the length of a line: a long one comes
-// in pieces, [Line.Partial]. A line ends with "\n", "\r\n" or "\r", so that each state of a progress bar is a line, and
-// the last one need not have an end. Output is kept in the [Result] as without WithLines. Streams whose field in the
-// command is set have no lines here; at least one must be nil.
+// WithLines has f called with each line of output as it comes. There is no limit to the length of a line: a long one
+// comes in pieces, [Line.Partial]. A line ends with "\n", "\r\n" or "\r", so that each state of a progress bar is a
+// line, and the last one need not have an end. Output is kept in the [Result] as without WithLines. Streams whose
+// field in the command is set have no lines here; at least one must be nil.
 //
 // f is called by one goroutine at a time. It may call the methods of [Process] that do not wait for the end, such as
-// [Process.Kill]. While it does not return, the command is held up once its pipe is full, and the run is bounded as with a
-// Writer: see [WithDrainTimeout], [ErrWriterStuck]. A panic of f ends its calls for the stream, and is in the
+// [Process.Kill]. While it does not return, the command is held up once its pipe is full, and the run is bounded as
+// with a Writer: see [WithDrainTimeout], [ErrWriterStuck]. A panic of f ends its calls for the stream, and is in the
 // error, which matches [ErrWriterFailed].
 func WithLines(f func(Line)) Option { return linesOption(f) }
 

@@ -12,15 +12,16 @@ import (
 
 // NotifyContext returns a context that the first SIGINT, SIGTERM or SIGHUP cancels. Runs with that context, or one
 // that is made from it, are then ended as by any cancellation; the second signal kills them, without what is left
-// of their grace period: see [WithForce]. The third has its usual effect, which is that this program dies. stop gives the
-// signals back, and cancels the context. The context's cause says which signal came.
+// of their grace period: see [WithForce]. The third has its usual effect, which is that this program dies. stop gives
+// the signals back, and cancels the context. The context's cause says which signal came.
 //
-// What comes within half a second of a signal belongs to it. Ctrl-C reaches each process of the terminal's foreground group,
-// and a parent among them, as npm, go run or another supervisor, may pass it on besides: that is no second request.
+// What comes within half a second of a signal belongs to it. Ctrl-C reaches each process of the terminal's foreground
+// group, and a parent among them, as npm, go run or another supervisor, may pass it on besides: that is no second
+// request.
 //
-// A command gets nothing of Ctrl-C, since it leads a session of its own. If it uses this package itself, it gets SIGTERM
-// of this run, and ends its own runs by it. While a command has the terminal, [WithTerminal], Ctrl-C is for that
-// command alone. SIGINT and SIGHUP that are ignored, as nohup and a shell's background jobs have it, remain so.
+// A command gets nothing of Ctrl-C, since it leads a session of its own. If it uses this package itself, it gets
+// SIGTERM of this run, and ends its own runs by it. While a command has the terminal, [WithTerminal], Ctrl-C is for
+// that command alone. SIGINT and SIGHUP that are ignored, as nohup and a shell's background jobs have it, remain so.
 func NotifyContext(parent context.Context) (ctx context.Context, stop context.CancelFunc) {
 	wanted := slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}, signal.Ignored)
 	signals := make(chan os.Signal, 1)

@@ -6,7 +6,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/lines"
 )
 
-// Prefix returns a Writer for cmd.Stdout, cmd.Stderr or [WithTee] that writes each line to w with a prefix, as it comes:
+// Prefix returns a Writer for cmd.Stdout, cmd.Stderr or [WithTee] that writes each line to w with a prefix, as it
+// comes:
 //
 //	cmd.Stdout = safeexec.Prefix(os.Stdout, "step | ")
 //

@@ -67,8 +67,8 @@ func (p *Process) Stop() (Result, error) {
 	return p.Wait()
 }
 
-// Info names the leader for good, also for a later process of this machine: it is a [Target] of [KillTree] that no other
-// process can be taken for, before or after the next boot. Asked for the first time when the run has come to its
+// Info names the leader for good, also for a later process of this machine: it is a [Target] of [KillTree] that no
+// other process can be taken for, before or after the next boot. Asked for the first time when the run has come to its
 // end, it has no StartTicks.
 func (p *Process) Info() ProcessInfo {
 	p.naming.Lock()

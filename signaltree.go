@@ -6,8 +6,8 @@ import (
 )
 
 // SignalTree sends sig to all processes of the tree that are found, and not, as [Process.Signal], to the leader alone:
-// SIGHUP to have a service read its configuration, SIGSTOP and SIGCONT to have a tree pause. What is born meanwhile may be
-// missed. It changes nothing about how the run is ended; [Process.Kill] does that.
+// SIGHUP to have a service read its configuration, SIGSTOP and SIGCONT to have a tree pause. What is born meanwhile
+// may be missed. It changes nothing about how the run is ended; [Process.Kill] does that.
 //
 // The error is [os.ErrProcessDone] if the tree is gone or was left alive, [BackgroundLeave].
 func (p *Process) SignalTree(sig syscall.Signal) error {

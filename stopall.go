@@ -33,8 +33,8 @@ type stopping struct {
 // touched. It returns when all have ended, and needs no bound of its own: the longest [StopBound] of the runs
 // is one. The error matches [ErrSurvivors] if processes are left, and names them.
 //
-// It is for the end of a program whose runs have several owners. A Reader, Writer or callback of a run must not call it,
-// or that run waits for it as long as it may.
+// It is for the end of a program whose runs have several owners. A Reader, Writer or callback of a run must not call
+// it, or that run waits for it as long as it may.
 func StopAll(ctx context.Context) error {
 	if ctx == nil {
 		return &ConfigError{Name: "ctx", Reason: "is nil"}

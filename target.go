@@ -69,8 +69,8 @@ type Survivor struct {
 // is sent, and the error says who is left.
 //
 // The target is a process and not a number: with the StartTicks of a [ProcessInfo] it is the one that
-// began then, in the boot of its BootID if it has one, with zero the one that has the number now; [OSProcess] means its process. It is reaped by
-// whoever else does, by cmd.Wait for a child of ours. A zombie is dead.
+// began then, in the boot of its BootID if it has one, with zero the one that has the number now; [OSProcess] means
+// its process. It is reaped by whoever else does, by cmd.Wait for a child of ours. A zombie is dead.
 //
 // What is found is what a process of the tree has started, downwards from the target, as long as each
 // parent lives; the session, if the target leads one; those in its process group that have lost their

@@ -219,7 +219,7 @@ func TestProcessOutput(t *testing.T) {
 			go func() {
 				for {
 					stdout, _ := p.Output()
-					if !assert.True(t, strings.HasPrefix("line 1\n", string(stdout.Head()[:min(7, len(stdout.Head()))]))) {
+					if !assert.True(t, strings.HasPrefix("line 1\n", string(stdout.Head()[:min(7, len(stdout.Head()))]))) { //nolint:gocritic // it may be the beginning of the line
 						return
 					}
 					select {

@@ -145,7 +145,7 @@ func (r *run) abandonTerminal() {
 }
 
 // gaveBack records that the terminal was closed, or is held and will be.
-func (r *run) gaveBack(closed bool) {
+func (r *run) gaveBack(closed bool) { //nolint:revive // a fact, not a mode
 	r.terminal = nil
 	if !closed {
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedTerminal)

@@ -38,7 +38,7 @@ func holesIn(path string) error {
 		return err
 	}
 	defer f.Close()
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }()
 	if _, err := f.Write(bytes.Repeat([]byte{'x'}, 2*logGrain)); err != nil {
 		return err
 	}

@@ -232,7 +232,7 @@ func TestRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			j, err := s.Start(deadline(t), tt.cmd, tt.opts...)
 			assert.Nil(t, j)
-			if _, config := tt.want.(*safeexec.ConfigError); config {
+			if _, config := tt.want.(*safeexec.ConfigError); config { //nolint:errorlint // the very type
 				var ce *safeexec.ConfigError
 				assert.ErrorAs(t, err, &ce)
 			} else {

@@ -33,7 +33,7 @@ const maxSocketPath = 107
 
 // listen makes the socket of a job, in its directory if the path is short enough and the job is not
 // another user's, who can not get there.
-func listen(dir string, another bool) (*socket, error) {
+func listen(dir string, another bool) (*socket, error) { //nolint:revive // a fact, not a mode
 	path := filepath.Join(dir, socketFile)
 	if another || len(path) > maxSocketPath {
 		apart, err := os.MkdirTemp("", "job-")
@@ -72,7 +72,7 @@ func listenAt(path string) (*socket, error) {
 		err = os.Chmod(path, 0o666) // for another user's job; who sends is checked
 	}
 	if err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, err
 	}
 	return newSocket(path, conn), nil
@@ -86,7 +86,7 @@ func newSocket(path string, conn *net.UnixConn) *socket {
 }
 
 // close leaves the name: the next program that keeps the job takes it.
-func (s *socket) close() { s.conn.Close() }
+func (s *socket) close() { _ = s.conn.Close() }
 
 // hear receives what the job sends.
 func (k *keeper) hear() {

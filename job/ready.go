@@ -44,7 +44,7 @@ func accepts(ctx context.Context, addr string) bool {
 	if err != nil {
 		return false
 	}
-	conn.Close()
+	_ = conn.Close()
 	return true
 }
 
@@ -226,7 +226,7 @@ func (*Job) join(results <-chan error, pending int) {
 	defer late.Stop()
 	for ; pending > 0; pending-- {
 		select {
-		case <-results:
+		case <-results: //nolint:errcheck // what they come to is of no more interest
 		case <-late.C:
 			return
 		}

@@ -105,14 +105,14 @@ const stopsEach = 10
 
 func (j *Job) stopsNobody(ctx context.Context) error {
 	if st, err := j.Status(); err != nil || st.State != Gone {
-		return fmt.Errorf("state %v, error %v", st.State, err)
+		return fmt.Errorf("state %v, error %w", st.State, err)
 	}
 	if err := j.Signal(syscall.SIGKILL); err == nil {
 		return fmt.Errorf("signaled")
 	}
 	did, err := j.Stop(ctx)
 	if err != nil || len(did.Killed) > 0 || len(did.Survivors) > 0 {
-		return fmt.Errorf("stopped %v, error %v", did, err)
+		return fmt.Errorf("stopped %v, error %w", did, err)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (s *Store) Run(ctx context.Context, cmd *exec.Cmd, opts ...Option) (RunResu
 	return r, err
 }
 
-func (j *Job) result(st Status, goesOn bool) RunResult {
+func (j *Job) result(st Status, goesOn bool) RunResult { //nolint:revive // a fact, not a mode
 	r := RunResult{Status: st}
 	if goesOn {
 		r.Job = j

@@ -64,7 +64,8 @@ func (o *Outcome) startError(cmd *exec.Cmd) error {
 	default:
 		return seam.Errors(o.StartErrs)
 	}
-	switch o.StartErrs[0] { //nolint:errorlint // the sentinels alone
+	//nolint:errorlint // the sentinels alone
+	switch o.StartErrs[0] {
 	case safeexec.ErrNotFound:
 		return &exec.Error{Name: filepath.Base(cmd.Path), Err: exec.ErrNotFound}
 	case safeexec.ErrNotExecutable:

@@ -29,10 +29,10 @@ const RecordVariable = "SAFEEXECTEST_RECORD"
 // recorded. Where there is no file, or the environment variable SAFEEXECTEST_RECORD is 1, the commands are run, and
 // the file is written at the end of the test.
 //
-// A replay is a [Fake] in the order of the record: another command line, or another standard input, fails the test. What
-// is recorded of a run is its output, exit code, signal, and that its program was not found. When it is recorded it
-// runs with the directory, environment and bounds of the call, and without its other options. The file holds arguments
-// and output: look at it before you publish it.
+// A replay is a [Fake] in the order of the record: another command line, or another standard input, fails the test.
+// What is recorded of a run is its output, exit code, signal, and that its program was not found. When it is recorded
+// it runs with the directory, environment and bounds of the call, and without its other options. The file holds
+// arguments and output: look at it before you publish it.
 func Record(t testing.TB, ctx context.Context, file string) context.Context {
 	t.Helper()
 	text, err := os.ReadFile(file)

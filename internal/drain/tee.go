@@ -13,8 +13,8 @@ type tee struct {
 	before int64 // bytes that came before there was a Writer
 }
 
-// Tee makes o, which captures, write to w as well what comes from now on, as [Output.Stream] does. What is kept does not
-// depend on w. It reports false, and does nothing, while a read is under way that a process holds up.
+// Tee makes o, which captures, write to w as well what comes from now on, as [Output.Stream] does. What is kept does
+// not depend on w. It reports false, and does nothing, while a read is under way that a process holds up.
 func (o *Output) Tee(w io.Writer, notify func()) bool {
 	if o.direct || o.held != nil {
 		return false

@@ -29,16 +29,16 @@ func Init(log func(Ended)) {
 	switch stage {
 	case stagePart:
 		if err := part(text); err != nil {
-			os.Exit(1)
+			os.Exit(1) //nolint:forbidigo // a program of its own
 		}
 	case stageWatch:
 		h := helper{pid: pid, start: start, log: log, table: table{os.NewFile(tableFD, helperName)}}
 		if err := h.run(); err != nil {
 			log(Ended{Host: pid, Err: err})
-			os.Exit(1)
+			os.Exit(1) //nolint:forbidigo // a program of its own
 		}
 	}
-	os.Exit(0)
+	os.Exit(0) //nolint:forbidigo // a program of its own
 }
 
 // part starts the second stage. Only what that needs is left open in it.

@@ -38,8 +38,8 @@ const helperName = "safeexec-guard"
 // startBound is how long a helper may take until it watches.
 const startBound = 10 * time.Second
 
-// restartPause is how long after its start a helper that died is not replaced, nor the one after that for twice as long,
-// up to the last one: something ends it again and again.
+// restartPause is how long after its start a helper that died is not replaced, nor the one after that for twice as
+// long, up to the last one: something ends it again and again.
 const (
 	restartPause     = 100 * time.Millisecond
 	lastRestartPause = 10 * time.Second
@@ -229,7 +229,7 @@ func launch(socket, table *os.File, until time.Time) error {
 		return err
 	case <-late.C:
 		_ = cmd.Process.Kill()
-		<-done
+		<-done //nolint:errcheck // it was killed
 		return errSlow
 	}
 }

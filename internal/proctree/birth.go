@@ -367,7 +367,8 @@ func (f *fact) get() int {
 	return n
 }
 
-// ask asks again, and reports whether the answer is another. Without an answer, as after chroot(2), the last one stands.
+// ask asks again, and reports whether the answer is another. Without an answer, as after chroot(2), the last one
+// stands.
 func (f *fact) ask() bool {
 	n := int64(f.read())
 	return n != 0 && f.value.Swap(n) != n

@@ -18,7 +18,7 @@ package proctree
 //	ours       | ours       | not asked    | ours
 //	ours       | none       | ours, none   | ours
 //	none       | ours       | not asked    | ours
-//	none       | none       | ours         | ours, if it is asked: where there is no limit or slice mark in force
+//	none       | none       | ours         | it is ours, if it is asked: where there is no limit or slice mark in force
 //	none       | none       | none         | unknown
 //	ours       | ours'      | any          | nested: a run within the tree adds its number to the slice
 //	none known | ours'      | ours, none   | nested: limits were reset before that run began

@@ -81,9 +81,9 @@ func markOf(tr Trace) Mark {
 }
 
 // Recall makes t the tree that a trace is of, and looks for it; until is that of [Tree.Until], and stays. Its
-// leader may be gone; if it lives it is a member. What it is found by: the limit mark, the environment mark, the leader's session
-// as long as something pins the number, and the parents. A [ProtectedError] says that this process
-// is in the tree, or that the leader is one that must not be signaled.
+// leader may be gone; if it lives it is a member. What it is found by: the limit mark, the environment mark, the
+// leader's session as long as something pins the number, and the parents. A [ProtectedError] says that this process is
+// in the tree, or that the leader is one that must not be signaled.
 func (t *Tree) Recall(tr Trace, until time.Time) error {
 	root, err := Hold(tr.PID, tr.Start)
 	switch {

@@ -122,7 +122,7 @@ const (
 // 6.15, PIDFD_GET_INFO). It reports false while it is not reaped, and on older kernels.
 func ExitOf(fd int) (syscall.WaitStatus, bool) {
 	info := pidfdInfo{mask: pidfdInfoExit}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(pidfdGetInfo), uintptr(unsafe.Pointer(&info)))
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
 	if errno != 0 || info.mask&pidfdInfoExit == 0 {
 		return 0, false
 	}
@@ -139,7 +139,7 @@ func PeakOf(state *os.ProcessState) int64 {
 	if !ok {
 		return 0
 	}
-	return int64(used.Maxrss) << 10
+	return int64(used.Maxrss) << 10 //nolint:unconvert // of 32 bits elsewhere
 }
 
 // PassCredentials has each datagram of a socket come with who sent it (unix(7), SO_PASSCRED).

@@ -1,0 +1,135 @@
+package guard_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/guard"
+	"github.com/seed841d8200/safeexec/internal/poll"
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// The variables that make the test binary a program that is to die.
+const (
+	hostVariable  = "SAFEEXEC_TEST_GUARD_HOST"  // what it does, see [host]
+	logVariable   = "SAFEEXEC_TEST_GUARD_LOG"   // where its guard writes
+	tokenVariable = "SAFEEXEC_TEST_GUARD_TOKEN" // tells its guard from others
+)
+
+func TestMain(m *testing.M) {
+	what := os.Getenv(hostVariable)
+	if what != "without Init" {
+		var opts []guard.Option
+		if path := os.Getenv(logVariable); path != "" {
+			opts = append(opts, guard.LogFile(path))
+		}
+		guard.Init(opts...)
+	}
+	if what != "" {
+		os.Unsetenv(hostVariable)
+		host(what)
+		return
+	}
+	testproc.Main(m, testproc.Idle(poll.CloseIdle), testproc.Warm(func() {
+		_, _ = safeexec.Run(context.Background(), exec.Command("true"), safeexec.WithTimeout(time.Minute), safeexec.WithGuard())
+	}))
+}
+
+// canaryFD is the canary's descriptor in a host, and in all that it starts.
+const canaryFD = 3
+
+// host runs the script of its first argument, and says so once that has begun. Then it does what it was told.
+func host(what string) {
+	die := func(err error) {
+		if err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+	}
+	opts := []safeexec.Option{
+		safeexec.WithTimeout(time.Hour), safeexec.WithGracePeriod(50 * time.Millisecond), safeexec.WithGuard(),
+	}
+	ctx := context.Background()
+	cmd := exec.Command("sh", "-c", os.Args[1])
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{os.NewFile(canaryFD, "canary")}
+	switch what {
+	case "in a cgroup":
+		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup))
+	case "runs":
+		runs(opts)
+	case withOSExec:
+		die(cmd.Start())
+		obey(die, nil)
+		return
+	case withNothing:
+		opts = opts[:len(opts)-1]
+	case withNotifyContext:
+		opts = opts[:len(opts)-1]
+		var stop context.CancelFunc
+		ctx, stop = safeexec.NotifyContext(ctx)
+		defer stop()
+	}
+	p, err := safeexec.Start(ctx, cmd, opts...)
+	if errors.Is(err, safeexec.ErrContainment) {
+		fmt.Println("no cgroup")
+		return
+	}
+	die(err)
+	go obey(die, p)
+	_, _ = p.Wait()
+	if told.Load() {
+		select {} // until it is told to exit
+	}
+}
+
+// told is set once the command is to be stopped.
+var told atomic.Bool
+
+// obey does what it is told until there is nobody to tell it.
+func obey(die func(error), p *safeexec.Process) {
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		switch in.Text() {
+		case "exit":
+			os.Exit(0)
+		case "panic":
+			panic("as told")
+		case "execute":
+			die(syscall.Exec("/bin/sleep", []string{"sleep", "0"}, nil))
+		case "stop":
+			told.Store(true)
+			res, err := p.Stop()
+			fmt.Println("restarts", res.GuardRestarts, errors.Is(err, safeexec.ErrStopped))
+		}
+	}
+}
+
+// runs runs commands of all kinds until it is killed.
+func runs(opts []safeexec.Option) {
+	scripts := []string{
+		"true", "sleep 0.01", "(setsid sleep 7000 &) ; sleep 0.02", "sleep 7000 & sleep 7000", "for i in 1 2 3 4 5; do sleep 7000 & done; wait",
+	}
+	opts = append(opts, safeexec.WithTimeout(30*time.Millisecond))
+	for range 4 {
+		go func() {
+			for {
+				cmd := exec.Command("sh", "-c", scripts[rand.IntN(len(scripts))])
+				cmd.ExtraFiles = []*os.File{os.NewFile(canaryFD, "canary")}
+				_, _ = safeexec.Run(context.Background(), cmd, opts...)
+			}
+		}()
+	}
+	fmt.Println("started")
+	select {}
+}
