@@ -30,7 +30,8 @@ func (s *Store) Run(ctx context.Context, cmd *exec.Cmd, opts ...Option) (RunResu
 		return RunResult{}, wrap("run", c.name, &safeexec.ConfigError{Name: "Yield", Reason: "is not given or negative"})
 	}
 	if len(c.ready) > 0 {
-		return RunResult{}, wrap("run", c.name, &safeexec.ConfigError{Name: "Ready", Reason: "is for Start: Run waits for the end"})
+		err := &safeexec.ConfigError{Name: "Ready", Reason: "is for Start: Run waits for the end"}
+		return RunResult{}, wrap("run", c.name, err)
 	}
 	j, err := s.Start(ctx, cmd, opts...)
 	if err != nil {

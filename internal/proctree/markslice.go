@@ -15,7 +15,7 @@ type sliceTrack struct{}
 
 func (sliceTrack) judge(c *candidate) verdict {
 	t, m := c.tree, c.tree.mark
-	if m.tracks&TrackSlice == 0 && c.byLimit == 0 || t.root != nil && c.byLimit != m.id {
+	if m.tracks&TrackSlice == 0 && c.byLimit == 0 || t.root != nil && !t.recalled && c.byLimit != m.id {
 		return unknown // there is nothing to weigh it against
 	}
 	s, err := sys.ScheduleOf(c.pid)

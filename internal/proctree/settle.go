@@ -15,10 +15,10 @@ package proctree
 // The table is that of a process that has left the leader's session and lost its parent:
 //
 //	limit      | slice      | environment  | the process is
-//	ours       | ours       | not asked    | ours
+//	ours       | ours       | not asked    | ours, as it is born
 //	ours       | none       | ours, none   | ours
 //	none       | ours       | not asked    | ours
-//	none       | none       | ours         | it is ours, if it is asked: where there is no limit or slice mark in force
+//	none       | none       | ours         | ours, if it is asked: where there is no limit or slice mark in force
 //	none       | none       | none         | unknown
 //	ours       | ours'      | any          | nested: a run within the tree adds its number to the slice
 //	none known | ours'      | ours, none   | nested: limits were reset before that run began

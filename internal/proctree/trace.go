@@ -3,6 +3,7 @@ package proctree
 import (
 	"errors"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -63,6 +64,8 @@ func markOf(tr Trace) Mark {
 	m := Mark{env: tr.Environ, limit: tr.Limit}
 	if m.env != "" {
 		m.tracks |= TrackEnvironment
+		m.id = numberIn(m.env[strings.LastIndexByte(m.env, '/')+1:])
+		m.half = m.id
 	}
 	if tr.Limit != 0 {
 		_, m.id, _ = runsOf(tr.Limit)
