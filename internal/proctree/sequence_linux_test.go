@@ -224,7 +224,7 @@ func TestSequenceFromManyGoroutines(t *testing.T) {
 func readBefore(n serial, ago time.Duration) {
 	pids.Lock()
 	defer pids.Unlock()
-	pids.serial, pids.at = n, time.Now().Add(-ago)
+	pids.serial, pids.at, pids.anchor = n, time.Now().Add(-ago), anchor{}
 }
 
 // inTime tries again until a reading came in time, and not too many others started processes meanwhile.
