@@ -173,8 +173,8 @@ func TestWithForce(t *testing.T) {
 	})
 	t.Run("nil", func(t *testing.T) {
 		var config *safeexec.ConfigError
-		_, err := safeexec.Run(t.Context(), exec.Command("true"),
-			safeexec.WithTimeout(bound), safeexec.WithForce(nil)) //nolint:staticcheck // is the case
+		var none context.Context
+		_, err := safeexec.Run(t.Context(), exec.Command("true"), safeexec.WithTimeout(bound), safeexec.WithForce(none))
 		require.ErrorAs(t, err, &config)
 	})
 }

@@ -113,7 +113,8 @@ func TestStopAll(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	assert.Empty(t, out)
 	var config *safeexec.ConfigError
-	require.ErrorAs(t, safeexec.StopAll(nil), &config) //nolint:staticcheck // is the case
+	var none context.Context
+	require.ErrorAs(t, safeexec.StopAll(none), &config)
 }
 
 func TestSignalTree(t *testing.T) {
