@@ -24,9 +24,10 @@ func (guardOption) apply(c *config) { c.guard = true }
 // What [BackgroundLeave] has left alive is not guarded, nor is a terminal given back, see [WithTerminal].
 func WithGuard() Option { return guardOption{} }
 
-func (c *config) checkGuard() error {
+// checkGuard asks whether there can be a guard. A fake needs none.
+func (r *run) checkGuard() error {
 	switch {
-	case !c.guard:
+	case !r.cfg.guard, r.fake != nil:
 		return nil
 	case !proctree.Enumerates:
 		return &ConfigError{Name: "WithGuard", Reason: "is for Linux"}

@@ -266,9 +266,6 @@ func (c *config) check(cmd *exec.Cmd) error {
 	if err := c.checkStop(); err != nil {
 		return err
 	}
-	if err := c.checkGuard(); err != nil {
-		return err
-	}
 	if err := c.checkContainment(cmd); err != nil {
 		return err
 	}

@@ -37,6 +37,9 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 		return r, err
 	}
 	r.fake = seam.From(ctx)
+	if err := r.checkGuard(); err != nil {
+		return r, err
+	}
 	attr, err := r.attributes()
 	if err != nil {
 		return r, err
