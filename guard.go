@@ -74,7 +74,10 @@ func (r *run) announce() error {
 
 // leaderKnown tells the guard who the leader is.
 func (r *run) leaderKnown() {
-	if r.ward != nil {
-		r.ward.Started(r.marks.Trace(proctree.Inspect(r.result.PID)))
+	if r.ward == nil {
+		return
+	}
+	if leader := proctree.Inspect(r.result.PID); leader.Start != 0 { // its PID alone may be another's by then
+		r.ward.Started(r.marks.Trace(leader))
 	}
 }

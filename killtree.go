@@ -371,6 +371,7 @@ func (r *run) reap() {
 	}
 	r.closeWaiting()
 	r.removeLeaf()
+	r.result.GuardRestarts = r.ward.End() // last: had we died before, there was something to end
 	r.result.Times.Total = time.Since(r.result.Times.Started)
 }
 
@@ -387,7 +388,6 @@ func (r *run) closeWaiting() {
 		r.poller.Close()
 	}
 	r.marks.End()
-	r.result.GuardRestarts = r.ward.End()
 	r.freeLeft()
 }
 

@@ -122,8 +122,8 @@ type Result struct {
 	// ObserverErr says that a func of an [Observer] panicked.
 	ObserverErr error
 
-	// GuardRestarts is how often the guard's helper died during the run and was replaced, with [WithGuard]. Had this
-	// process died before the replacement, nothing would have ended the tree.
+	// GuardRestarts is how often the guard's helper died during the run, with [WithGuard]. Had this process died
+	// before it was replaced, nothing would have ended the tree.
 	GuardRestarts int
 
 	StartRetries int // how often the start was tried again: EAGAIN, ETXTBSY

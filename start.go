@@ -50,6 +50,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 		r.closeStreams()
 		r.closeWaiting()
 		r.removeLeaf()
+		r.result.GuardRestarts = r.ward.End()
 		spend(cmd)
 		return r, err
 	}

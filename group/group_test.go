@@ -284,6 +284,7 @@ func TestCanceledWhileThousandsWait(t *testing.T) {
 	for range 4001 {
 		jobs = append(jobs, g.Go(command("x")))
 	}
+	testproc.Wait(t, func() bool { return starts.Load() == 1 })
 	why := errors.New("why")
 	begun := time.Now()
 	cancel(why)

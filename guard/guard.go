@@ -11,13 +11,14 @@
 // The guard is one small process a program, the program's own file executed once more, started with the first run
 // that has [safeexec.WithGuard]. It sleeps until the program is gone: killed, ended by os.Exit or a panic, or replaced
 // by execve(2). Then it ends every tree that is left by the ladder of its run, writes down what it did, and ends. It
-// does not hear SIGTERM, Ctrl-C or a hangup; one that is killed is replaced, and the Result says so.
+// does not hear SIGTERM, Ctrl-C or a hangup; one that is killed is replaced, and the Result says so. It has the
+// privileges that the program had at its first guarded run: drop yours before.
 //
 // # Limits
 //
 // In a container whose first process ends, and where the machine stops, the kernel ends all: nothing is left to
 // the guard. A command's process that is in uninterruptible sleep is logged as a survivor. Who kills the guard and then
-// the program, before it is replaced a tenth of a second later, is too fast for it. It can be killed for want of
+// the program, before it is replaced, is too fast for it. It can be killed for want of
 // memory as well, although it is small. Package-level initialization of the program runs in the guard too.
 //
 // Linux only: elsewhere Init does nothing, and WithGuard is refused.

@@ -43,7 +43,7 @@ echo started
 wait
 `
 
-func start(t *testing.T, what, script string) *program {
+func start(t *testing.T, what, script string, env ...string) *program {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
@@ -54,6 +54,7 @@ func start(t *testing.T, what, script string) *program {
 	}
 	p.Env = append(os.Environ(), hostVariable+"="+what, logVariable+"="+p.log, tokenVariable+"="+p.token,
 		"GORACE=atexit_sleep_ms=0")
+	p.Env = append(p.Env, env...)
 	p.ExtraFiles = []*os.File{p.canary.File()}
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	r, in, err := os.Pipe()
@@ -178,7 +179,7 @@ func TestTheTreeDiesWithItsProgram(t *testing.T) {
 			t.Parallel()
 			p := start(t, "wait", script)
 			require.Equal(t, "started", p.line(t))
-			require.True(t, p.canary.Alive())
+			testproc.Wait(t, func() bool { return len(p.canary.Living()) >= 5 })
 			die(t, p)
 			p.canary.WaitGone(t)
 			p.guardGone(t)

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"os/signal"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -68,6 +69,8 @@ func host(what string) {
 		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup))
 	case "runs":
 		runs(opts)
+	case "without children":
+		signal.Ignore(syscall.SIGCHLD)
 	case withOSExec:
 		die(cmd.Start())
 		obey(die, nil)

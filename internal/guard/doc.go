@@ -1,8 +1,8 @@
 // Package guard ends the trees of a program that has died, by a small process beside it.
 //
 // The helper is the program's own file, executed once more. It lives in a session of its own, so that neither
-// Ctrl-C nor a hangup reaches it, and is no child of the program, so that who ends the program's tree does not
-// end it first. It sleeps until the program is gone:
+// Ctrl-C nor a hangup reaches it, and is no child of the program, unless that adopts orphans, so that
+// who ends the program's tree does not end it first. It sleeps until the program is gone:
 //
 //   - its pidfd says so, pidfd_open(2), however it ended; or
 //   - the socket between them is closed. That is also so when the program executes another. A child of the program

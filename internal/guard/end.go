@@ -45,9 +45,17 @@ const (
 	lastPause  = 50 * time.Millisecond
 )
 
-// end climbs the ladder until nobody of the tree is found.
+// end climbs the ladder until nobody of the tree is found, and ends what is left in the cgroup.
 func (e *ending) end(tr proctree.Trace) error {
-	if err := e.tree.Recall(tr, time.Now().Add(e.ladder.Grace)); err != nil {
+	err := e.endTree(tr)
+	if e.cgroup == "" {
+		return err
+	}
+	return errors.Join(err, e.endCgroup(time.Now().Add(max(e.ladder.Kill, leafBound))))
+}
+
+func (e *ending) endTree(tr proctree.Trace) error {
+	if err := e.recall(tr); err != nil {
 		return err
 	}
 	defer e.tree.Forget()
@@ -64,11 +72,19 @@ func (e *ending) end(tr proctree.Trace) error {
 		e.signal(rung.Signal, ladder.Until())
 		e.await(rung.Signal, ladder.Until())
 	}
-	err := e.takeStock()
-	if e.cgroup == "" {
-		return err
+	return e.takeStock()
+}
+
+// recall looks for the tree. Many trees are ended at once, and there may be no descriptor for a moment.
+func (e *ending) recall(tr proctree.Trace) error {
+	until := time.Now().Add(e.ladder.Grace + e.ladder.Kill)
+	for {
+		err := e.tree.Recall(tr, until)
+		if _, protected := errors.AsType[proctree.ProtectedError](err); err == nil || protected || !time.Now().Before(until) {
+			return err
+		}
+		time.Sleep(lastPause)
 	}
-	return errors.Join(err, e.endCgroup(time.Now().Add(max(e.ladder.Kill, leafBound))))
 }
 
 // empty reports whether a look finds nobody.

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"runtime"
@@ -22,7 +23,8 @@ func Init(log func(Ended)) {
 	if set {
 		_ = os.Unsetenv(variable) // for what the program starts
 	}
-	if !ok || !sys.IsPairedSocket(socketFD) {
+	// Who may set the variable and open descriptors must not have a privileged program do as the table says.
+	if !ok || stage != stagePart && stage != stageWatch || sys.Privileges() || !sys.IsPairOf(socketFD, pid) {
 		ready.Store(true)
 		return
 	}
@@ -34,7 +36,7 @@ func Init(log func(Ended)) {
 	case stageWatch:
 		h := helper{pid: pid, start: start, log: log, table: table{os.NewFile(tableFD, helperName)}}
 		if err := h.run(); err != nil {
-			log(Ended{Host: pid, Err: err})
+			h.logAll([]Ended{{Host: pid, Err: err}})
 			os.Exit(1) //nolint:forbidigo // a program of its own
 		}
 	}
@@ -47,8 +49,10 @@ func part(text string) error {
 	if err != nil {
 		return err
 	}
-	if found := fdtable.Seal(); found.Err != nil {
-		return found.Err
+	if sys.MarkRange(socketFD, -1) != nil {
+		if found := fdtable.Seal(); found.Err != nil {
+			return found.Err
+		}
 	}
 	_, err = os.StartProcess("/proc/self/exe", []string{helperName}, &os.ProcAttr{
 		Dir:   "/",
@@ -66,7 +70,8 @@ type helper struct {
 	log   func(Ended)
 	table table
 
-	closed chan struct{} // once no process has the program's end of the socket
+	closed    chan struct{} // once no process has the program's end of the socket
+	dismissed bool          // once it is closed: the program lives, and has no use for us
 }
 
 // asks are the signals that ask a process to end. Only the program's end ends the helper, or SIGKILL.
@@ -83,12 +88,27 @@ func (h *helper) run() error {
 	h.closed = make(chan struct{})
 	go func() {
 		defer close(h.closed)
-		var none [1]byte
-		_, _ = socket.Read(none[:])
+		var said [len(dismissal)]byte
+		for {
+			n, err := socket.Read(said[:])
+			h.dismissed = h.dismissed || n > 0
+			if err != nil && !errors.Is(err, syscall.ECONNRESET) { // which says that the hello was not read
+				return
+			}
+		}
 	}()
 	fd, gone := h.hold()
-	if _, err := socket.Write([]byte(hello)); err == nil && !gone {
+	if _, err := socket.Write([]byte(hello)); err != nil {
+		<-h.closed
+	} else if !gone {
 		h.await(fd)
+	}
+	select {
+	case <-h.closed:
+		if h.dismissed {
+			return nil
+		}
+	default:
 	}
 	return h.endAll()
 }
@@ -144,42 +164,69 @@ func (h *helper) await(pidfd int) {
 // lateBound is how long after the program's end a child of it may take to execute.
 const lateBound = 10 * time.Second
 
-// endAll ends what the table holds, all at once.
+// endAll ends what the table holds, all at once, and then says what it did: who reads the log may be stuck.
 func (h *helper) endAll() error {
 	runs, err := h.table.read()
-	h.endEach(runs)
-	var late []entry
-	for _, run := range runs {
-		if !run.begun {
-			late = append(late, run)
-		}
-	}
-	if len(late) == 0 {
-		return err
-	}
-	select {
-	case <-h.closed: // before these were looked for, most likely, and then nobody is left
-	case <-time.After(lateBound):
-	}
-	h.endEach(late)
-	return err
-}
-
-func (h *helper) endEach(runs []entry) {
 	var all sync.WaitGroup
+	var mu sync.Mutex
+	var ended []Ended
 	for _, run := range runs {
 		all.Go(func() {
-			began := time.Now()
-			e := ending{ladder: run.Ladder, cgroup: run.Cgroup}
-			err := e.end(run.Trace)
-			did := Ended{
-				Host: h.pid, Program: run.Program, PID: run.Trace.PID,
-				Killed: e.killed(), Survivors: e.survivors, Took: time.Since(began), Err: err,
+			did := h.end(run)
+			if !run.begun { // it was about to be started, and may be by now
+				h.awaitClosed()
+				late := h.end(run)
+				late.Killed = append(did.Killed, late.Killed...)
+				did = late
 			}
-			if len(did.Killed) > 0 || len(did.Survivors) > 0 || err != nil {
-				h.log(did)
-			}
+			mu.Lock()
+			defer mu.Unlock()
+			ended = append(ended, did)
 		})
 	}
 	all.Wait()
+	h.logAll(ended)
+	return err
+}
+
+// awaitClosed waits until every child of the program has executed its program.
+func (h *helper) awaitClosed() {
+	late := time.NewTimer(lateBound)
+	defer late.Stop()
+	select {
+	case <-h.closed:
+	case <-late.C:
+	}
+}
+
+func (h *helper) end(run entry) Ended {
+	began := time.Now()
+	e := ending{ladder: run.Ladder, cgroup: run.Cgroup}
+	err := e.end(run.Trace)
+	return Ended{
+		Host: h.pid, Program: run.Program, PID: run.Trace.PID,
+		Killed: e.killed(), Survivors: e.survivors, Took: time.Since(began), Err: err,
+	}
+}
+
+// logBound is how long the log may take.
+const logBound = 5 * time.Second
+
+// logAll writes down what there was to do.
+func (h *helper) logAll(ended []Ended) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, did := range ended {
+			if len(did.Killed) > 0 || len(did.Survivors) > 0 || did.Err != nil {
+				h.log(did)
+			}
+		}
+	}()
+	late := time.NewTimer(logBound)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
@@ -56,8 +57,9 @@ var host struct {
 	table  *os.File  // once set it stays
 	free   []int     // places
 	places int
-	runs   int // that have one
-	lost   int // helpers that died
+	runs   int           // that have one
+	lost   int           // helpers that died
+	pause  time.Duration // before the last replacement
 }
 
 // A starting is one start of a helper.
@@ -78,10 +80,19 @@ type Ward struct {
 // Take gives a run a place in the table, once there is a helper, which it starts if there is none. It takes until
 // then at most, or until quit is closed; a start that is under way goes on, for the next run.
 func Take(quit <-chan struct{}, until time.Time) (*Ward, error) {
-	if err := await(quit, until); err != nil {
-		return nil, err
+	if bound := time.Now().Add(2 * startBound); until.IsZero() || bound.Before(until) {
+		until = bound
 	}
-	host.Lock()
+	for {
+		if err := await(quit, until); err != nil {
+			return nil, err
+		}
+		host.Lock()
+		if host.socket != nil { // else it has died since
+			break
+		}
+		host.Unlock()
+	}
 	defer host.Unlock()
 	w := &Ward{place: host.places, lost: host.lost}
 	if n := len(host.free); n > 0 {
@@ -98,9 +109,6 @@ func await(quit <-chan struct{}, until time.Time) error {
 	start := begin()
 	if start == nil {
 		return nil
-	}
-	if bound := time.Now().Add(2 * startBound); until.IsZero() || bound.Before(until) {
-		until = bound
 	}
 	late := time.NewTimer(time.Until(until))
 	defer late.Stop()
@@ -185,6 +193,7 @@ func spawn(until time.Time) (*os.File, error) {
 		err = awaitHello(ours, until)
 	}
 	if err != nil {
+		_, _ = ours.Write([]byte(dismissal)) // it may come late, and must not take us for dead
 		ours.Close()
 		return nil, err
 	}
@@ -226,10 +235,12 @@ func launch(socket, table *os.File, until time.Time) error {
 	defer late.Stop()
 	select {
 	case err := <-done:
+		if errors.Is(err, syscall.ECHILD) {
+			return nil // the program ignores SIGCHLD, or waits for all children; the hello tells the rest
+		}
 		return err
 	case <-late.C:
 		_ = cmd.Process.Kill()
-		<-done //nolint:errcheck // it was killed
 		return errSlow
 	}
 }
@@ -246,8 +257,12 @@ func environ() []string {
 	})
 }
 
-// hello is what the helper says once it watches.
-const hello = "+"
+// hello is what the helper says once it watches, and dismissal what it is told by a program that lives and has no use
+// for it.
+const (
+	hello     = "+"
+	dismissal = "-"
+)
 
 func awaitHello(socket *os.File, until time.Time) error {
 	if err := socket.SetReadDeadline(until); err != nil {
@@ -272,22 +287,32 @@ func attend(socket *os.File, began time.Time) {
 	socket.Close()
 	host.socket = nil
 	host.lost++
-	wanted := host.runs > 0
+	if time.Since(began) > lastRestartPause {
+		host.pause = 0
+	}
 	host.Unlock()
-	for pause := restartPause; wanted; pause = min(2*pause, lastRestartPause) {
+	for {
+		pause, wanted := nextPause()
+		if !wanted {
+			return // what wants one next starts one
+		}
 		time.Sleep(time.Until(began.Add(pause)))
 		began = time.Now()
-		if !wants() || await(nil, time.Time{}) == nil {
-			return // what wants one next starts one
+		if await(nil, began.Add(2*startBound)) == nil {
+			return
 		}
 	}
 }
 
-// wants reports whether runs are guarded, and by no helper.
-func wants() bool {
+// nextPause reports whether runs are guarded, and by no helper, and how long after the last start the next one may be.
+func nextPause() (time.Duration, bool) {
 	host.Lock()
 	defer host.Unlock()
-	return host.runs > 0 && host.socket == nil
+	if host.runs == 0 || host.socket != nil {
+		return 0, false
+	}
+	host.pause = min(max(2*host.pause, restartPause), lastRestartPause)
+	return host.pause, true
 }
 
 // parse reads the variable.

@@ -88,6 +88,9 @@ func markOf(tr Trace) Mark {
 // leader's session as long as something pins the number, and the parents. A [ProtectedError] says that this process is
 // in the tree, or that the leader is one that must not be signaled.
 func (t *Tree) Recall(tr Trace, until time.Time) error {
+	if tr.Start == 0 {
+		tr.PID = 0 // a number alone names nobody
+	}
 	root, err := Hold(tr.PID, tr.Start)
 	switch {
 	case tr.PID == 0, errors.Is(err, ErrNoProcess):

@@ -29,12 +29,29 @@ func SocketPair() (a, b *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "socket"), os.NewFile(uintptr(fds[1]), "socket"), nil
 }
 
-// IsPairedSocket reports whether fd may be one that SocketPair has made.
-func IsPairedSocket(fd int) bool {
-	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	if err != nil || domain != unix.AF_UNIX {
+// IsPairOf reports whether fd is a socket that SocketPair has made in the process of that PID, of this user
+// (unix(7), SO_PEERCRED).
+func IsPairOf(fd, pid int) bool {
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil || kind != unix.SOCK_SEQPACKET {
 		return false
 	}
-	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	return err == nil && kind == unix.SOCK_SEQPACKET
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	return err == nil && int(cred.Pid) == pid && int(cred.Uid) == unix.Geteuid()
+}
+
+// Privileges reports whether execve gave this process privileges that who executed it did not have (getauxval(3),
+// AT_SECURE), or whether that can not be told.
+func Privileges() bool {
+	const secure = 23
+	values, err := unix.Auxv()
+	if err != nil {
+		return true
+	}
+	for _, v := range values {
+		if v[0] == secure {
+			return v[1] != 0
+		}
+	}
+	return true
 }

@@ -11,4 +11,3 @@ import (
 
 func Memfd(string) (*os.File, error)          { return nil, errors.ErrUnsupported }
 func SocketPair() (*os.File, *os.File, error) { return nil, nil, errors.ErrUnsupported }
-func IsPairedSocket(int) bool                 { return false }
