@@ -10,6 +10,9 @@ import (
 
 // TestExitOf asks for the status of a process that somebody else has reaped.
 func TestExitOf(t *testing.T) {
+	if !Enabled(Pidfd) {
+		t.Skip("needs a pidfd")
+	}
 	cmd := exec.Command("sh", "-c", "exit 7")
 	require.NoError(t, cmd.Start())
 	fd, err := PidfdOpen(cmd.Process.Pid)
