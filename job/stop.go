@@ -1,15 +1,14 @@
 package job
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"syscall"
 	"time"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/ending"
 	"github.com/seed841d8200/safeexec/internal/escalate"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
@@ -135,11 +134,11 @@ func (r *record) close() {
 
 // endTree climbs the ladder.
 func endTree(ctx context.Context, tr proctree.Trace, rungs rungs) (Stopped, error) {
-	e := &ending{ctx: ctx, signaled: make(map[proctree.Process]string)}
-	if err := recall(&e.tree, tr, lookTime); err != nil {
+	e := &ending.Ending{Canceled: func() bool { return errors.Is(ctx.Err(), context.Canceled) }}
+	if err := recall(&e.Tree, tr, lookTime); err != nil {
 		return Stopped{}, err
 	}
-	defer e.tree.Forget()
+	defer e.Tree.Forget()
 	if d, ok := ctx.Deadline(); ok {
 		left := max(time.Until(d), 0)
 		rungs.kill = min(rungs.kill, left)
@@ -152,88 +151,27 @@ func endTree(ctx context.Context, tr proctree.Trace, rungs rungs) (Stopped, erro
 			escalate.Rung{Signal: syscall.SIGKILL, Wait: rungs.kill},
 		)
 	}
-	for !e.empty() {
-		rung, ok := ladder.Next(time.Now())
-		if !ok || errors.Is(ctx.Err(), context.Canceled) {
-			break
-		}
-		e.tree.Until(ladder.Until()) // as every look of the rung
-		e.signal(rung.Signal, ladder.Until())
-		e.await(rung.Signal, ladder.Until())
-	}
-	return e.result()
+	e.Climb(ladder)
+	return takeStock(ctx, e)
 }
 
-// An ending is the end of one tree. It belongs to one goroutine.
-type ending struct {
-	ctx      context.Context
-	tree     proctree.Tree
-	signaled map[proctree.Process]string // names; the keys have none, which change at an exec
-}
-
-func (e *ending) note(m *proctree.Member) {
-	if _, ok := e.signaled[identity(m)]; !ok {
-		e.signaled[identity(m)] = m.Name
-	}
-}
-
-func identity(m *proctree.Member) proctree.Process {
-	return proctree.Process{PID: m.PID, Start: m.Start}
-}
-
-func (e *ending) empty() bool {
-	members, sure := e.tree.Live()
-	return len(members) == 0 && sure
-}
-
-func (e *ending) signal(sig syscall.Signal, until time.Time) {
-	if sig == syscall.SIGKILL {
-		e.tree.Kill(until, e.note)
-		return
-	}
-	members, _ := e.tree.Live()
-	for _, sig := range []syscall.Signal{sig, proctree.SIGCONT} { // what is stopped would not hear of it
-		for _, m := range members {
-			e.note(m)
-			_ = e.tree.Signal(m, sig) // Err has it
-		}
-	}
-}
-
-// await looks at the tree until it is empty. Who is born while SIGKILL is the rung gets it as well.
-func (e *ending) await(rung syscall.Signal, until time.Time) {
-	for pause := time.Millisecond; !e.empty(); pause = min(2*pause, 50*time.Millisecond) {
-		left := time.Until(until)
-		if left <= 0 || errors.Is(e.ctx.Err(), context.Canceled) {
-			return
-		}
-		if rung == syscall.SIGKILL && e.tree.Fresh() {
-			e.tree.Kill(until, e.note)
-		}
-		time.Sleep(min(pause, left))
-	}
-}
-
-func (e *ending) result() (Stopped, error) {
+// takeStock says who is gone and who is alive.
+func takeStock(ctx context.Context, e *ending.Ending) (Stopped, error) {
 	var did Stopped
-	members, sure := see(&e.tree, lookTime)
+	members, sure := see(&e.Tree, lookTime)
 	var errs []error
 	for _, m := range members {
 		did.Survivors = append(did.Survivors, safeexec.Survivor{ProcessInfo: info(m.Process), Err: m.Err})
-		delete(e.signaled, identity(m))
 		if m.Err != nil {
 			errs = append(errs, m.Err)
 		}
 	}
-	for p, name := range e.signaled {
-		did.Killed = append(did.Killed, safeexec.ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: name})
+	for _, p := range e.Killed(members) {
+		did.Killed = append(did.Killed, info(p))
 	}
-	slices.SortFunc(did.Killed, func(a, b safeexec.ProcessInfo) int {
-		return cmp.Or(cmp.Compare(a.StartTicks, b.StartTicks), cmp.Compare(a.PID, b.PID))
-	})
 	switch {
 	case len(members) > 0:
-		return did, errors.Join(append([]error{safeexec.ErrSurvivors, context.Cause(e.ctx)}, errs...)...)
+		return did, errors.Join(append([]error{safeexec.ErrSurvivors, context.Cause(ctx)}, errs...)...)
 	case !sure:
 		return did, safeexec.ErrTreeUnseen
 	}

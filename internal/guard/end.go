@@ -1,13 +1,12 @@
 package guard
 
 import (
-	"cmp"
 	"errors"
-	"slices"
 	"syscall"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/cgroup"
+	"github.com/seed841d8200/safeexec/internal/ending"
 	"github.com/seed841d8200/safeexec/internal/escalate"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
@@ -23,112 +22,40 @@ type Ended struct {
 	Err       error
 }
 
-// An ending is the end of one tree that another process has started.
-type ending struct {
-	ladder Ladder
-	cgroup string
-
-	tree      proctree.Tree
-	signaled  map[proctree.Process]bool
-	survivors []proctree.Process
-}
-
 // What is wrong with the end of a tree.
 var (
 	errUnseen    = errors.New("not all processes could be looked at")
 	errSurvivors = errors.New("processes of the tree are alive")
 )
 
-// The pauses between two looks at a tree that is dying.
+// The pauses between two tries.
 const (
 	firstPause = time.Millisecond
 	lastPause  = 50 * time.Millisecond
 )
 
 // end climbs the ladder until nobody of the tree is found, and ends what is left in the cgroup.
-func (e *ending) end(tr proctree.Trace) error {
-	err := e.endTree(tr)
-	if e.cgroup == "" {
+func (d *Ended) end(run Run) {
+	d.Err = d.endTree(run)
+	if run.Cgroup != "" {
+		d.Err = errors.Join(d.Err, endCgroup(run.Cgroup, time.Now().Add(max(run.Ladder.Kill, leafBound))))
+	}
+}
+
+func (d *Ended) endTree(run Run) error {
+	var e ending.Ending
+	if err := recall(&e.Tree, run); err != nil {
 		return err
 	}
-	return errors.Join(err, e.endCgroup(time.Now().Add(max(e.ladder.Kill, leafBound))))
-}
-
-func (e *ending) endTree(tr proctree.Trace) error {
-	if err := e.recall(tr); err != nil {
-		return err
-	}
-	defer e.tree.Forget()
-	e.signaled = make(map[proctree.Process]bool)
-	ladder := escalate.New(
-		escalate.Rung{Signal: syscall.Signal(e.ladder.Signal), Wait: e.ladder.Grace},
-		escalate.Rung{Signal: syscall.SIGKILL, Wait: e.ladder.Kill},
-	)
-	for !e.empty(time.Now()) {
-		rung, more := ladder.Next(time.Now())
-		if !more {
-			break
-		}
-		e.signal(rung.Signal, ladder.Until())
-		e.await(rung.Signal, ladder.Until())
-	}
-	return e.takeStock()
-}
-
-// recall looks for the tree. Many trees are ended at once, and there may be no descriptor for a moment.
-func (e *ending) recall(tr proctree.Trace) error {
-	until := time.Now().Add(e.ladder.Grace + e.ladder.Kill)
-	for {
-		err := e.tree.Recall(tr, until)
-		if _, protected := errors.AsType[proctree.ProtectedError](err); err == nil || protected || !time.Now().Before(until) {
-			return err
-		}
-		time.Sleep(lastPause)
-	}
-}
-
-// empty reports whether a look finds nobody.
-func (e *ending) empty(until time.Time) bool {
-	e.tree.Until(until)
-	members, sure := e.tree.Live()
-	return len(members) == 0 && sure
-}
-
-func (e *ending) signal(sig syscall.Signal, until time.Time) {
-	e.tree.Until(until)
-	note := func(m *proctree.Member) { e.signaled[m.Process] = true }
-	if sig == syscall.SIGKILL {
-		e.tree.Kill(until, note)
-		return
-	}
-	members, _ := e.tree.Live()
-	for _, sig := range []syscall.Signal{sig, proctree.SIGCONT} { // what is stopped would not hear of it
-		for _, m := range members {
-			note(m)
-			_ = e.tree.Signal(m, sig) // what lives on is a survivor
-		}
-	}
-}
-
-// await looks at the tree until it is empty. What is born while SIGKILL is the rung gets it as well.
-func (e *ending) await(rung syscall.Signal, until time.Time) {
-	for pause := firstPause; !e.empty(until); pause = min(2*pause, lastPause) {
-		left := time.Until(until)
-		if left <= 0 {
-			return
-		}
-		if rung == syscall.SIGKILL && e.tree.Fresh() {
-			e.signal(rung, until)
-		}
-		time.Sleep(min(pause, left))
-	}
-}
-
-func (e *ending) takeStock() error {
-	members, sure := e.tree.Live()
+	defer e.Tree.Forget()
+	e.Climb(escalate.New(
+		escalate.Rung{Signal: syscall.Signal(run.Ladder.Signal), Wait: run.Ladder.Grace},
+		escalate.Rung{Signal: syscall.SIGKILL, Wait: run.Ladder.Kill},
+	))
+	members, sure := e.Tree.Live()
+	d.Killed = append(d.Killed, e.Killed(members)...)
 	for _, m := range members {
-		e.survivors = append(e.survivors, m.Process)
-		delete(e.signaled, m.Process)
+		d.Survivors = append(d.Survivors, m.Process)
 	}
 	switch {
 	case len(members) > 0:
@@ -139,25 +66,25 @@ func (e *ending) takeStock() error {
 	return nil
 }
 
-// killed returns those that were signaled and are gone, the oldest first.
-func (e *ending) killed() []proctree.Process {
-	var list []proctree.Process
-	for p := range e.signaled {
-		list = append(list, p)
+// recall looks for the tree. Many trees are ended at once, and there may be no descriptor for a moment.
+func recall(tree *proctree.Tree, run Run) error {
+	until := time.Now().Add(run.Ladder.Grace + run.Ladder.Kill)
+	for {
+		err := tree.Recall(run.Trace, until)
+		if _, protected := errors.AsType[proctree.ProtectedError](err); err == nil || protected || !time.Now().Before(until) {
+			return err
+		}
+		time.Sleep(lastPause)
 	}
-	slices.SortFunc(list, func(a, b proctree.Process) int {
-		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
-	})
-	return list
 }
 
 // leafBound is how long a child of the program that has not executed yet can keep the lock on a cgroup.
 const leafBound = 2 * time.Second
 
 // endCgroup kills what is left in the run's cgroup, and removes it.
-func (e *ending) endCgroup(until time.Time) error {
+func endCgroup(dir string, until time.Time) error {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		gone, err := cgroup.EndStale(e.cgroup)
+		gone, err := cgroup.EndStale(dir)
 		if gone || err != nil || !time.Now().Before(until) {
 			return err
 		}

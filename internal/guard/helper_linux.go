@@ -172,13 +172,15 @@ func (h *helper) endAll() error {
 	var ended []Ended
 	for _, run := range runs {
 		all.Go(func() {
-			did := h.end(run)
+			began := time.Now()
+			did := Ended{Host: h.pid, Program: run.Program, PID: run.Trace.PID}
+			did.end(run.Run)
 			if !run.begun { // it was about to be started, and may be by now
 				h.awaitClosed()
-				late := h.end(run)
-				late.Killed = append(did.Killed, late.Killed...)
-				did = late
+				did.Survivors = nil
+				did.end(run.Run)
 			}
+			did.Took = time.Since(began)
 			mu.Lock()
 			defer mu.Unlock()
 			ended = append(ended, did)
@@ -196,16 +198,6 @@ func (h *helper) awaitClosed() {
 	select {
 	case <-h.closed:
 	case <-late.C:
-	}
-}
-
-func (h *helper) end(run entry) Ended {
-	began := time.Now()
-	e := ending{ladder: run.Ladder, cgroup: run.Cgroup}
-	err := e.end(run.Trace)
-	return Ended{
-		Host: h.pid, Program: run.Program, PID: run.Trace.PID,
-		Killed: e.killed(), Survivors: e.survivors, Took: time.Since(began), Err: err,
 	}
 }
 
