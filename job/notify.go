@@ -127,16 +127,15 @@ func (k *keeper) sentBy(pid int) bool {
 	return tree.Owns(pid)
 }
 
-// take does what a message says.
+// take does what a message says. Whoever waits for READY=1 is told when the rest of the message has
+// been taken.
 func (k *keeper) take(message string) {
+	ready := false
 	for line := range strings.SplitSeq(message, "\n") {
 		name, value, _ := strings.Cut(line, "=")
 		switch name {
 		case "READY":
-			if value == "1" {
-				k.socket.once.Do(func() { close(k.socket.ready) })
-				k.socket.tell()
-			}
+			ready = ready || value == "1"
 		case "STATUS":
 			value = value[:min(len(value), maxText)]
 			k.socket.text.Store(&value)
@@ -157,6 +156,10 @@ func (k *keeper) take(message string) {
 				}
 			}
 		}
+	}
+	if ready {
+		k.socket.once.Do(func() { close(k.socket.ready) })
+		k.socket.tell()
 	}
 }
 

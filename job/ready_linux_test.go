@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,6 +135,23 @@ func TestExtendTimeout(t *testing.T) {
 		require.ErrorIs(t, err, errLate)
 		assert.Equal(t, 34*time.Second, time.Since(began))
 	})
+}
+
+// TestReadyIsTheLastOfItsMessage has a message with READY=1 first, which is long enough for the
+// others to be read after it if it took effect at once.
+func TestReadyIsTheLastOfItsMessage(t *testing.T) {
+	for range 20 {
+		k := silentKeeper(t)
+		text := make(chan *string, 1)
+		go func() {
+			<-k.socket.ready
+			text <- k.socket.text.Load()
+		}()
+		k.take("READY=1\n" + strings.Repeat("X=1\n", 15000) + "STATUS=up")
+		if got := <-text; assert.NotNil(t, got) {
+			assert.Equal(t, "up", *got)
+		}
+	}
 }
 
 // silentKeeper keeps a job that nobody has started.
