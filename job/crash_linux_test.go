@@ -58,7 +58,7 @@ func tagged(t *testing.T, tag string) (pids []int) {
 	all, err := procfs.PIDs()
 	require.NoError(t, err)
 	for _, pid := range all {
-		value, found, err := procfs.ReadThreadEnviron(pid, pid, stormVariable)
+		value, found, err := procfs.ReadEnviron(pid, stormVariable)
 		if err == nil && found == procfs.EnvironFound && value == tag && !testproc.Dead(pid) {
 			pids = append(pids, pid)
 		}

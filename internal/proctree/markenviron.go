@@ -126,6 +126,11 @@ func (t *Tree) readRuns(pid int) (string, bool) {
 	}
 	began := time.Now()
 	defer func() { t.reading -= time.Since(began) }()
+	// Opened here: to the thread that reads, /proc may be another one.
+	thread, err := procfs.OpenThread(pid)
+	if err != nil {
+		return "", false
+	}
 	type answer struct {
 		value string
 		found bool
@@ -139,13 +144,8 @@ func (t *Tree) readRuns(pid int) (string, bool) {
 	go func(ofTree *atomic.Int32) {
 		defer stuckReaders.Add(-1)
 		defer ofTree.Add(-1)
-		// The file of a process whose first thread has exited is empty.
-		tid, err := procfs.LiveThread(pid)
-		if err != nil || procfs.Foreign() { // to this thread, which need not have the caller's mounts
-			answers <- answer{}
-			return
-		}
-		value, found, _ := procfs.ReadThreadEnviron(pid, tid, Variable)
+		defer thread.Close()
+		value, found, _ := thread.Environ(Variable)
 		answers <- answer{value, found == procfs.EnvironFound}
 	}(t.readers)
 	late := time.NewTimer(bound)
