@@ -307,6 +307,26 @@ func TestGuardedWithinGuarded(t *testing.T) {
 		require.NoError(t, p.Process.Kill())
 		p.canary.WaitGone(t)
 	})
+	t.Run("the inner dies", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, "wait", strings.Replace(inner, "'", "'echo $PPID", 1)+"; echo over; exec sleep 7011")
+		pid, err := strconv.Atoi(p.line(t))
+		require.NoError(t, err)
+		require.Equal(t, "started", p.line(t))
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		require.Equal(t, "over", p.line(t))
+		testproc.Wait(t, func() bool { return len(p.canary.Living()) == 2 }) // the outer one and its command
+		testproc.Wait(t, func() bool { return len(p.guards()) == 1 })
+		require.NoError(t, p.Process.Kill())
+		p.canary.WaitGone(t)
+		p.guardGone(t)
+		var hosts []any
+		for _, r := range p.records(t) {
+			hosts = append(hosts, r["host"])
+			assert.NotContains(t, r, "error")
+		}
+		assert.Equal(t, []any{float64(pid), float64(p.Process.Pid)}, hosts, "each ends its own, once")
+	})
 }
 
 // Without Init the option is refused, and nothing runs.
@@ -327,20 +347,6 @@ func TestForgedVariable(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, text)
 		assert.Contains(t, string(out), "PASS", text)
-	}
-}
-
-// The program is killed at any moment: before the start of a command, within it, and while a tree is ended.
-func TestKilledAtAnyMoment(t *testing.T) {
-	t.Parallel()
-	for range testproc.Rounds(5) {
-		after := time.Duration(rand.Int64N(int64(300 * time.Millisecond)))
-		p := start(t, "runs", "")
-		require.Equal(t, "started", p.line(t))
-		time.Sleep(after)
-		require.NoError(t, p.Process.Kill())
-		p.canary.WaitGone(t)
-		p.guardGone(t)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -25,6 +26,8 @@ const (
 	hostVariable  = "SAFEEXEC_TEST_GUARD_HOST"  // what it does, see [host]
 	logVariable   = "SAFEEXEC_TEST_GUARD_LOG"   // where its guard writes
 	tokenVariable = "SAFEEXEC_TEST_GUARD_TOKEN" // tells its guard from others
+
+	escapeeVariable = "SAFEEXEC_TEST_GUARD_ESCAPEE" // a program that builds trees; empty for none
 )
 
 func TestMain(m *testing.M) {
@@ -49,6 +52,9 @@ func TestMain(m *testing.M) {
 // canaryFD is the canary's descriptor in a host, and in all that it starts.
 const canaryFD = 3
 
+// diesAt begins what a host does that dies at a moment, see [fatal].
+const diesAt = "dies "
+
 // host runs the script of its first argument, and says so once that has begun. Then it does what it was told.
 func host(what string) {
 	die := func(err error) {
@@ -67,6 +73,8 @@ func host(what string) {
 	switch what {
 	case "in a cgroup":
 		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup))
+	case "patient":
+		opts = append(opts, safeexec.WithGracePeriod(10*time.Minute))
 	case "runs":
 		runs(opts)
 	case "without children":
@@ -82,6 +90,12 @@ func host(what string) {
 		var stop context.CancelFunc
 		ctx, stop = safeexec.NotifyContext(ctx)
 		defer stop()
+	}
+	if moment, ok := strings.CutPrefix(what, diesAt); ok {
+		_, err := safeexec.Run(ctx, exec.Command("true"), opts...)
+		die(err)
+		fmt.Println("guarded")
+		die(dieAt(fatal[moment]))
 	}
 	p, err := safeexec.Start(ctx, cmd, opts...)
 	if errors.Is(err, safeexec.ErrContainment) {
@@ -118,16 +132,31 @@ func obey(die func(error), p *safeexec.Process) {
 	}
 }
 
+// kinds are those trees of an escapee, and those scripts, of which the tracks find all.
+var (
+	kinds = []string{
+		"chain", "fan", "setsid", "double-fork", "no-environment", "overwrites-environment", "stopped", "ignores-all",
+		"non-dumpable", "named-like-stat", "named-with-newline", "sheds-limit", "mixed", "hops", "respawns", "resurrects",
+		"forks-on-term", "clone-parent", "clone-sibling", "shares-memory", "first-thread-exits", "leader-thread-exits",
+		"zombie-session",
+	}
+	scripts = []string{
+		"true", "sleep 0.01", "(setsid sleep 7000 &) ; sleep 0.02", "sleep 7000 & sleep 7000",
+		"for i in 1 2 3 4 5; do sleep 7000 & done; wait",
+	}
+)
+
 // runs runs commands of all kinds until it is killed.
 func runs(opts []safeexec.Option) {
-	scripts := []string{
-		"true", "sleep 0.01", "(setsid sleep 7000 &) ; sleep 0.02", "sleep 7000 & sleep 7000", "for i in 1 2 3 4 5; do sleep 7000 & done; wait",
-	}
+	escapee := os.Getenv(escapeeVariable)
 	opts = append(opts, safeexec.WithTimeout(30*time.Millisecond))
 	for range 4 {
 		go func() {
 			for {
 				cmd := exec.Command("sh", "-c", scripts[rand.IntN(len(scripts))])
+				if escapee != "" && rand.IntN(2) == 0 {
+					cmd = exec.Command(escapee, kinds[rand.IntN(len(kinds))], []string{"stay", "leave"}[rand.IntN(2)])
+				}
 				cmd.ExtraFiles = []*os.File{os.NewFile(canaryFD, "canary")}
 				_, _ = safeexec.Run(context.Background(), cmd, opts...)
 			}
