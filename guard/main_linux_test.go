@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -27,6 +29,7 @@ const (
 	logVariable   = "SAFEEXEC_TEST_GUARD_LOG"   // where its guard writes
 	tokenVariable = "SAFEEXEC_TEST_GUARD_TOKEN" // tells its guard from others
 
+	throughVariable = "SAFEEXEC_TEST_GUARD_THROUGH" // a command that it executes first, which executes it again
 	escapeeVariable = "SAFEEXEC_TEST_GUARD_ESCAPEE" // a program that builds trees; empty for none
 )
 
@@ -38,6 +41,12 @@ func TestMain(m *testing.M) {
 			opts = append(opts, guard.LogFile(path))
 		}
 		guard.Init(opts...)
+	}
+	if through, ok := os.LookupEnv(throughVariable); ok {
+		os.Unsetenv(throughVariable)
+		args := append(strings.Fields(through), os.Args...)
+		fmt.Println("error:", syscall.Exec(args[0], args, os.Environ()))
+		os.Exit(1)
 	}
 	if what != "" {
 		os.Unsetenv(hostVariable)
@@ -77,6 +86,8 @@ func host(what string) {
 		opts = append(opts, safeexec.WithGracePeriod(10*time.Minute))
 	case "runs":
 		runs(opts)
+	case "many":
+		many(die, opts)
 	case "without children":
 		signal.Ignore(syscall.SIGCHLD)
 	case withOSExec:
@@ -100,6 +111,10 @@ func host(what string) {
 	p, err := safeexec.Start(ctx, cmd, opts...)
 	if errors.Is(err, safeexec.ErrContainment) {
 		fmt.Println("no cgroup")
+		return
+	}
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		fmt.Println("refused", errors.Is(err, safeexec.ErrGuard), errors.Is(err, fs.ErrNotExist), path.Path)
 		return
 	}
 	die(err)
@@ -163,5 +178,22 @@ func runs(opts []safeexec.Option) {
 		}()
 	}
 	fmt.Println("started")
+	select {}
+}
+
+// many starts as many of the script as it is told, one after the other, and says when they are there. The first
+// starts the guard.
+func many(die func(error), opts []safeexec.Option) {
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		n, err := strconv.Atoi(in.Text())
+		die(err)
+		for range n {
+			cmd := exec.Command("sh", "-c", os.Args[1])
+			cmd.ExtraFiles = []*os.File{os.NewFile(canaryFD, "canary")}
+			_, err := safeexec.Start(context.Background(), cmd, opts...)
+			die(err)
+		}
+		fmt.Println("started")
+	}
 	select {}
 }
