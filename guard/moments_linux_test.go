@@ -97,11 +97,12 @@ func TestKilledAtAnyMoment(t *testing.T) {
 				stranger := testproc.NewBystander(t, "sleep")
 				for range testproc.Rounds(2) {
 					t.Run("", func(t *testing.T) {
-						after := time.Duration(rand.Int64N(int64(200 * time.Millisecond)))
+						began := time.Now()
 						p := start(t, "runs", "", escapeeVariable+"="+escapee)
 						require.Equal(t, "started", p.line(t))
-						time.Sleep(after)
-						began := time.Now()
+						within := max(200*time.Millisecond, time.Since(began)) // on a machine of any speed
+						time.Sleep(time.Duration(rand.Int64N(int64(within))))
+						began = time.Now()
 						require.NoError(t, p.Process.Kill())
 						p.canary.WaitGone(t)
 						p.guardGone(t)

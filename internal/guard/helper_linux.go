@@ -182,6 +182,7 @@ func (h *helper) endAll() error {
 			did.end(run.Run)
 			if !run.begun { // it was about to be started, and may be by now
 				h.awaitClosed()
+				proctree.ForgetEnvirons()
 				did.Survivors = nil
 				did.end(run.Run)
 			}
