@@ -172,6 +172,7 @@ const lateBound = 10 * time.Second
 func (h *helper) endAll() error {
 	runs, err := h.table.read()
 	proctree.Share(len(runs))
+	runtime.GOMAXPROCS(runtime.NumCPU()) // it slept until now, and then one processor was enough
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	var ended []Ended
@@ -182,7 +183,6 @@ func (h *helper) endAll() error {
 			did.end(run.Run)
 			if !run.begun { // it was about to be started, and may be by now
 				h.awaitClosed()
-				proctree.ForgetEnvirons()
 				did.Survivors = nil
 				did.end(run.Run)
 			}

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -126,58 +125,7 @@ func (t *Tree) tooManyReaders() bool {
 	return stuckReaders.Load() >= maxStuck
 }
 
-// recentEnvirons are the values that were found while many trees are ended at once: each asks everybody, and the square of
-// their number would take longer than their bounds. What was found stays true of the process, whose number is not
-// another's before a lap of all PIDs; what was not found is asked for again.
-var recentEnvirons = struct {
-	sync.Mutex
-	of map[int]recentEnviron
-}{of: make(map[int]recentEnviron)}
-
-type recentEnviron struct {
-	value string
-	until time.Time
-}
-
-// ForgetEnvirons has everybody asked again: a child has its parent's environment until it executes its program.
-func ForgetEnvirons() {
-	recentEnvirons.Lock()
-	defer recentEnvirons.Unlock()
-	clear(recentEnvirons.of)
-}
-
-// longestRecent bounds how long a value counts, and half a lap does.
-const longestRecent = time.Second
-
-func noteEnviron(pid int, value string, read time.Time) {
-	recentEnvirons.Lock()
-	defer recentEnvirons.Unlock()
-	recentEnvirons.of[pid] = recentEnviron{value, read.Add(min(longestRecent, lapTime(pidMax.get(), cpus.get())/2))}
-}
-
-func recentlyFound(pid int) (string, bool) {
-	recentEnvirons.Lock()
-	defer recentEnvirons.Unlock()
-	e, ok := recentEnvirons.of[pid]
-	return e.value, ok && time.Now().Before(e.until)
-}
-
 func (t *Tree) readRuns(pid int) (string, bool) {
-	if sharing() == 1 {
-		return t.askForRuns(pid)
-	}
-	if value, ok := recentlyFound(pid); ok {
-		return value, true
-	}
-	began := time.Now()
-	value, ok := t.askForRuns(pid)
-	if ok {
-		noteEnviron(pid, value, began)
-	}
-	return value, ok
-}
-
-func (t *Tree) askForRuns(pid int) (string, bool) {
 	if t.tooManyReaders() || t.reading <= 0 || t.silent[pid] {
 		return "", false
 	}
