@@ -83,7 +83,7 @@ wait
 }
 
 // lanes is how many programs die at once.
-const lanes = 4
+const lanes = 2
 
 // The program is killed at any moment, with four runs under way of what the tracks find.
 func TestKilledAtAnyMoment(t *testing.T) {
@@ -95,7 +95,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			t.Run("", func(t *testing.T) {
 				t.Parallel()
 				stranger := testproc.NewBystander(t, "sleep")
-				for range testproc.Rounds(2) {
+				for range testproc.Rounds(1) {
 					t.Run("", func(t *testing.T) {
 						began := time.Now()
 						p := start(t, "runs", "", escapeeVariable+"="+escapee)
