@@ -116,8 +116,17 @@ const (
 
 var stuckReaders atomic.Int32
 
+// tooManyReaders reports whether nothing more is to be read. Trees that are recalled are ended many at once, and each
+// may have no other mark: they count their own.
+func (t *Tree) tooManyReaders() bool {
+	if t.recalled {
+		return t.readers != nil && t.readers.Load() >= maxStuck
+	}
+	return stuckReaders.Load() >= maxStuck
+}
+
 func (t *Tree) readRuns(pid int) (string, bool) {
-	if stuckReaders.Load() >= maxStuck || t.reading <= 0 || t.silent[pid] {
+	if t.tooManyReaders() || t.reading <= 0 || t.silent[pid] {
 		return "", false
 	}
 	bound := environBound
