@@ -74,7 +74,7 @@ type toldError struct {
 func (e *toldError) Error() string   { return e.text }
 func (e *toldError) Unwrap() []error { return e.is }
 
-func answerOf(err error, left bool) answer { //nolint:revive // a fact, not a mode
+func answerOf(err error, left bool) answer {
 	a := answer{Failed: err != nil, Left: left}
 	if err == nil {
 		return a
@@ -123,7 +123,7 @@ func (l *launch) runHeld(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrHolder, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if err := conn.SetReadDeadline(time.Now().Add(holderBound)); err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (l *launch) startHolder(ctx context.Context) (*net.UnixConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return conn.(*net.UnixConn), nil //nolint:errcheck,forcetypeassert // which is what it made
+	return conn.(*net.UnixConn), nil //nolint:forcetypeassert // which is what it made
 }
 
 // endOrphan ends what a holder has started that was killed meanwhile.

@@ -99,8 +99,8 @@ func PIDFile(path string) Option { return option(func(c *config) { c.set.PIDFile
 // KeepStatus keeps the exit status of the first process also for when this program ends before that: [Status] has
 // it, whoever asks, and whether or not a program kept the job then. A small process starts the command instead of this
 // program, and holds its status until it is written down. That process is the program's own file, executed once more,
-// see [Init], in a session of its own, with no descriptor of the program; it does not hear what asks it to end, and ends
-// with the job's first process. If it is killed, the job goes on, and the status is unknown.
+// see [Init], in a session of its own, without descriptors of the program; it does not hear what asks it to end, and
+// ends with the first process. If it is killed, the job goes on, and the status is unknown.
 //
 // The job then is no child of this program: [Job.Wait] and [Store.Run] return no [*exec.ExitError], and it inherits no
 // descriptor, not even one that the environment declares. The start takes as long as the program takes twice to begin.
