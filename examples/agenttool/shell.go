@@ -25,6 +25,9 @@ const (
 	grace = 2 * time.Second
 	// logStep is a third of what an output may take on the disk: then the oldest is given up.
 	logStep = 16 << 20
+	// fileSize is how long a file of a command may get, its output included, which nobody bounds while no
+	// program like this one runs.
+	fileSize = 4 << 30
 	// kept is how many jobs that have ended there are before they are removed with their output.
 	kept = 200
 )
@@ -84,7 +87,8 @@ func (s *shell) start(ctx context.Context, line string, opts ...job.Option) (*jo
 			return nil, err
 		}
 	}
-	j, err := s.store.Start(ctx, s.command(line), append(opts, job.Grace(grace), job.Log(job.MaxSize(logStep)))...)
+	j, err := s.store.Start(ctx, s.command(line), append(opts, job.Grace(grace), job.Log(job.MaxSize(logStep)),
+		job.Limit(safeexec.LimitFileSize, fileSize))...)
 	if err != nil {
 		return nil, errors.New(safeexec.Result{Program: "bash"}.Describe(err))
 	}
