@@ -117,7 +117,7 @@ func (w *worker) run(ctx context.Context, j Job, rec *record, result *Result) er
 	out := &output{file: file, nc: w.nc, subject: outSubject + j.ID, who: result.who()}
 	cmd := exec.Command(j.Args[0], j.Args[1:]...)
 	cmd.Dir = j.Dir
-	cmd.Env = append(os.Environ(), "FLEET_ID="+j.ID)
+	cmd.Env = append(os.Environ(), "FLEET_ID="+j.ID, "FLEET_HOST="+w.host)
 	cmd.Stdout = out
 	cmd.ExtraFiles = []*os.File{lock} // held by all of the tree
 	p, err := safeexec.Start(mine, cmd, options(j.Timeout)...)
