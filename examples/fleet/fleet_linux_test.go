@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 // within is more than any step takes.
-const within = 2 * time.Minute
+const within = 4 * time.Minute
 
 func deadline(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
