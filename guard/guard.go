@@ -44,8 +44,9 @@ type Option interface {
 type logFile string
 
 // LogFile has the guard append a line of JSON for each tree that it ended, and for each that it could not end, to a
-// file, which it makes if there is none, for this user alone. The path is absolute, or relative to the root directory. If the file can not be opened when the
-// guard starts, the run is refused by an error that matches ErrGuard and is an *[fs.PathError].
+// file, which it makes if there is none, for this user alone. The path is absolute, or relative to the root
+// directory. If the file can not be opened when the guard starts, the run is refused by an error that matches
+// ErrGuard and is an *[fs.PathError].
 func LogFile(path string) Option { return logFile(path) }
 
 // check opens it for a moment. Whoever reads a FIFO may come later.

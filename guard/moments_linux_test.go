@@ -87,6 +87,9 @@ const lanes = 2
 
 // The program is killed at any moment, with four runs under way of what the tracks find.
 func TestKilledAtAnyMoment(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: takes half a minute")
+	}
 	t.Parallel()
 	escapee := escapeeProgram(t)
 	var hosts, ended, survivors, problems, longest atomic.Int64

@@ -135,7 +135,7 @@ func sum(dir string) uint64 {
 			return nil
 		}
 		if info, err := d.Info(); err == nil && !d.IsDir() {
-			fmt.Fprintln(h, path, info.Size(), info.ModTime().UnixNano())
+			_, _ = fmt.Fprintln(h, path, info.Size(), info.ModTime().UnixNano())
 		}
 		return nil
 	})
