@@ -147,7 +147,7 @@ var errnos = map[string][]unix.Errno{
 	"read eventfd":            {unix.EAGAIN, unix.EINTR},
 	"pread64":                 {unix.EIO, unix.EINTR},
 	"pread64 /proc":           {unix.ESRCH, unix.ENOMEM, unix.EIO, unix.EINTR},
-	"write pipe":              {unix.EPIPE, unix.EAGAIN, unix.EINTR},
+	"write pipe":              {unix.EAGAIN, unix.EINTR},
 	"write eventfd":           {unix.EAGAIN, unix.EINTR},
 	"lseek":                   {unix.EINVAL},
 	"getdents64":              {unix.ENOMEM, unix.ENOENT, unix.EIO, unix.EINTR},
