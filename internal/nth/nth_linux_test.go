@@ -146,7 +146,8 @@ func judge(f fault, rec record, r *report, broken string) (outcome string, wrong
 	for _, what := range r.Left {
 		// A file that may be locked stays open until the next start has looked again.
 		locked := f.call == "fcntl file F_OFD_GETLK" && strings.HasPrefix(what, "descriptor /")
-		if !locked && (what != "child" || len(rec.survivors) == 0) {
+		// What waits for a survivor ends with it.
+		if !locked && (len(rec.survivors) == 0 || !said("ErrSurvivors")) {
 			wrong = append(wrong, "left a "+what)
 		}
 	}
