@@ -94,8 +94,11 @@ func (s *supervisor) receive(socket int) error {
 		return err
 	}
 	messages, err := unix.ParseSocketControlMessage(rights[:rn])
-	if err != nil || len(messages) != 1 {
-		return fmt.Errorf("no listener came: %v", err)
+	if err != nil {
+		return err
+	}
+	if len(messages) != 1 {
+		return fmt.Errorf("no listener came with %q", text[:n])
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil {

@@ -112,7 +112,7 @@ func (s *supervisor) serve() {
 	for {
 		ready := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
 		_, err := unix.Poll(ready, -1)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
@@ -124,7 +124,7 @@ func (s *supervisor) serve() {
 		}
 		var n notification
 		err = s.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n))
-		if err == unix.EINTR || err == unix.ENOENT { // it died
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOENT) { // it died
 			continue
 		}
 		if err != nil {
@@ -132,7 +132,7 @@ func (s *supervisor) serve() {
 			return
 		}
 		a := s.answer(&n)
-		if err := s.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&a)); err != nil && err != unix.ENOENT {
+		if err := s.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&a)); err != nil && !errors.Is(err, unix.ENOENT) {
 			s.err = err
 			return
 		}
