@@ -88,13 +88,18 @@ func logs(ctx context.Context, c *cli, args []string) error {
 	return err
 }
 
-func ps(ctx context.Context, c *cli, args []string) error {
+// lookOnce connects and returns what there is.
+func lookOnce(ctx context.Context, c *cli, args []string) (view, error) {
 	f, err := asked(ctx, c, args, 0)
 	if err != nil {
-		return err
+		return view{}, err
 	}
 	defer f.close()
-	v, err := f.look(ctx)
+	return f.look(ctx)
+}
+
+func ps(ctx context.Context, c *cli, args []string) error {
+	v, err := lookOnce(ctx, c, args)
 	if err != nil {
 		return err
 	}
@@ -107,12 +112,7 @@ func ps(ctx context.Context, c *cli, args []string) error {
 }
 
 func nodes(ctx context.Context, c *cli, args []string) error {
-	f, err := asked(ctx, c, args, 0)
-	if err != nil {
-		return err
-	}
-	defer f.close()
-	v, err := f.look(ctx)
+	v, err := lookOnce(ctx, c, args)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -142,12 +141,10 @@ func TestLimitCancelShutdown(t *testing.T) {
 	assert.Equal(t, http.StatusServiceUnavailable, code)
 	cancel()
 	assert.ErrorIs(t, <-gone, context.Canceled)
-	for want := `safeexec_runs_total{cause="canceled",command="git"} 1`; ; {
-		if _, body := must(t, p.ops+"/metrics"); strings.Contains(body, want) {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	testproc.Wait(t, func() bool {
+		_, body := must(t, p.ops+"/metrics")
+		return strings.Contains(body, `safeexec_runs_total{cause="canceled",command="git"} 1`)
+	})
 
 	type answer struct {
 		code int
