@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
-	"github.com/seed841d8200/safeexec/internal/sys"
+	"github.com/seed841d8200/safeexec/internal/usage"
 )
 
 // A Usage is what a job uses.
@@ -46,7 +46,7 @@ func (j *Job) Usage() (Usage, error) {
 			continue // it has ended
 		}
 		u.Processes++
-		u.CPU += procfs.Ticks(used.CPU)
+		u.CPU += procfs.Ticks(used.CPU())
 		u.Memory += int64(used.Pages) * int64(os.Getpagesize())
 	}
 	return u, nil
@@ -57,5 +57,5 @@ func usageOf(state *os.ProcessState) *Usage {
 	if state == nil {
 		return nil
 	}
-	return &Usage{CPU: state.UserTime() + state.SystemTime(), Peak: sys.PeakOf(state)}
+	return &Usage{CPU: state.UserTime() + state.SystemTime(), Peak: usage.PeakOf(state)}
 }

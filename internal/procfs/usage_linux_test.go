@@ -13,7 +13,7 @@ func TestParseUsage(t *testing.T) {
 	line := "7 (a) b) S 1 1 1 0 -1 0 0 0 0 0 11 12 13 14 20 0 1 0 91828 4096 55 18446744073709551615\n"
 	used, err := ParseUsage([]byte(line))
 	require.NoError(t, err)
-	assert.Equal(t, Usage{CPU: 50, Pages: 55, StartTime: 91828}, used)
+	assert.Equal(t, Usage{User: 24, System: 26, Pages: 55, StartTime: 91828}, used)
 	for _, bad := range []string{"", "7 (a) S 1", strings.Replace(line, "13", "x", 1), strings.Replace(line, "55", "-", 1)} {
 		_, err := ParseUsage([]byte(bad))
 		assert.Error(t, err, bad)
