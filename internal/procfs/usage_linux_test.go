@@ -29,3 +29,25 @@ func TestReadUsage(t *testing.T) {
 	assert.Equal(t, st.StartTime, used.StartTime)
 	assert.Positive(t, used.Pages)
 }
+
+func TestParsePeak(t *testing.T) {
+	n, err := ParsePeak([]byte("Name:\ta\nVmPeak:\t  9 kB\nVmHWM:\t    2048 kB\nVmRSS:\t 1 kB\n"))
+	require.NoError(t, err)
+	assert.Equal(t, int64(2<<20), n)
+	n, err = ParsePeak([]byte("Name:\tVmHWM:\\n\nState:\tZ (zombie)\n"))
+	require.NoError(t, err)
+	assert.Zero(t, n, "a zombie has none")
+	for _, bad := range []string{"VmHWM:\n", "VmHWM:\t1\n", "VmHWM:\t-1 kB\n", "VmHWM:\t1 MB\n", "VmHWM:\t99999999999999999999 kB\n"} {
+		_, err := ParsePeak([]byte(bad))
+		assert.Error(t, err, bad)
+	}
+}
+
+func TestReadPeak(t *testing.T) {
+	n, err := ReadPeak(Self)
+	require.NoError(t, err)
+	used, err := ReadUsage(os.Getpid())
+	require.NoError(t, err)
+	assert.Positive(t, n)
+	assert.Positive(t, used.Pages)
+}
