@@ -77,7 +77,7 @@ func (t *Tree) Reapable() bool {
 // Its status is lost.
 func (t *Tree) ReapLeader() {
 	if exited, err := sys.ExitedUnreaped(t.leader); err == nil && exited {
-		_ = sys.Reap(t.leader)
+		_, _ = sys.Reap(t.leader)
 	}
 }
 

@@ -56,8 +56,9 @@ type Tree struct {
 	spare    []*Member       // what Live returned last
 	corpses  corpses         // who need not be asked again
 	asked    *candidate      // the one that is considered, or was last
-	until    time.Time       // of Until
-	lookEnds time.Time       // the present look's deadline
+	used     used
+	until    time.Time // of Until
+	lookEnds time.Time // the present look's deadline
 
 	// Written by each look.
 	leaderReaped  bool
@@ -140,6 +141,7 @@ func (t *Tree) MarkBorn() {
 		t.missed = t.missed || t.blurred
 	}
 	t.Close()
+	t.used.found = 0 // who is still there is found again
 	t.young = false
 }
 
