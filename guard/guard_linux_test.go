@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -388,17 +387,5 @@ func TestForgedVariable(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, text)
 		assert.Contains(t, string(out), "PASS", text)
-	}
-}
-
-func BenchmarkRun(b *testing.B) {
-	for name, opts := range map[string][]safeexec.Option{"plain": nil, "guarded": {safeexec.WithGuard()}} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				_, err := safeexec.Run(b.Context(), exec.Command("true"), append(opts, safeexec.WithTimeout(time.Minute))...)
-				require.NoError(b, err)
-			}
-		})
 	}
 }

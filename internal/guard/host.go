@@ -49,6 +49,9 @@ const (
 // ready is set by Ready.
 var ready atomic.Bool
 
+// starts counts those that were written down.
+var starts atomic.Uint64
+
 // host is this program's side.
 var host struct {
 	sync.Mutex
@@ -75,6 +78,7 @@ func Available() bool { return ready.Load() }
 type Ward struct {
 	place int
 	lost  int
+	start uint64 // the number of the last one
 }
 
 // Take gives a run a place in the table, once there is a helper, which it starts if there is none. It takes until
@@ -126,13 +130,14 @@ func (w *Ward) Set(run Run) error {
 	if w == nil {
 		return nil
 	}
-	return table{host.table}.set(w.place, run)
+	w.start = starts.Add(1)
+	return table{host.table}.set(w.place, w.start, &run)
 }
 
 // Started writes down who the leader is.
 func (w *Ward) Started(trace proctree.Trace) {
 	if w != nil {
-		_ = table{host.table}.started(w.place, trace) // without it the marks tell
+		_ = table{host.table}.started(w.place, w.start, &trace) // without it the marks tell
 	}
 }
 

@@ -34,6 +34,11 @@ func (m *Mark) Trace(leader Process) Trace {
 	return tr
 }
 
+// Trace returns what the tree, whose leader was started, is found by. Its Start is 0 if that can not be read.
+func (t *Tree) Trace() Trace {
+	return t.mark.Trace(Process{PID: t.leader, Start: t.leaderStart()})
+}
+
 // Foresee returns what the tree of the run will be found by, whose leader this thread is about to start: it is born
 // with the slice, and has the limit and the environment a moment later. A caller that is not locked to its thread may
 // start it on another, whose slice is the same unless the program gives its threads slices of their own.
