@@ -245,7 +245,7 @@ func TestGuardDoesNotHear(t *testing.T) {
 	require.Equal(t, "started", p.line(t))
 	guards := p.guards()
 	require.Len(t, guards, 1)
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1} {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2} {
 		require.NoError(t, syscall.Kill(guards[0], sig))
 	}
 	require.NoError(t, p.Process.Kill())
@@ -381,7 +381,7 @@ func TestForgedVariable(t *testing.T) {
 	t.Parallel()
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	for _, text := range []string{"watch:1:1", "part:1:1", "watch::", "x", ""} {
+	for _, text := range []string{"copy:1:1:1", "first:1:1:1", "copy:::", "x", ""} {
 		cmd := exec.Command(exe, "-test.run", "^$")
 		cmd.Env = append(os.Environ(), "SAFEEXEC_GUARD="+text)
 		out, err := cmd.CombinedOutput()

@@ -61,7 +61,7 @@ func watches(t *testing.T, pid int) string {
 	t.Helper()
 	st, err := procfs.ReadStat(pid)
 	require.NoError(t, err)
-	return fmt.Sprintf("watch:%d:%d", pid, st.StartTime)
+	return fmt.Sprintf("copy:%d:%d:1", pid, st.StartTime)
 }
 
 func startVictim(t *testing.T) *exec.Cmd {
@@ -96,7 +96,7 @@ func TestDismissed(t *testing.T) {
 // of the program that is named.
 func TestForgedSocket(t *testing.T) {
 	victim := startVictim(t)
-	for _, variable := range []string{watches(t, os.Getppid()), "watch:1:1", "else:1:1"} {
+	for _, variable := range []string{watches(t, os.Getppid()), "copy:1:1:1", "else:1:1:1"} {
 		helper, ours := stageTwo(t, variable, victim)
 		require.NoError(t, ours.Close())
 		require.NoError(t, helper.Wait(), "it runs its tests")

@@ -116,20 +116,3 @@ func TestAllocations(t *testing.T) {
 	}))
 	assert.Equal(t, 1, host.places, "the same one")
 }
-
-func TestParse(t *testing.T) {
-	stage, pid, start, ok := parse("watch:12:345")
-	assert.True(t, ok)
-	assert.Equal(t, []any{"watch", 12, uint64(345)}, []any{stage, pid, start})
-	for _, text := range []string{"", "watch", "watch:1", "watch:x:1", "watch:0:1", "watch:1:-1", "watch:1:2:3"} {
-		_, _, _, ok := parse(text)
-		assert.False(t, ok, text)
-	}
-}
-
-func TestEnvironHasNoVariable(t *testing.T) {
-	t.Setenv(variable, "x")
-	t.Setenv(variable+"_OTHER", "y")
-	assert.NotContains(t, environ(), variable+"=x")
-	assert.Contains(t, environ(), variable+"_OTHER=y")
-}
