@@ -286,6 +286,30 @@ func TestInACgroup(t *testing.T) {
 	assert.Empty(t, cgroups(t, pattern), "it is removed")
 }
 
+// Who is in the run's cgroup is asked to end, and is in the log, also without any mark.
+func TestInACgroupWithoutAMark(t *testing.T) {
+	testproc.HasProgram(t, "prlimit")
+	t.Parallel()
+	p := start(t, "patient in a cgroup", `
+env -i setsid prlimit --rttime=unlimited: sh -c '
+	(trap "echo asked; exit" TERM; echo started; while :; do sleep 1; done) & exit' >&1
+exec sleep 7012`, testproc.DisableVariable+"=slice")
+	line := p.line(t)
+	if line == "no cgroup" {
+		t.Skip("no cgroup can be made here")
+	}
+	require.Equal(t, "started", line)
+	require.NoError(t, p.Process.Kill())
+	require.Equal(t, "asked", p.line(t))
+	p.canary.WaitGone(t)
+	p.guardGone(t)
+	records := p.records(t)
+	require.Len(t, records, 1)
+	assert.Contains(t, fmt.Sprint(records[0]["killed"]), "name:sh ")
+	assert.NotContains(t, records[0], "error")
+	assert.Empty(t, cgroups(t, fmt.Sprintf("safeexec-%d-*", p.Process.Pid)))
+}
+
 // cgroups returns the directories of that name that are below any mount of cgroup 2, two levels deep at most.
 func cgroups(t *testing.T, pattern string) (list []string) {
 	t.Helper()

@@ -48,6 +48,12 @@ func (d *Ended) endTree(run Run) error {
 		return err
 	}
 	defer e.Tree.Forget()
+	if run.Cgroup != "" {
+		if leaf, err := cgroup.Watch(run.Cgroup); err == nil { // or endCgroup says why
+			defer leaf.Close()
+			e.Tree.Contain(leaf)
+		}
+	}
 	members, sure := e.Climb(escalate.New(
 		escalate.Rung{Signal: syscall.Signal(run.Ladder.Signal), Wait: run.Ladder.Grace},
 		escalate.Rung{Signal: syscall.SIGKILL, Wait: run.Ladder.Kill},

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/cgroup"
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
@@ -130,6 +131,9 @@ func (t *Tree) Recall(tr Trace, until time.Time) error {
 	}
 	return nil
 }
+
+// Contain has all that is in the cgroup belong to the tree as well, which was recalled.
+func (t *Tree) Contain(leaf *cgroup.Leaf) { t.leaf = leaf }
 
 // Forget closes what a tree that was recalled holds.
 func (t *Tree) Forget() {
