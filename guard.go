@@ -37,9 +37,10 @@ func (r *run) checkGuard() error {
 	return nil
 }
 
-// takeGuard has the run guarded from its start on.
+// takeGuard has the run guarded from its start on. It comes before the run's turn to be started: the guard's own start
+// may take long.
 func (r *run) takeGuard() error {
-	if !r.cfg.guard {
+	if !r.cfg.guard || r.fake != nil {
 		return nil
 	}
 	var err error
@@ -77,7 +78,7 @@ func (r *run) leaderKnown() {
 	if r.ward == nil {
 		return
 	}
-	if leader := proctree.Inspect(r.result.PID); leader.Start != 0 { // its PID alone may be another's by then
-		r.ward.Started(r.marks.Trace(leader))
+	if trace := r.tree.Trace(); trace.Start != 0 { // its PID alone may be another's by then
+		r.ward.Started(trace)
 	}
 }

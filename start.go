@@ -65,6 +65,9 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 // place in the scheduler.
 func (r *run) prepare(attr *syscall.SysProcAttr) (err error) {
 	r.marks.Begin()
+	if err = r.takeGuard(); err != nil {
+		return err
+	}
 	if err = r.takeTurn(); err != nil {
 		return err
 	}
@@ -88,9 +91,6 @@ func (r *run) prepare(attr *syscall.SysProcAttr) (err error) {
 	}
 	if r.fake != nil {
 		return r.stage()
-	}
-	if err = r.takeGuard(); err != nil {
-		return err
 	}
 	if err = r.contain(); err != nil {
 		return err

@@ -20,6 +20,9 @@ func RemoveStale(string) (int, error) { return 0, unsupported() }
 // EndStale is not to be had.
 func EndStale(string) (bool, error) { return false, unsupported() }
 
+// Watch is not to be had.
+func Watch(string) (*Leaf, error) { return nil, unsupported() }
+
 // Named reports that attr names none.
 func Named(*syscall.SysProcAttr) bool { return false }
 
