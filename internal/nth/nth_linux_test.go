@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -242,6 +243,23 @@ func TestNthCall(t *testing.T) {
 			table.write(t)
 		}
 	})
+}
+
+// TestWaitidIsNoExit has the waitid of a run fail in ways that do not say that the command has exited.
+func TestWaitidIsNoExit(t *testing.T) {
+	testproc.HasProgram(t, "cat")
+	for _, errno := range []unix.Errno{unix.ECHILD, unix.EINVAL} {
+		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
+			for n, fired := 1, true; fired; n++ {
+				f := fault{"waitid", n, errno}
+				rec, r, broken := perform(t, "output", f)
+				fired = rec.fired
+				outcome, wrong := judge(f, rec, r, broken)
+				require.Empty(t, wrong, "call %d", n)
+				assert.NotContains(t, outcome, "Err", "call %d: %s", n, r.Err)
+			}
+		})
+	}
 }
 
 // A result is a row of the table.
