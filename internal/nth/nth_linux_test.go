@@ -68,7 +68,7 @@ func perform(t *testing.T, name string, f fault) (record, *report, string) {
 	})
 	err = cmd.Wait()
 	watch.Stop()
-	endBearers(s.token) // what is left would be supervised for ever
+	endBearers(t, s.token) // what is left would be supervised for ever
 	<-over
 	switch {
 	case s.err != nil && s.listener == 0 && strings.Contains(stderr.String(), "seccomp"):
@@ -117,12 +117,10 @@ func (s *supervisor) receive(socket int) error {
 }
 
 // endBearers kills what bears the token. No other process does: it has the test's own PID in it.
-func endBearers(token string) {
-	for {
+func endBearers(t *testing.T, token string) {
+	t.Helper()
+	testproc.Wait(t, func() bool {
 		list := bearers(token)
-		if len(list) == 0 {
-			return
-		}
 		for _, text := range list {
 			var pid int
 			fmt.Sscan(text, &pid)
@@ -131,8 +129,8 @@ func endBearers(token string) {
 				p.Release()
 			}
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return len(list) == 0
+	})
 }
 
 // judge says what became of a run, and what of it must not be.
