@@ -291,7 +291,7 @@ func (t *Tree) Complete() bool { return t.complete && !t.blurred }
 
 func (t *Tree) found() bool { return len(t.members) > 0 }
 
-func (t *Tree) settles() bool { return t.LeaderExited() }
+func (t *Tree) settles() bool { return t.root != nil || t.LeaderExited() } // a root that lives is found
 
 // excludes says of a bearer what the tracks do.
 func (t *Tree) excludes(b bearer) bool {
@@ -330,7 +330,7 @@ func (t *Tree) descend() {
 	}
 	t.descending = true
 	defer func() { t.descending = false }()
-	if !t.leaderReaped && !t.LeaderExited() { // who has exited has no children
+	if t.root == nil && !t.leaderReaped && !t.LeaderExited() { // who has exited has no children
 		t.descendFrom(t.leader)
 	}
 	for pid := range t.members {

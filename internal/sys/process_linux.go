@@ -220,3 +220,6 @@ func NoPidfds(err error) bool {
 
 // Gone reports whether err says that there is no such process.
 func Gone(err error) bool { return errors.Is(err, unix.ESRCH) }
+
+// NoChild reports whether err, of ExitedUnreaped, says that there is no such child of ours.
+func NoChild(err error) bool { return errors.Is(err, unix.ECHILD) }
