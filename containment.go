@@ -275,6 +275,9 @@ func (r *run) removeLeaf() {
 		return
 	}
 	r.result.OOMKilled = r.leaf.OOMKilled()
+	if r.result.PID != 0 {
+		r.meter.Cgroup(r.leaf)
+	}
 	until := past
 	if populated, err := r.leaf.Populated(); err == nil && !populated {
 		until = time.Now().Add(removeBound)

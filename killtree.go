@@ -10,6 +10,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/escalate"
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/usage"
 )
 
 // An ending is the end of one tree, for a run or for KillTree: it owns the tree and climbs the ladder.
@@ -33,6 +34,7 @@ type ending struct {
 	sent     uint64                      // signals that were sent to the leader, by signalBit
 	empty    bool                        // the tree was seen to be empty
 	unseen   bool                        // the last look at the tree could not see everybody
+	meter    usage.Meter                 // of what the tree uses
 }
 
 // A waiter is who waits for a tree to end and has other things to see to meanwhile.
@@ -69,6 +71,9 @@ func (e *ending) signalTree(sig syscall.Signal, until time.Time) {
 		return
 	}
 	e.tree.Until(until)
+	if sig == syscall.SIGKILL {
+		e.meter.Look(&e.tree) // at those that the last look has found
+	}
 	if !e.exited {
 		e.sent |= signalBit(sig)
 	}
@@ -84,6 +89,7 @@ func (e *ending) signalTree(sig syscall.Signal, until time.Time) {
 
 func (e *ending) signalAll(sig syscall.Signal) {
 	members, _ := e.tree.All()
+	e.meter.Look(&e.tree)
 	for _, m := range members {
 		e.noteSignaled(m)
 	}
@@ -316,6 +322,9 @@ func (r *run) takeStock() {
 			r.result.Survivors = append(r.result.Survivors, named(m.Process))
 		}
 	}
+	if r.left || !r.empty {
+		r.meter.Look(&r.tree)
+	}
 	r.result.Killed = r.killed(alive)
 }
 
@@ -371,6 +380,8 @@ func (r *run) reap() {
 	}
 	r.closeWaiting()
 	r.removeLeaf()
+	r.meter.Reaped(&r.tree, r.state)
+	r.result.Usage = newUsage(r.meter.Total())
 	r.result.GuardRestarts = r.ward.End() // last: had we died before, there was something to end
 	r.result.Times.Total = time.Since(r.result.Times.Started)
 }

@@ -12,13 +12,17 @@ import (
 	"github.com/seed841d8200/safeexec/internal/escalate"
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/seam"
 )
 
 // A Target is a process that [KillTree] ends with its tree: a [ProcessInfo], also within a [Holder] or a
 // [ReportProcess], or what [OSProcess] returns.
 type Target interface {
 	hold() (*proctree.Root, error)
+	identify() ProcessInfo // as far as it is known without a look
 }
+
+func (p ProcessInfo) identify() ProcessInfo { return p }
 
 func (p ProcessInfo) hold() (*proctree.Root, error) {
 	if now := proctree.BootID(); p.BootID != "" && now != "" && p.BootID != now {
@@ -33,10 +37,9 @@ func OSProcess(p *os.Process) Target { return osProcess{p} }
 
 type osProcess struct{ process *os.Process }
 
+func (p osProcess) identify() ProcessInfo { return ProcessInfo{PID: p.process.Pid} }
+
 func (p osProcess) hold() (*proctree.Root, error) {
-	if p.process == nil {
-		return nil, &ConfigError{Name: "OSProcess", Reason: "is nil"}
-	}
 	return proctree.HoldProcess(p.process)
 }
 
@@ -124,6 +127,11 @@ func (k *kill) run(target Target, opts []Option) []error {
 	if err := k.check(target, opts); err != nil {
 		return flatten(err)
 	}
+	if fake, ok := seam.From(k.ctx).(seam.Killer); ok {
+		result, errs := fake.KillTree(target.identify(), k.cfg.settings())
+		k.result, _ = result.(TreeResult)
+		return slices.Concat(errs, k.survivorErrors())
+	}
 	root, err := target.hold()
 	if err != nil {
 		if p, ok := target.(ProcessInfo); ok {
@@ -154,6 +162,8 @@ func (k *kill) check(target Target, opts []Option) error {
 		return &ConfigError{Name: "ctx", Reason: "is nil"}
 	case target == nil:
 		return &ConfigError{Name: "target", Reason: "is nil"}
+	case target == OSProcess(nil):
+		return &ConfigError{Name: "OSProcess", Reason: "is nil"}
 	}
 	if err := k.cfg.checkLadder(); err != nil {
 		return err
@@ -234,17 +244,21 @@ func (k *kill) takeStock() []error {
 	if len(members) == 0 && sure {
 		return nil
 	}
-	errs := k.contextErrors()
-	if len(members) > 0 {
-		errs = append(errs, ErrSurvivors)
-	}
-	for _, s := range k.result.Survivors {
-		if s.Err != nil && !slices.Contains(errs, s.Err) {
-			errs = append(errs, s.Err)
-		}
-	}
+	errs := append(k.contextErrors(), k.survivorErrors()...)
 	if !sure {
 		errs = append(errs, ErrTreeUnseen)
+	}
+	return errs
+}
+
+// survivorErrors returns what the survivors come to.
+func (k *kill) survivorErrors() (errs []error) {
+	for _, s := range k.result.Survivors {
+		for _, err := range []error{ErrSurvivors, s.Err} {
+			if err != nil && !slices.Contains(errs, err) {
+				errs = append(errs, err)
+			}
+		}
 	}
 	return errs
 }
