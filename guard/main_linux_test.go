@@ -31,7 +31,7 @@ const (
 	logVariable   = "SAFEEXEC_TEST_GUARD_LOG"   // where its guard writes
 	tokenVariable = "SAFEEXEC_TEST_GUARD_TOKEN" // tells its guard from others
 
-	throughVariable = "SAFEEXEC_TEST_GUARD_THROUGH" // a command that it executes first, which executes it again
+	throughVariable = "SAFEEXEC_TEST_GUARD_THROUGH" // a command that it executes first, with its arguments
 	escapeeVariable = "SAFEEXEC_TEST_GUARD_ESCAPEE" // a program that builds trees; empty for none
 )
 
@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 	}
 	if through, ok := os.LookupEnv(throughVariable); ok {
 		os.Unsetenv(throughVariable)
-		args := append(strings.Fields(through), os.Args...)
+		args := append(strings.Fields(through), os.Args[1:]...)
 		fmt.Println("error:", syscall.Exec(args[0], args, os.Environ()))
 		os.Exit(1)
 	}
