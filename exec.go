@@ -97,6 +97,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/guard"
 	"github.com/seed841d8200/safeexec/internal/pipe"
 	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/pty"
 	"github.com/seed841d8200/safeexec/internal/seam"
 	"github.com/seed841d8200/safeexec/internal/terminal"
 )
@@ -207,6 +208,7 @@ type run struct {
 	unforce   []func() bool // of the contexts of WithForce
 	marks     proctree.Mark
 	terminal  *terminal.Terminal // lent to the command; else nil
+	pty       *pty.Terminal      // of the command; else nil
 	stops     chan struct{}      // closed by watchStops at its end
 	noCgroup  error              // why there is none, where the command is stopped instead
 
