@@ -29,8 +29,8 @@ func (o ptyOption) apply(c *config) { c.pty = &o }
 //     Writer or file in cmd.Stderr, other than that in cmd.Stdout, gets standard error by itself.
 //   - What cmd.Stdin reads is typed: Ctrl-C in it is an interrupt, and a line is at most 4095 bytes long. At its end
 //     Ctrl-D is typed, once on a line of its own, else twice: a program that reads the terminal line by line meets the
-//     end of file then, once. To type in answer to what is shown, give it the reading end of an [io.Pipe]. Without a
-//     Reader nobody types, and a program that asks waits until its time is over; the [Report] says that it "waits for
+//     end of file then, once. To type in answer to what is shown, give it the reading end of an [io.Pipe], and close the other
+//     end behind the last answer. Without a Reader nobody types, and a program that asks waits until its time is over; the [Report] says that it "waits for
 //     terminal input". A file, such as /dev/null, is passed on, and is not the terminal.
 //
 // [Process.Resize] changes the size. When the command exits, the kernel sends SIGHUP to what it left in the foreground.
