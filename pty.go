@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 
+	"github.com/seed841d8200/safeexec/internal/drain"
 	"github.com/seed841d8200/safeexec/internal/pipe"
 	"github.com/seed841d8200/safeexec/internal/pty"
 )
@@ -29,15 +31,16 @@ func (o ptyOption) apply(c *config) { c.pty = &o }
 //     Writer or file in cmd.Stderr, other than that in cmd.Stdout, gets standard error by itself.
 //   - What cmd.Stdin reads is typed: Ctrl-C in it is an interrupt, and a line is at most 4095 bytes long. At its end
 //     Ctrl-D is typed, once on a line of its own, else twice: a program that reads the terminal line by line meets the
-//     end of file then, once. To type in answer to what is shown, give it the reading end of an [io.Pipe], and close the other
-//     end behind the last answer. Without a Reader nobody types, and a program that asks waits until its time is over; the [Report] says that it "waits for
-//     terminal input". A file, such as /dev/null, is passed on, and is not the terminal.
+//     end of file then, once. To type in answer to what is shown, give it the reading end of an [io.Pipe], and close
+//     the other end behind the last answer. Without a Reader nobody types, and a program that asks waits until its
+//     time is over; the [Report] says that it "waits for terminal input". A file, such as /dev/null, is passed on, and
+//     is not the terminal.
 //
 // [Process.Resize] changes the size. When the command exits, the kernel sends SIGHUP to what it left in the foreground.
 // An interactive shell takes no notice of SIGTERM: [WithTermSignal] with SIGHUP ends it at once.
 //
-// A file in cmd.Stdout, StdinPipe and its kin, WithTerminal and [BackgroundLeave], which would leave processes a terminal
-// that nobody reads, are refused, and so are SysProcAttr.Setctty and Noctty. Without /dev/ptmx the error matches
+// A file in cmd.Stdout, StdinPipe and its kin, WithTerminal and [BackgroundLeave], which would leave processes a
+// terminal that nobody reads, are refused, and so are SysProcAttr.Setctty and Noctty. Without /dev/ptmx the error matches
 // [ErrNoTerminal], and on other systems than Linux [ErrUnsupported]; nothing has been started then.
 func WithPTY(rows, cols int) Option { return ptyOption{rows, cols} }
 
@@ -133,7 +136,7 @@ func (r *run) controlPTY(attr *syscall.SysProcAttr) error {
 
 // Resize changes the size of the terminal of [WithPTY]: its foreground gets SIGWINCH if it was another. The error is
 // [os.ErrProcessDone] once the terminal is closed, and a [*ConfigError] without WithPTY or for a size that no terminal
-// can have.
+// can have. A process that holds the terminal's locks is waited for at most five seconds.
 func (p *Process) Resize(rows, cols int) error {
 	r := p.run
 	switch {
@@ -142,15 +145,29 @@ func (p *Process) Resize(rows, cols int) error {
 	case !isSize(rows) || !isSize(cols):
 		return &ConfigError{Name: "Resize", Reason: "is of no size that a terminal can have"}
 	}
-	err := os.ErrProcessDone
-	p.ask(func() {
-		if r.pty == nil {
-			err = nil // a test answers for the command
-		} else if end := &r.streams[1].end; end.Open() {
-			if err = end.Resize(uint16(rows), uint16(cols)); err != nil {
-				err = fmt.Errorf("safeexec: resize the terminal: %w", err)
+	until := time.Now().Add(resizeBound)
+	for {
+		err := os.ErrProcessDone
+		p.ask(func() {
+			if r.pty == nil {
+				err = nil // a test answers for the command
+			} else if end := &r.streams[1].end; end.Open() {
+				err = end.Resize(uint16(rows), uint16(cols))
 			}
+		})
+		switch {
+		case errors.Is(err, drain.ErrHeld) && time.Now().Before(until):
+			time.Sleep(resizeStep)
+		case err == nil || errors.Is(err, os.ErrProcessDone):
+			return err
+		default:
+			return fmt.Errorf("safeexec: resize the terminal: %w", err)
 		}
-	})
-	return err
+	}
 }
+
+// A process can hold the locks of a terminal, and a busy machine look like that.
+const (
+	resizeBound = 5 * time.Second
+	resizeStep  = 10 * time.Millisecond
+)

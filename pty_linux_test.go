@@ -341,7 +341,7 @@ func TestPTYBackground(t *testing.T) {
 	assert.NotEmpty(t, res.Killed)
 	assert.Contains(t, out.String(), "background\r\n")
 
-	res, err = runPTY(t, sh("setsid sh -c 'sleep 0.1; echo later' & exit 3"), safeexec.WithBackground(safeexec.BackgroundWait))
+	res, err = runPTY(t, sh("trap '' HUP; (sleep 0.1; echo later) & exit 3"), safeexec.WithBackground(safeexec.BackgroundWait))
 	require.Error(t, err)
 	assert.Equal(t, 3, res.ExitCode)
 	assert.Equal(t, "later\r\n", string(res.Stdout.Bytes()))

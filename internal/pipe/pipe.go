@@ -42,7 +42,7 @@ func (e *End) do(c call, p []byte, n int) (int, error) {
 			return 0, drain.ErrHeld
 		}
 		e.late = nil
-		same, n, err := h.call == c, h.n, h.err
+		same, n, err := h.call == c && (c != callResize || h.n == n), h.n, h.err
 		if h.call == callGrow && err == nil {
 			e.small = n
 			largePipes.Add(1)
