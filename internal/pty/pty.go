@@ -83,6 +83,9 @@ func (t *Terminal) Release(notify func()) pipe.Closing {
 		t.taken = true
 		sys.Close(t.master)
 	}
+	if kept == nil {
+		return pipe.Closing{}
+	}
 	return pipe.CloseFiles([3]*os.File{kept}, notify)
 }
 
