@@ -56,7 +56,8 @@
 // # Terminals
 //
 // A command has no terminal, since it leads a session of its own. [WithTerminal] lends it the one that
-// this process has, takes it back when the tree has ended, and puts it in order after a kill.
+// this process has, takes it back when the tree has ended, and puts it in order after a kill. [WithPTY] gives
+// it one of its own, whose output is captured.
 //
 // # What it does not promise
 //
@@ -97,6 +98,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/guard"
 	"github.com/seed841d8200/safeexec/internal/pipe"
 	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/pty"
 	"github.com/seed841d8200/safeexec/internal/seam"
 	"github.com/seed841d8200/safeexec/internal/terminal"
 )
@@ -207,6 +209,7 @@ type run struct {
 	unforce   []func() bool // of the contexts of WithForce
 	marks     proctree.Mark
 	terminal  *terminal.Terminal // lent to the command; else nil
+	pty       *pty.Terminal      // of the command; else nil
 	stops     chan struct{}      // closed by watchStops at its end
 	noCgroup  error              // why there is none, where the command is stopped instead
 

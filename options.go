@@ -71,6 +71,8 @@ type config struct {
 	tee   [2]io.Writer // of standard output and standard error
 	lines func(Line)
 
+	pty *ptyOption // of WithPTY; else nil
+
 	proof    bool
 	guard    bool
 	terminal bool
@@ -250,6 +252,9 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return &ConfigError{Name: "WithOverflow", Reason: "is no known policy"}
 	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
+	}
+	if err := c.checkPTY(cmd); err != nil {
+		return err
 	}
 	if err := c.checkTee(cmd); err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 // it at that moment is still read. Running into a bound proves nothing by itself, so the pipe only
 // counts as held if it has a writer left then.
 func (r *run) drain() {
+	r.releasePTY()
 	begun := r.mark
 	last := begun.Add(r.cfg.drain)
 	giveUp := last

@@ -28,6 +28,8 @@ type Settings struct {
 	Containment Containment `json:"containment"`
 	Report      bool        `json:"report"` // why the command was stuck, before it is ended by force
 	Terminal    bool        `json:"terminal"`
+	PTYRows     int         `json:"pty_rows,omitzero"` // of the command's own terminal; 0 for none
+	PTYCols     int         `json:"pty_cols,omitzero"`
 }
 
 // Resolve returns the settings that hold with these options. The error is that of [Run] for options that can
@@ -50,6 +52,9 @@ func (c *config) settings() Settings {
 	}
 	if c.containment != nil {
 		s.Containment = c.containment.rung
+	}
+	if c.pty != nil {
+		s.PTYRows, s.PTYCols = c.pty.rows, c.pty.cols
 	}
 	return s
 }

@@ -66,11 +66,14 @@ func (k streamKind) hasWriter() bool { return k == streamWriter || k == streamTe
 
 // openStreams makes the pipes. At the first error the caller closes what there is.
 func (r *run) openStreams() error {
+	if err := r.openPTY(); err != nil {
+		return err
+	}
 	if r.cmd.Stdin != nil && !direct(r.cmd.Stdin) {
 		s := &r.streams[0]
 		s.end.Notify(r.wake)
 		var err error
-		if s.child, err = s.end.Input(); err != nil {
+		if s.child, err = r.inputEnd(s); err != nil {
 			return err
 		}
 		s.kind, s.in = streamInput, new(drain.Input)
@@ -91,7 +94,7 @@ func (r *run) openOutput(fd int, w io.Writer) error {
 	s := &r.streams[fd]
 	s.end.Notify(r.wake)
 	var err error
-	if s.child, err = s.end.Output(); err != nil {
+	if s.child, err = r.outputEnd(fd); err != nil {
 		return err
 	}
 	s.output = new(output)
@@ -166,7 +169,7 @@ func (r *run) closeChildEnds() {
 // caller's again.
 func (r *run) feed() {
 	if s := &r.streams[0]; s.kind == streamInput {
-		s.in.Feed(&s.end, r.cmd.Stdin, r.wake)
+		s.in.Feed(&s.end, r.typed(r.cmd.Stdin), r.wake)
 		s.in.Lend(s)
 	}
 }
@@ -215,6 +218,7 @@ func (r *run) closeStream(s *stream) {
 // closeStreams gives up what a start that failed had opened.
 func (r *run) closeStreams() {
 	r.closeChildEnds()
+	r.releasePTY()
 	for i := range r.streams {
 		r.closeStream(&r.streams[i])
 	}

@@ -69,7 +69,7 @@ func (r *run) attributes() (*syscall.SysProcAttr, error) {
 		}
 		return nil, &ConfigError{Name: "SysProcAttr", Reason: err.Error()}
 	}
-	return attr, nil
+	return attr, r.controlPTY(attr)
 }
 
 // watchStops has observe told when a signal stopped the leader. The goroutine blocks a thread until the
