@@ -312,7 +312,7 @@ func exitedSomehow(t *testing.T, res safeexec.Result, err error) {
 // A foreign reaper races with the run. Whoever wins, the run ends.
 func TestForeignReaper(t *testing.T) {
 	testproc.NoLeaks(t)
-	for range 20 {
+	for range testproc.Rounds(5) {
 		p, _, end := startReading(t)
 		var reaper sync.WaitGroup
 		reaper.Go(func() {
@@ -334,7 +334,7 @@ func TestForeignReaper(t *testing.T) {
 // seen all the same, and take no thread.
 func TestCallerReleasesTheProcess(t *testing.T) {
 	testproc.NoLeaks(t)
-	for range 20 {
+	for range testproc.Rounds(5) {
 		p, cmd, end := startReading(t)
 		require.NoError(t, cmd.Process.Release())
 		if !testproc.IsDisabled("pidfd") && !testproc.IsDisabled("epoll") {

@@ -104,7 +104,7 @@ func TestTermSignal(t *testing.T) {
 // A member that dies just before a look must not leave the run waiting for its death to be reported.
 func TestManyMembersDieAtOnce(t *testing.T) {
 	testproc.NoLeaks(t)
-	for range testproc.Rounds(2) {
+	for range testproc.Rounds(1) {
 		cmd := testproc.Command("fork", "40")
 		canary := testproc.WithCanary(t, cmd)
 		p, _, _ := testrun.StartReady(t, context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded), safeexec.WithGracePeriod(testrun.Unbounded))

@@ -31,10 +31,15 @@ func TestCgroupEndsAForkStorm(t *testing.T) {
 	testproc.HasProgram(t, "python3")
 	testproc.NoLeaks(t)
 	parent := cgroupParent(t)
+	crowd := 29
+	if testproc.Soaking() {
+		crowd = 87
+	}
 	for _, opt := range []safeexec.Option{safeexec.WithTermSignal(syscall.SIGKILL), safeexec.WithGracePeriod(10 * time.Millisecond)} {
-		cmd := exec.Command("python3", "-S", "-c", `import os, signal, time
+		cmd := exec.Command("python3", "-S", "-c", `import os, signal, sys, time
 r, w = os.pipe()
-for _ in range(87):
+crowd = int(sys.argv[1])
+for _ in range(crowd):
     if os.fork() == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.setsid()
@@ -43,9 +48,9 @@ for _ in range(87):
             if os.fork(): os._exit(0)
             time.sleep(0.5)
 n = 0
-while n < 87: n += len(os.read(r, 87))
+while n < crowd: n += len(os.read(r, crowd))
 print("ready", os.getpid(), flush=True)
-while True: time.sleep(600)`)
+while True: time.sleep(600)`, strconv.Itoa(crowd))
 		canary := testproc.WithCanary(t, cmd)
 		p, _, _ := testrun.StartReady(t, context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded), inCgroup(parent), opt)
 		res, err := p.Stop()
@@ -115,7 +120,7 @@ func TestCgroupAgainstInstantEscape(t *testing.T) {
 	testproc.NoLeaks(t)
 	parent := cgroupParent(t)
 	canary := testproc.NewCanary(t)
-	wrong := escape(escapee(t), testproc.Rounds(100), canary.File(), safeexec.ContainmentCgroup, inCgroup(parent))
+	wrong := escape(escapee(t), testproc.Rounds(32), canary.File(), safeexec.ContainmentCgroup, inCgroup(parent))
 	assert.Empty(t, wrong)
 	assert.Empty(t, canary.Holders(), "survivors")
 	canary.WaitGone(t)
@@ -152,7 +157,7 @@ func TestExactAgainstInstantEscape(t *testing.T) {
 	for dir := filepath.Dir(program); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		require.NoError(t, os.Chmod(dir, 0o755)) // for the ordinary user
 	}
-	cmd := testproc.RoleCommand(t, "exact-user", strconv.Itoa(testproc.Rounds(100)), program)
+	cmd := testproc.RoleCommand(t, "exact-user", strconv.Itoa(testproc.Rounds(32)), program)
 	cmd.ExtraFiles = []*os.File{canary.File()}
 	out, err := cmd.Output()
 	require.NoError(t, err)

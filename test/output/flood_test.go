@@ -48,7 +48,7 @@ func flood(t *testing.T, atOnce, runs int, opts ...safeexec.Option) {
 // TestManyAtOnce starts more commands than there are processors. A bound that fires while the
 // machine is busy proves nothing.
 func TestManyAtOnce(t *testing.T) {
-	atOnce, runs := 64, testproc.Rounds(256)
+	atOnce, runs := 64, testproc.Rounds(96)
 	if testproc.Soaking() {
 		atOnce = 512
 	}
@@ -60,5 +60,5 @@ func TestManyAtOnce(t *testing.T) {
 // TestManyInARow leaves nothing behind that adds up.
 func TestManyInARow(t *testing.T) {
 	testproc.NoLeaks(t)
-	flood(t, 1, testproc.Rounds(200))
+	flood(t, 1, testproc.Rounds(50))
 }

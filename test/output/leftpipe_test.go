@@ -138,7 +138,7 @@ func TestLeaveKeepsStatusAndOutput(t *testing.T) {
 
 func TestLeaveNobody(t *testing.T) {
 	testproc.NoLeaks(t)
-	for range 20 {
+	for range testproc.Rounds(5) {
 		res, err := safeexec.Run(context.Background(), testproc.Command("spew", "1000"), leaves)
 		require.NoError(t, err)
 		assert.EqualValues(t, 1000, res.Stdout.Total)

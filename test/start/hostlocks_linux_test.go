@@ -182,7 +182,7 @@ func TestHostKeepsItsLocks(t *testing.T) {
 		ready.Close()
 		_, err = bufio.NewReader(out).ReadString('\n')
 		require.NoError(t, err)
-		for range 5 {
+		for range testproc.Rounds(2) {
 			_, err := p.Report()
 			require.NoError(t, err)
 			_, err = safeexec.Explain(t.Context(), p.PID())

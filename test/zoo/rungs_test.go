@@ -102,9 +102,11 @@ func (r rung) gated(t *testing.T, cmd *exec.Cmd) (open func()) {
 }
 
 // TestZooWithoutSliceMark runs the default rung once more in a process of its own that does without the
-// slice mark, as older kernels have to.
+// slice mark, as older kernels have to. It is the zoo again: for a soak, and .ci/run has the mark forced off.
 func TestZooWithoutSliceMark(t *testing.T) {
-	skipShort(t)
+	if !testproc.Soaking() {
+		t.Skip("takes as long as the zoo: SAFEEXEC_TEST_SOAK=1")
+	}
 	t.Parallel()
 	if testproc.IsDisabled("slice") || testproc.IsDisabled("sweep") {
 		t.Skip("is what all tests run without")
