@@ -1,4 +1,4 @@
-package safeexec_test
+package pty_test
 
 import (
 	"bytes"
@@ -18,18 +18,19 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 func runPTY(t *testing.T, cmd *exec.Cmd, opts ...safeexec.Option) (safeexec.Result, error) {
 	t.Helper()
 	needPTY(t)
-	return safeexec.Run(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(bound), safeexec.WithPTY(24, 80)}, opts...)...)
+	return safeexec.Run(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(testrun.Bound), safeexec.WithPTY(24, 80)}, opts...)...)
 }
 
 func startPTY(t *testing.T, cmd *exec.Cmd, opts ...safeexec.Option) *safeexec.Process {
 	t.Helper()
 	needPTY(t)
-	p, err := safeexec.Start(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(bound), safeexec.WithPTY(24, 80)}, opts...)...)
+	p, err := safeexec.Start(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(testrun.Bound), safeexec.WithPTY(24, 80)}, opts...)...)
 	require.NoError(t, err)
 	return p
 }
@@ -247,29 +248,12 @@ func TestPTYResize(t *testing.T) {
 	assert.Equal(t, "24 80\r\nready\r\n50 132\r\n", out.String())
 	assert.ErrorIs(t, p.Resize(50, 132), os.ErrProcessDone)
 
-	p, err = safeexec.Start(t.Context(), sh("exec sleep 600"), safeexec.WithTimeout(bound))
+	p, err = safeexec.Start(t.Context(), sh("exec sleep 600"), safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	var config *safeexec.ConfigError
 	assert.ErrorAs(t, p.Resize(24, 80), &config)
 	p.Kill()
 	_, _ = p.Wait()
-}
-
-// Nobody types, and the report says that this is what the command waits for.
-func TestPTYWaitsForInput(t *testing.T) {
-	testproc.NoLeaks(t)
-	p := startPTY(t, sh("read -r x; exit $x"), safeexec.WithReportBound(bound))
-	const words = "waits for terminal input in read(0 → terminal)"
-	testproc.Wait(t, func() bool {
-		report, err := p.Report()
-		return err == nil && strings.Contains(report.Verdict, words)
-	})
-	res, err := p.Stop()
-	require.ErrorIs(t, err, safeexec.ErrStopped)
-	assert.Contains(t, err.Error(), words)
-	require.NotNil(t, res.Report)
-	assert.Contains(t, res.Report.Verdict, words)
-	assert.Contains(t, res.Describe(err), words)
 }
 
 func TestPTYFlood(t *testing.T) {

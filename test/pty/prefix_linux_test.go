@@ -1,4 +1,4 @@
-package safeexec_test
+package pty_test
 
 import (
 	"fmt"
