@@ -73,7 +73,7 @@ func (t *Tree) adopt(m *Member) {
 		}
 	}
 	if err == nil && hard >= limit {
-		_, err = sys.SetRTTimeLimit(m.PID, limit, hard)
+		soft, err = sys.SetRTTimeLimit(m.PID, limit, hard) // of whoever has the number
 	}
 	switch {
 	case err != nil || hard < limit:
