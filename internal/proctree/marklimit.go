@@ -79,6 +79,9 @@ func (t *Tree) adopt(m *Member) {
 	case err != nil || hard < limit:
 		t.strays = true
 	case t.dead(m):
-		_, _ = sys.SetRTTimeLimit(m.PID, soft, hard)
+		// Whoever has the number and the mark was given it. It may be that nobody was.
+		if now, hard, err := sys.RTTimeLimit(m.PID); err == nil && now == limit {
+			_, _ = sys.SetRTTimeLimit(m.PID, soft, hard)
+		}
 	}
 }
