@@ -39,7 +39,7 @@ func TestRedactFails(t *testing.T) {
 		if name == "stuck" {
 			assert.Contains(t, res.Abandoned, safeexec.AbandonedRedact)
 		} else {
-			assert.Empty(t, res.Abandoned, name)
+			assert.NotContains(t, res.Abandoned, safeexec.AbandonedRedact, name) // but the report, on a busy machine
 		}
 	}
 	close(release)

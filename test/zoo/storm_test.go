@@ -65,9 +65,11 @@ func TestZooInstant(t *testing.T) {
 	})
 }
 
-// instantRound returns how many are alive when their runs have returned. They are ended with the test.
+// instantRound returns how many are alive when their runs have returned without a word of it. They are ended with the
+// test.
 func instantRound(t *testing.T, program string, r rung) (survived int) {
 	var canaries [atOnce]*testproc.Canary
+	var unseen [atOnce]bool // on a machine that is too busy for a look to be believed
 	var starting sync.WaitGroup
 	for i := range canaries {
 		cmd := exec.Command(program, "instant", string(leave))
@@ -77,15 +79,16 @@ func instantRound(t *testing.T, program string, r rung) (survived int) {
 		}, r.opts...)
 		starting.Go(func() {
 			res, err := safeexec.Run(testproc.Deadline(t), cmd, opts...)
-			if err != nil && !errors.Is(err, safeexec.ErrPipeHeld) {
+			unseen[i] = errors.Is(err, safeexec.ErrTreeUnseen)
+			if err != nil && !unseen[i] && !errors.Is(err, safeexec.ErrPipeHeld) {
 				t.Errorf("%v: %+v", err, res)
 			}
 		})
 	}
 	starting.Wait()
-	for _, canary := range canaries {
+	for i, canary := range canaries {
 		canary.CloseParent()
-		if len(canary.Living()) > 0 {
+		if len(canary.Living()) > 0 && !unseen[i] {
 			survived++
 		}
 	}
