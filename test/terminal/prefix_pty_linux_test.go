@@ -1,4 +1,4 @@
-package safeexec_test
+package terminal_test
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package safeexec_test
+package containment_test
 
 import (
 	"bytes"
@@ -19,12 +19,13 @@ import (
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 func init() {
-	roles["usage-burn"] = usageBurn
-	roles["usage-peak"] = usagePeak
-	roles["usage-orphan"] = usageOrphan
+	testproc.Roles["usage-burn"] = usageBurn
+	testproc.Roles["usage-peak"] = usagePeak
+	testproc.Roles["usage-orphan"] = usageOrphan
 }
 
 const (
@@ -38,14 +39,14 @@ func usageBurn(args []string) int {
 	for {
 		var used syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-			return fail(err)
+			return testproc.Fail(err)
 		}
 		if time.Duration(used.Utime.Nano()+used.Stime.Nano()) >= burnt {
 			break
 		}
 	}
 	if err := os.WriteFile(args[0], nil, 0o600); err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	if len(args) > 1 {
 		select {}
@@ -56,7 +57,7 @@ func usageBurn(args []string) int {
 // burning returns a shell's command in which "$@" is a burner, $1 its program and $2 its file.
 func burning(t testing.TB, script string) (cmd *exec.Cmd, file string) {
 	t.Helper()
-	role := roleCommand(t, "usage-burn")
+	role := testproc.RoleCommand(t, "usage-burn")
 	file = filepath.Join(t.TempDir(), "burnt")
 	cmd = exec.Command("sh", "-c", script, "sh", role.Path, file)
 	cmd.Env = role.Env
@@ -87,7 +88,7 @@ func TestUsageOfAnOrphan(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd, _ := burning(t, `"$@" hang & `+burntAway)
-			canary := inherits(t, cmd)
+			canary := testproc.WithCanary(t, cmd)
 			res, err := safeexec.Run(testproc.Deadline(t), cmd, opt)
 			require.NoError(t, err)
 			assert.GreaterOrEqual(t, res.Usage.CPUTime(), counted)
@@ -126,7 +127,7 @@ func TestUsageOfWhatIsEnded(t *testing.T) {
 func TestUsageInACgroup(t *testing.T) {
 	parent := cgroupParent(t)
 	cmd, _ := burning(t, `("$@" &); `+burntAway)
-	res, err := safeexec.Run(testproc.Deadline(t), cmd, inCgroup(parent), safeexec.WithLinger(bound))
+	res, err := safeexec.Run(testproc.Deadline(t), cmd, inCgroup(parent), safeexec.WithLinger(testrun.Bound))
 	require.NoError(t, err)
 	assert.Equal(t, safeexec.ContainmentCgroup, res.Containment)
 	assert.Equal(t, safeexec.UsageExact, res.Usage.CPU)
@@ -136,22 +137,22 @@ func TestUsageInACgroup(t *testing.T) {
 // usageOrphan adopts orphans. It prints the usage of a run whose orphan ended by itself.
 func usageOrphan(args []string) int {
 	if err := safeexec.SetSubreaper(); err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	cmd := exec.Command("sh", "-c", `("$@" &); `+burntAway, "sh", args[0], args[1])
-	cmd.Env = append(os.Environ(), roleVariable+"=usage-burn")
+	cmd.Env = append(os.Environ(), testproc.RoleVariable+"=usage-burn")
 	return printUsages(cmd)
 }
 
 // printUsages runs the commands and prints what each has used.
 func printUsages(cmds ...*exec.Cmd) int {
 	for _, cmd := range cmds {
-		res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(bound), safeexec.WithLinger(bound/2))
+		res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Bound), safeexec.WithLinger(testrun.Bound/2))
 		if err == nil {
 			err = json.NewEncoder(os.Stdout).Encode(res.Usage)
 		}
 		if err != nil {
-			return fail(err)
+			return testproc.Fail(err)
 		}
 	}
 	return 0
@@ -171,7 +172,7 @@ func printed(t testing.TB, role *exec.Cmd) (all []safeexec.Usage) {
 }
 
 func TestUsageOfAnAdoptedOrphan(t *testing.T) {
-	role := roleCommand(t, "usage-orphan")
+	role := testproc.RoleCommand(t, "usage-orphan")
 	role.Args = append(role.Args, role.Path, filepath.Join(t.TempDir(), "burnt"))
 	used := printed(t, role)
 	require.Len(t, used, 1)
@@ -194,14 +195,14 @@ func usagePeak([]string) int {
 	ours[0] = 0
 	// What was to be seen goes first.
 	if err := json.NewEncoder(os.Stdout).Encode(safeexec.Usage{PeakMemory: n}); err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	return status
 }
 
 // The kernel counts our own memory as that of what we start. Where that is more it is not known what it had.
 func TestUsagePeakIsNotOurs(t *testing.T) {
-	used := printed(t, roleCommand(t, "usage-peak"))
+	used := printed(t, testproc.RoleCommand(t, "usage-peak"))
 	require.Len(t, used, 4)
 	large, small, below, size := used[0], used[1], used[2], used[3].PeakMemory
 	assert.Equal(t, safeexec.UsageSeen, large.Memory)

@@ -1,4 +1,4 @@
-package safeexec_test
+package terminal_test
 
 import (
 	"context"
@@ -18,10 +18,11 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 func init() {
-	roles["pty-elsewhere"] = ptyElsewhere
+	testproc.Roles["pty-elsewhere"] = ptyElsewhere
 }
 
 func TestPTYRefused(t *testing.T) {
@@ -82,7 +83,7 @@ func TestPTYOfAnotherUser(t *testing.T) {
 		t.Skip("only root starts commands as others")
 	}
 	testproc.NoLeaks(t)
-	cmd := sh(`echo mine >"$(tty)"; echo >/dev/tty; id -u`)
+	cmd := testproc.Shell(`echo mine >"$(tty)"; echo >/dev/tty; id -u`)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 54321, Gid: 54321}}
 	cmd.Dir = "/"
 	res, err := runPTY(t, cmd)
@@ -108,7 +109,7 @@ func TestPTYElsewhere(t *testing.T) {
 		"user":  {[]string{"user", "/bin/sh", "-c", "stty size"}, "24 80\r\n <nil>\n"},
 		"empty": {[]string{root, "/true"}, " no terminal: file does not exist\n"},
 	} {
-		out, err := roleCommand(t, "pty-elsewhere", test.args...).Output()
+		out, err := testproc.RoleCommand(t, "pty-elsewhere", test.args...).Output()
 		require.NoError(t, err, name)
 		assert.Equal(t, test.want, string(out), name)
 	}
@@ -127,7 +128,7 @@ func ptyElsewhere(args []string) int {
 		return 1
 	}
 	cmd := &exec.Cmd{Path: args[1], Args: args[1:], Dir: "/"}
-	res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(bound), safeexec.WithPTY(24, 80))
+	res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Bound), safeexec.WithPTY(24, 80))
 	if errors.Is(err, safeexec.ErrNoTerminal) && errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("no terminal: %w", fs.ErrNotExist)
 	}
