@@ -75,6 +75,9 @@ func (t *Tree) standing() standing {
 	if now != unsure {
 		return now
 	}
+	if t.process == nil {
+		return reaped // the leader of a tree that was recalled is no child of ours, and a member like others
+	}
 	if sys.Enabled(sys.Pidfd) {
 		err := t.process.WithHandle(func(h uintptr) { now = held(int(h)) })
 		if errors.Is(err, os.ErrProcessDone) {
