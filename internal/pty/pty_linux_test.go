@@ -96,7 +96,9 @@ func TestTerminal(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Zero(t, n)
 	_, err = steady(t, func() (int, error) { return in.Write([]byte("x")) })
-	assert.ErrorIs(t, err, syscall.EPIPE)
+	if err != nil { // Linux 6.18 takes it, and nobody reads it
+		assert.ErrorIs(t, err, syscall.EPIPE)
+	}
 	in.Close()
 	out.Close()
 	testproc.Wait(t, func() bool { return !in.Held() && !out.Held() })
