@@ -22,7 +22,7 @@ func (p *Process) ask(f func()) bool {
 	if !p.run.questions.put(func() { defer close(answered); f() }) {
 		return false
 	}
-	p.run.poller.Wake()
+	p.run.Poller.Wake()
 	select {
 	case <-answered:
 		return true

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed841d8200/safeexec/internal/diagnose"
 	"github.com/seed841d8200/safeexec/internal/discard"
+	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
@@ -95,8 +96,8 @@ func (r *run) background() {
 // lingers gives them a moment to end by themselves. The deadline, cancellation and Stop cut it short,
 // and leave the cause what it is: the command exited.
 func (r *run) lingers() {
-	r.awaitEmpty(earlier(r.mark.Add(r.cfg.linger), r.deadline), 0)
-	if r.empty {
+	r.AwaitEmpty(engine.Earlier(r.mark.Add(r.cfg.linger), r.deadline), 0)
+	if r.Empty {
 		r.result.Times.Stop = r.lap()
 	}
 }
@@ -108,11 +109,11 @@ func (r *run) waits() {
 	begun := r.mark
 	for {
 		reason := r.reason(time.Now())
-		r.tree.Until(r.nextBound())
-		members, sure := r.tree.Live()
-		r.unseen = !sure
-		r.empty = sure && len(members) == 0
-		if r.empty {
+		r.Tree.Until(r.nextBound())
+		members, sure := r.Tree.Live()
+		r.Unseen = !sure
+		r.Empty = sure && len(members) == 0
+		if r.Empty {
 			r.newTimeout.Store(timeoutSettled)
 			break
 		}
@@ -121,7 +122,7 @@ func (r *run) waits() {
 			r.noteCause()
 			break
 		}
-		r.watchMembers(members)
+		r.WatchMembers(members)
 		r.awaitDeaths(waitLook(time.Since(begun)))
 	}
 	r.result.Times.Run += r.lap()
@@ -130,13 +131,13 @@ func (r *run) waits() {
 // waitLook returns when to look at processes that do not tell of their death: after a sixteenth of the
 // time that they have been waited for.
 func waitLook(waited time.Duration) time.Time {
-	return time.Now().Add(min(max(waited/16, firstLook), time.Second))
+	return time.Now().Add(min(max(waited/16, engine.FirstLook), time.Second))
 }
 
 // awaitDeaths moves bytes until all members that are watched have died, or, where none is, until the
 // given time. While one that is watched lives the tree is not empty, so that the others need no look.
 func (r *run) awaitDeaths(look time.Time) {
-	watching := !r.blind && len(r.watched) > 0
+	watching := !r.Blind && r.Watched() > 0
 	for {
 		now := time.Now()
 		if r.reason(now) != CauseNone {
@@ -144,15 +145,15 @@ func (r *run) awaitDeaths(look time.Time) {
 		}
 		until := r.nextBound()
 		switch {
-		case watching && len(r.watched) == 0:
+		case watching && r.Watched() == 0:
 			return
 		case !watching && !now.Before(look):
 			return
 		case !watching:
-			until = earlier(until, look)
+			until = engine.Earlier(until, look)
 		}
-		r.step(until)
-		watching = watching && !r.blind
+		r.Step(until)
+		watching = watching && !r.Blind
 	}
 }
 
@@ -208,12 +209,12 @@ func (r *run) leaves() {
 // listLeft records which processes of the tree are alive, at the end once more: those that run ended
 // earlier may be dead by then, and others born.
 func (r *run) listLeft() {
-	r.tree.Until(r.mark.Add(r.cfg.drain))
-	members, sure := r.tree.Live()
-	r.unseen = !sure
+	r.Tree.Until(r.mark.Add(r.cfg.drain))
+	members, sure := r.Tree.Live()
+	r.Unseen = !sure
 	r.result.Left = r.result.Left[:0]
 	for _, m := range members {
-		r.result.Left = append(r.result.Left, named(m.Process))
+		r.result.Left = append(r.result.Left, info(engine.Named(m.Process)))
 	}
 	slices.SortFunc(r.result.Left, func(a, b ProcessInfo) int { return cmp.Compare(a.PID, b.PID) })
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/cgroup"
+	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/execstop"
 )
 
@@ -208,7 +209,7 @@ func RemoveStaleCgroups(parent string) (int, error) {
 // rung returns what is in force, once the command is started.
 func (r *run) rung() Containment {
 	switch {
-	case r.leaf != nil:
+	case r.Leaf != nil:
 		return ContainmentCgroup
 	case r.noCgroup != nil:
 		return ContainmentExact
@@ -225,7 +226,7 @@ func (r *run) contain() error {
 	}
 	leaf, err := cgroup.Make(c.parent)
 	if err == nil {
-		r.leaf = leaf
+		r.Leaf = leaf
 		if err = leaf.Limit(c.limits); err == nil {
 			return nil
 		}
@@ -271,27 +272,27 @@ const removeBound = 100 * time.Millisecond
 
 // removeLeaf removes the run's cgroup. Processes that survive keep it.
 func (r *run) removeLeaf() {
-	if r.leaf == nil {
+	if r.Leaf == nil {
 		return
 	}
-	r.result.OOMKilled = r.leaf.OOMKilled()
-	until := past
-	if populated, err := r.leaf.Populated(); err == nil && !populated {
+	r.result.OOMKilled = r.Leaf.OOMKilled()
+	until := engine.Past
+	if populated, err := r.Leaf.Populated(); err == nil && !populated {
 		until = time.Now().Add(removeBound)
 	}
-	if r.leaf.Remove(until) != nil {
-		r.result.LeftCgroup = r.leaf.Dir()
+	if r.Leaf.Remove(until) != nil {
+		r.result.LeftCgroup = r.Leaf.Dir()
 	}
-	r.leaf = nil
+	r.Leaf = nil
 }
 
 // refused asks, after a start that failed, whether it was for the cgroup: then it is tried again without,
 // if that may be.
 func (r *run) refused() (again bool, err error) {
-	if r.leaf == nil {
+	if r.Leaf == nil {
 		return false, nil
 	}
-	reason := r.leaf.Refusal()
+	reason := r.Leaf.Refusal()
 	if reason == nil {
 		return false, nil
 	}

@@ -15,7 +15,7 @@ import (
 func (p *Process) Kill() {
 	p.run.killRequested.Store(true)
 	p.run.stopRequested.Store(true)
-	p.run.poller.Wake()
+	p.run.Poller.Wake()
 }
 
 type forceOption struct{ ctx context.Context }
@@ -49,9 +49,9 @@ func (r *run) forced() bool {
 		slices.ContainsFunc(r.cfg.forces, func(ctx context.Context) bool { return ctx.Err() != nil })
 }
 
-// cutShort reports whether a wait has to end: for what the tree does after a signal that it can handle, or a
+// CutShort reports whether a wait has to end: for what the tree does after a signal that it can handle, or a
 // linger, which is the wait without a signal. Silence is no reason: what lingers may have nothing to say.
-func (r *run) cutShort(rung syscall.Signal) bool {
+func (r *run) CutShort(rung syscall.Signal) bool {
 	switch rung {
 	case syscall.SIGKILL:
 		return false
@@ -82,7 +82,7 @@ func (p *Process) SetTimeout(d time.Duration) error {
 			return os.ErrProcessDone
 		}
 		if r.newTimeout.CompareAndSwap(old, until) {
-			r.poller.Wake()
+			r.Poller.Wake()
 			return nil
 		}
 	}

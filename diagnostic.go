@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
@@ -37,7 +38,7 @@ func (c *config) checkDiagnostic() error {
 		return nil
 	}
 	switch sig := c.diagnostic.signal; {
-	case sig <= 0 || sig > maxSignal:
+	case sig <= 0 || sig > engine.MaxSignal:
 		return &ConfigError{Name: "WithDiagnosticSignal", Reason: "is no signal"}
 	case sig == syscall.SIGKILL || sig == proctree.SIGSTOP:
 		return &ConfigError{Name: "WithDiagnosticSignal", Reason: "can not be handled by any program"}
@@ -53,7 +54,7 @@ func (r *run) sendDiagnostic() {
 		return // a command without its limits has just begun
 	}
 	until := time.Now().Add(r.cfg.diagnostic.wait)
-	r.signalTree(r.cfg.diagnostic.signal, until)
-	r.awaitEmpty(until, r.cfg.diagnostic.signal)
+	r.SignalTree(r.cfg.diagnostic.signal, until)
+	r.AwaitEmpty(until, r.cfg.diagnostic.signal)
 	r.result.Times.Diagnostic = r.lap()
 }

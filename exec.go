@@ -93,7 +93,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/diagnose"
-	"github.com/seed841d8200/safeexec/internal/escalate"
+	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/guard"
 	"github.com/seed841d8200/safeexec/internal/pipe"
 	"github.com/seed841d8200/safeexec/internal/proctree"
@@ -187,7 +187,8 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 // A run is one command from the start to the end. All of it belongs to the goroutine that calls
 // live, except the atomics.
 type run struct {
-	ending // of its tree
+	engine.Ending        // of its tree
+	actor         *actor // in place of the process, for a test; else nil
 
 	cfg config
 	ctx context.Context
@@ -222,7 +223,7 @@ type run struct {
 	cmdCanceled   atomic.Bool   // by the context of exec.CommandContext
 	exitSeen      atomic.Bool   // by the fallback without a pidfd, and by waits
 	stopped       atomic.Int32  // by watchStops: the signal that stopped the leader, until goOn
-	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, by signalBit
+	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, as a set of signals
 
 	enlisted  enlistment
 	questions questions // of Process, which wakes the poller as well
@@ -285,7 +286,7 @@ func (r *run) live() {
 		return
 	}
 	// The pidfd is lent for the whole life: the caller has cmd.Process, and may Wait for it or Release it.
-	if !r.tree.LendPidfd(r.liveWith) {
+	if !r.Tree.LendPidfd(r.liveWith) {
 		r.liveWith(-1)
 	}
 }
@@ -307,7 +308,7 @@ func (r *run) liveWith(pidfd int) {
 		r.diagnose()
 		r.sendDiagnostic()
 	}
-	if !r.empty && !r.left {
+	if !r.Empty && !r.left {
 		r.stop()
 	}
 	r.returnTerminal()
@@ -334,8 +335,8 @@ func (r *run) rescue() {
 	}
 	r.closeStreams()
 	until := time.Now().Add(r.cfg.kill)
-	r.signalTree(syscall.SIGKILL, until)
-	r.awaitEmpty(until, syscall.SIGKILL)
+	r.SignalTree(syscall.SIGKILL, until)
+	r.AwaitEmpty(until, syscall.SIGKILL)
 	r.returnTerminal()
 	r.reap()
 	r.seal()
@@ -357,11 +358,11 @@ func (r *run) seal() {
 func (r *run) observe() {
 	for {
 		r.result.Cause = r.reason(time.Now())
-		if r.result.Cause != CauseNone && !r.exited {
-			r.step(past) // this goroutine may come late to an exit that came in time
-			r.exited = r.exited || r.exitFD < 0 && r.leaderExited()
+		if r.result.Cause != CauseNone && !r.Exited {
+			r.Step(engine.Past) // this goroutine may come late to an exit that came in time
+			r.Exited = r.Exited || r.exitFD < 0 && r.leaderExited()
 		}
-		if r.exited {
+		if r.Exited {
 			r.result.Cause = CauseExited
 		}
 		if r.result.Cause != CauseNone && r.settle(r.result.Cause) {
@@ -369,22 +370,15 @@ func (r *run) observe() {
 			r.result.Times.Run = r.lap()
 			return
 		}
-		r.step(r.nextBound())
+		r.Step(r.nextBound())
 		r.goOn()
 	}
 }
 
-// past is a deadline for looking without waiting.
-var past = time.Unix(1, 0)
-
 // stop climbs the ladder until the tree is empty or the ladder ends. The grace period watches the
 // tree and not the leader: a leader that goes at once must not cost its workers their time.
 func (r *run) stop() {
-	ladder := escalate.New(
-		escalate.Rung{Signal: r.cfg.termSignal, Wait: r.cfg.grace},
-		escalate.Rung{Signal: syscall.SIGKILL, Wait: r.cfg.kill},
-	)
-	r.climb(ladder)
+	r.End(r.cfg.rungs())
 	r.result.Times.Stop = r.lap()
 }
 

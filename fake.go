@@ -19,7 +19,6 @@ type actor struct {
 	end     seam.End      // written before ended is closed
 	ended   chan struct{} // closed by play
 	cut     atomic.Int64  // the Cause to end it for, by the program
-	deaf    bool          // the last signal does nothing to it
 }
 
 // firstActor is above all process IDs of Linux, so that nothing real is meant by one.
@@ -35,7 +34,7 @@ func (r *run) stage() error {
 		return r.refusedByFake(err)
 	}
 	a := &actor{program: program, pid: firstActor + int(actors.Add(1)), ended: make(chan struct{})}
-	r.actor = a
+	r.actor, r.Actor = a, program
 	r.process = new(os.Process)
 	_ = r.process.Release() // it can not be signaled or waited for
 	r.process.Pid = a.pid
@@ -46,7 +45,7 @@ func (r *run) stage() error {
 	stage := seam.Stage{PID: a.pid, In: r.actorsInput(), Out: r.actorsOutput(1), Err: r.actorsOutput(2)}
 	stage.End = func(cause int) {
 		a.cut.Store(int64(cause))
-		r.poller.Wake()
+		r.Poller.Wake()
 	}
 	var files []*os.File
 	for i, callers := range []any{r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr} {
@@ -65,7 +64,7 @@ func (r *run) stage() error {
 			_ = f.Close() // the caller may have done so
 		}
 		r.exitSeen.Store(true)
-		r.poller.Wake()
+		r.Poller.Wake()
 	}()
 	r.feed()
 	return nil
@@ -78,7 +77,7 @@ func (r *run) refusedByFake(err error) error {
 			r.result.Abandoned = append(r.result.Abandoned, AbandonedStart)
 			return join(r.causeError(), ErrStartStalled)
 		}
-		if _, err := r.poller.Wait(r.nextBound()); err != nil {
+		if _, err := r.Poller.Wait(r.nextBound()); err != nil {
 			return err
 		}
 	}
@@ -118,7 +117,7 @@ func (r *run) act() {
 	}
 	r.watchStreams()
 	r.observe()
-	if r.empty = r.result.Cause == CauseExited; !r.empty {
+	if r.Empty = r.result.Cause == CauseExited; !r.Empty {
 		r.observed.ending(r.result.Cause)
 		if r.stuck() && !r.cfg.noReport {
 			r.result.Report, _ = r.actor.program.Report().(*Report)
@@ -145,28 +144,12 @@ func (r *run) leaderExited() bool {
 	if r.actor != nil {
 		return r.exitSeen.Load()
 	}
-	return r.tree.LeaderExited()
-}
-
-// signalActor is signalTree for an actor.
-func (e *ending) signalActor(sig syscall.Signal) {
-	if !e.exited {
-		e.sent |= signalBit(sig)
-	}
-	e.actor.deaf = !e.actor.program.Signal(sig)
-}
-
-// awaitActor is awaitEmpty for an actor. What a signal does nothing to is not waited for: nothing but time would pass.
-func (e *ending) awaitActor(until time.Time, rung syscall.Signal) {
-	for !e.exited && !e.actor.deaf && time.Now().Before(until) && !e.waiter.cutShort(rung) {
-		e.waiter.step(until)
-	}
-	e.empty = e.exited
+	return r.Tree.LeaderExited()
 }
 
 // reapActor is reap for an actor.
 func (r *run) reapActor() {
-	if r.exited {
+	if r.Exited {
 		<-r.actor.ended // it has said so, and does nothing else
 		r.state, r.waitErr = seam.State(r.actor.pid, r.actor.end.Status)
 		r.applyEnd(&r.actor.end)
@@ -190,7 +173,7 @@ func (r *run) applyEnd(end *seam.End) {
 		r.limitErr = join(ErrLimits, end.Limits)
 	}
 	r.redactErr = end.Redact
-	r.unseen = end.Unseen
+	r.Unseen = end.Unseen
 	r.held[1] = len(r.result.Holders) > 0
 }
 

@@ -63,8 +63,8 @@ func (r *run) announce() error {
 		Trace:   r.marks.Foresee(),
 		Ladder:  guard.Ladder{Signal: int(r.cfg.termSignal), Grace: r.cfg.grace, Kill: r.cfg.kill},
 	}
-	if r.leaf != nil {
-		run.Cgroup = r.leaf.Dir()
+	if r.Leaf != nil {
+		run.Cgroup = r.Leaf.Dir()
 	}
 	if err := r.ward.Set(run); err != nil {
 		return join(ErrGuard, err)

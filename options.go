@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
 // Defaults of the options. They are generous on purpose: a bound that is too short turns a slow
@@ -274,7 +276,7 @@ func (c *config) check(cmd *exec.Cmd) error {
 
 // checkLadder checks what says how a tree is ended.
 func (c *config) checkLadder() error {
-	if c.termSignal <= 0 || c.termSignal > maxSignal {
+	if c.termSignal <= 0 || c.termSignal > engine.MaxSignal {
 		return &ConfigError{Name: "WithTermSignal", Reason: "is no signal"}
 	}
 	return notNegative(bound{"WithGracePeriod", c.grace}, bound{"WithKillTimeout", c.kill})
@@ -294,9 +296,6 @@ func notNegative(bounds ...bound) error {
 	}
 	return nil
 }
-
-// maxSignal is the highest number that signal(7) gives to any signal.
-const maxSignal = 64
 
 // direct reports whether a stream of the command's bypasses this process.
 func direct(stream any) bool {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/drain"
+	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
@@ -28,38 +29,30 @@ func (r *run) drain() {
 	switch {
 	case r.left:
 		giveUp = begun
-	case r.empty:
+	case r.Empty:
 		giveUp = begun.Add(r.cfg.linger - r.result.Times.Stop)
 	}
 	if !proctree.Enumerates && r.actor == nil {
-		_ = r.tree.SignalGroup(syscall.SIGKILL) // who is in it can not be told; the leader pins its number
+		_ = r.Tree.SignalGroup(syscall.SIGKILL) // who is in it can not be told; the leader pins its number
 	}
-	writers := later(last, r.deadline)
+	writers := engine.Later(last, r.deadline)
 	for {
 		now := time.Now()
 		if writers.After(last) && now.Before(writers) && r.reason(now) != CauseNone {
-			writers = later(last, now.Add(r.cfg.drain)) // canceled or stopped meanwhile
+			writers = engine.Later(last, now.Add(r.cfg.drain)) // canceled or stopped meanwhile
 			last = writers
 		}
 		next := r.settleInput(now, last)
 		for fd := 1; fd <= 2; fd++ {
-			next = sooner(next, r.settleOutput(fd, now, giveUp, writers))
+			next = engine.Sooner(next, r.settleOutput(fd, now, giveUp, writers))
 		}
 		if next.IsZero() {
 			break
 		}
-		r.step(next)
+		r.Step(next)
 	}
 	r.nameHolders()
 	r.result.Times.Drain = r.lap()
-}
-
-// sooner returns the earlier of two times, of which zero ones do not count.
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // settleInput ends standard input, and gives the caller's Reader until the given time to return. It
@@ -111,13 +104,13 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 	busy := s.out.Busy()
 	stuck := writers
 	if !busy.IsZero() {
-		stuck = earlier(later(busy, r.mark).Add(r.cfg.drain), writers)
+		stuck = engine.Earlier(engine.Later(busy, r.mark).Add(r.cfg.drain), writers)
 	}
 	switch {
 	case s.kind == streamCaptured:
 		return next
 	case now.Before(stuck):
-		return sooner(next, earlier(stuck, now.Add(max(r.cfg.drain, lastLook))))
+		return engine.Sooner(next, engine.Earlier(stuck, now.Add(max(r.cfg.drain, engine.LastLook))))
 	case busy.IsZero() && s.end.Open():
 		return next
 	}
@@ -187,7 +180,7 @@ func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	case !r.hold(fd, now):
 		if now.Before(r.mark.Add(r.cfg.drain)) {
 			s.final = false
-			s.look = min(2*max(s.look, firstLook/2), lastLook)
+			s.look = min(2*max(s.look, engine.FirstLook/2), engine.LastLook)
 			s.nextLook = now.Add(s.look)
 			return s.nextLook
 		}
@@ -288,7 +281,7 @@ func (r *run) outcome() error {
 	if len(r.result.Survivors) > 0 {
 		errs = append(errs, survivorsError(r.result.Survivors, r.cfg.kill))
 	}
-	if r.unseen {
+	if r.Unseen {
 		errs = append(errs, ErrTreeUnseen)
 	}
 	if r.redactErr != nil && len(errs) > 0 { // alone it is no failure of the command

@@ -63,7 +63,7 @@ func (p *Process) Signal(sig syscall.Signal) error {
 // cuts short what is left of its waiting. [Process.Kill] does not give it a grace period.
 func (p *Process) Stop() (Result, error) {
 	p.run.stopRequested.Store(true)
-	p.run.poller.Wake()
+	p.run.Poller.Wake()
 	return p.Wait()
 }
 

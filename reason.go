@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
 // reason returns why the run must end now, CauseNone if it need not.
@@ -43,7 +45,7 @@ func (r *run) reason(now time.Time) Cause {
 func (r *run) nextBound() time.Time {
 	bound := r.deadline
 	if r.cfg.idle > 0 && r.result.PID != 0 {
-		bound = earlier(bound, r.lastOutput.Add(r.cfg.idle))
+		bound = engine.Earlier(bound, r.lastOutput.Add(r.cfg.idle))
 	}
 	return bound
 }

@@ -204,18 +204,18 @@ func (r *run) diagnose() {
 	if r.terminal == nil {
 		target.Session = r.result.PID
 	}
-	members, sure := r.tree.All()
+	members, sure := r.Tree.All()
 	target.Whole = sure
 	for _, m := range members {
 		target.Members = append(target.Members, m.PID)
 	}
-	if r.exited && len(members) > 0 {
+	if r.Exited && len(members) > 0 {
 		askOldest(&target, members)
 	}
 	until := time.Now().Add(r.cfg.report)
 	r.inquiry = diagnose.Begin(target, r.cfg.report, r.wake)
 	for !r.inquiry.Done() && time.Now().Before(until) && !r.forced() {
-		r.step(until)
+		r.Step(until)
 	}
 	r.attach(target.PID, r.inquiry.Finish())
 	r.result.Times.Report = r.lap()

@@ -3,6 +3,8 @@ package safeexec
 import (
 	"os"
 	"syscall"
+
+	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
 // SignalTree sends sig to all processes of the tree that are found, and not, as [Process.Signal], to the leader alone:
@@ -11,12 +13,12 @@ import (
 //
 // The error is [os.ErrProcessDone] if the tree is gone or was left alive, [BackgroundLeave].
 func (p *Process) SignalTree(sig syscall.Signal) error {
-	if sig <= 0 || sig > maxSignal {
+	if sig <= 0 || sig > engine.MaxSignal {
 		return &ConfigError{Name: "SignalTree", Reason: "is no signal"}
 	}
 	err := os.ErrProcessDone
 	p.ask(func() {
-		if r := p.run; !r.empty && !r.left {
+		if r := p.run; !r.Empty && !r.left {
 			err = r.passOn(sig)
 		}
 	})
@@ -25,13 +27,13 @@ func (p *Process) SignalTree(sig syscall.Signal) error {
 
 // passOn sends a signal of the caller's to the tree. The leader, which is reaped later, pins the numbers.
 func (r *run) passOn(sig syscall.Signal) error {
-	members, _ := r.tree.Live()
-	if r.exited && len(members) == 0 {
+	members, _ := r.Tree.Live()
+	if r.Exited && len(members) == 0 {
 		return os.ErrProcessDone
 	}
-	if !r.exited {
-		r.callerSent.Or(signalBit(sig))
+	if !r.Exited {
+		r.callerSent.Or(engine.SignalBit(sig))
 	}
-	r.tree.Quiet(func() { r.send(sig, members) })
+	r.Tree.Quiet(func() { r.Send(sig, members) })
 	return nil
 }

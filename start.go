@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/fdtable"
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/preflight"
@@ -22,7 +23,7 @@ import (
 func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	now := time.Now()
 	r := &run{ctx: ctx, cmd: cmd, mark: now, lastOutput: now, exitFD: -1}
-	r.waiter = r
+	r.Waiter = r
 	r.result = Result{Program: r.program(), ExitCode: -1, Times: Times{Started: now}}
 	if !proctree.Supported {
 		return r, ErrUnsupported
@@ -68,10 +69,10 @@ func (r *run) prepare(attr *syscall.SysProcAttr) (err error) {
 	if err = r.takeTurn(); err != nil {
 		return err
 	}
-	if r.poller, err = poll.New(); err != nil {
+	if r.Poller, err = poll.New(); err != nil {
 		return err
 	}
-	r.wake = r.poller.Wake
+	r.wake = r.Poller.Wake
 	if r.ctx.Done() != nil {
 		r.unwatch = context.AfterFunc(r.ctx, r.wake)
 	}
@@ -134,7 +135,7 @@ func (r *run) examine() error {
 			r.result.Abandoned = append(r.result.Abandoned, AbandonedStart)
 			return join(r.causeError(), ErrStartStalled)
 		}
-		if _, err := r.poller.Wait(r.nextBound()); err != nil {
+		if _, err := r.Poller.Wait(r.nextBound()); err != nil {
 			return err
 		}
 	}
@@ -167,7 +168,7 @@ func (r *run) release() {
 		r.releaseActor()
 		return
 	}
-	if r.exited && r.own != nil {
+	if r.Exited && r.own != nil {
 		own := r.own
 		r.own = nil
 		own.Process = released() // the number may be somebody else's by now
@@ -243,11 +244,11 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 		}
 		r.result.StartRetries++
 		r.observed.retried(err)
-		for again := earlier(now.Add(delay), until); time.Now().Before(again); {
+		for again := engine.Earlier(now.Add(delay), until); time.Now().Before(again); {
 			if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
 				return join(r.causeError(), r.startError(err))
 			}
-			if _, err := r.poller.Wait(earlier(again, r.nextBound())); err != nil {
+			if _, err := r.Poller.Wait(engine.Earlier(again, r.nextBound())); err != nil {
 				return err
 			}
 		}
@@ -270,7 +271,7 @@ func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 	if own.Cancel != nil {
 		own.Cancel = func() error {
 			r.cmdCanceled.Store(true)
-			r.poller.Wake()
+			r.Poller.Wake()
 			return os.ErrProcessDone // which makes Wait say nothing about it
 		}
 	}
@@ -305,13 +306,13 @@ func (r *run) plant() {
 	r.process = r.own.Process
 	r.cmd.Process = r.process
 	r.result.PID = r.process.Pid
-	r.tree.Init(proctree.Origin{
+	r.Tree.Init(proctree.Origin{
 		Process: r.process, Started: r.marks.Started(), Mark: &r.marks, InSession: r.terminal != nil,
-		Leaf: r.leaf, Leaving: r.unwatchMember,
+		Leaf: r.Leaf, Leaving: r.UnwatchMember,
 	})
 	r.leaderKnown()
-	r.tree.MarkBorn()
-	r.result.Tracks = Tracks(r.tree.Tracks())
+	r.Tree.MarkBorn()
+	r.result.Tracks = Tracks(r.Tree.Tracks())
 	r.result.Containment = r.rung()
 }
 
@@ -326,9 +327,9 @@ func (r *run) startOwn() (err, ours error) {
 		defer fdtable.CloseAll(opened)
 		r.own.ExtraFiles = all
 	}
-	if r.leaf != nil {
+	if r.Leaf != nil {
 		attr := *r.own.SysProcAttr // a copy: another try may be without
-		r.leaf.Attach(&attr)
+		r.Leaf.Attach(&attr)
 		r.own.SysProcAttr = &attr
 	}
 	if r.stopsFirst() {
@@ -378,17 +379,17 @@ func (r *run) forget() {
 // goroutine that blocks a thread in waitid until the exit.
 func (r *run) watchExit(pidfd int) {
 	// A short command is over by the time its parent has come back from vfork(2), and nothing has to be watched.
-	if r.exited = pidfd >= 0 && r.tree.LeaderExited(); r.exited {
+	if r.Exited = pidfd >= 0 && r.Tree.LeaderExited(); r.Exited {
 		return
 	}
-	if pidfd >= 0 && !r.poller.SetsNonblock() && r.poller.Add(pidfd, poll.Read, tokenExit) == nil {
+	if pidfd >= 0 && !r.Poller.SetsNonblock() && r.Poller.Add(pidfd, poll.Read, engine.TokenExit) == nil {
 		r.exitFD = pidfd
 		return
 	}
 	go func() {
-		r.tree.WaitLeader()
+		r.Tree.WaitLeader()
 		r.exitSeen.Store(true)
-		r.poller.Wake()
+		r.Poller.Wake()
 	}()
 }
 
@@ -402,18 +403,4 @@ func (r *run) merged() bool {
 func sameWriter(a, b io.Writer) (same bool) {
 	defer func() { _ = recover() }()
 	return a == b
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }

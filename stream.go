@@ -6,17 +6,10 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/drain"
+	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/pipe"
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/proctree"
-)
-
-// Tokens of the poller. Those below tokenExit are descriptors of the child, those from tokenMember
-// on are members of the tree.
-const (
-	tokenCgroup = -1
-	tokenExit   = 3
-	tokenMember = 4
 )
 
 // A stream is one standard stream of the command. The zero stream does not pass through this
@@ -177,7 +170,7 @@ func (r *run) watchStreams() {
 		switch s := &r.streams[i]; {
 		case s.kind == streamInput:
 			r.push(s)
-		case s.kind.isOutput() && r.exited:
+		case s.kind.isOutput() && r.Exited:
 			r.pull(i)
 		case s.kind.isOutput():
 			r.watch(i, poll.Read)
@@ -190,8 +183,8 @@ func (r *run) watch(fd int, dir poll.Direction) {
 	if s.watched || !s.end.Open() {
 		return
 	}
-	if err := r.poller.Add(s.end.FD(), dir, fd); err != nil {
-		r.blind = true
+	if err := r.Poller.Add(s.end.FD(), dir, fd); err != nil {
+		r.Blind = true
 		return
 	}
 	s.watched = true
@@ -200,7 +193,7 @@ func (r *run) watch(fd int, dir poll.Direction) {
 func (r *run) unwatchStream(s *stream) {
 	if s.watched {
 		s.watched = false
-		_ = r.poller.Remove(s.end.FD())
+		_ = r.Poller.Remove(s.end.FD())
 	}
 }
 
@@ -220,31 +213,28 @@ func (r *run) closeStreams() {
 	}
 }
 
-// blindStep is how long a step waits when it can not be told what is ready.
-const blindStep = time.Millisecond
-
-// step waits until something happens, until the given time at the latest, and moves bytes.
-func (r *run) step(until time.Time) {
+// Step waits until something happens, until the given time at the latest, and moves bytes.
+func (r *run) Step(until time.Time) {
 	var events []poll.Event
-	if r.blind {
-		time.Sleep(min(max(time.Until(until), 0), blindStep))
+	if r.Blind {
+		time.Sleep(min(max(time.Until(until), 0), engine.BlindStep))
 	} else {
 		var err error
-		if events, err = r.poller.Wait(until); err != nil {
-			r.blind = true
+		if events, err = r.Poller.Wait(until); err != nil {
+			r.Blind = true
 		}
 	}
 	for _, e := range events {
 		switch {
-		case e.Token == tokenCgroup:
-			r.lookAtLeaf()
-		case e.Token < tokenExit && !r.streams[e.Token].end.Open():
+		case e.Token == engine.TokenCgroup:
+			r.LookAtLeaf()
+		case e.Token < engine.TokenExit && !r.streams[e.Token].end.Open():
 			// closed by an event before this one
-		case e.Token == tokenExit:
-			r.exited = true
+		case e.Token == engine.TokenExit:
+			r.Exited = true
 			r.unwatchExit()
-		case e.Token >= tokenMember:
-			r.memberDied(e.Token)
+		case e.Token >= engine.TokenMember:
+			r.MemberDied(e.Token)
 		case e.Token == 0:
 			r.push(&r.streams[0])
 		default: // a hangup as well: the kernel can report it a moment before the bytes that came first
@@ -252,7 +242,7 @@ func (r *run) step(until time.Time) {
 		}
 	}
 	if r.exitFD < 0 && r.exitSeen.Load() {
-		r.exited = true
+		r.Exited = true
 	}
 	r.resume()
 	r.questions.answer()
@@ -262,7 +252,7 @@ func (r *run) step(until time.Time) {
 func (r *run) resume() {
 	for i := range r.streams {
 		s := &r.streams[i]
-		if !s.end.Open() || s.watched && !r.blind {
+		if !s.end.Open() || s.watched && !r.Blind {
 			continue
 		}
 		if s.kind == streamInput {
@@ -271,8 +261,8 @@ func (r *run) resume() {
 			r.pull(i)
 		}
 	}
-	if r.blind && !r.exited {
-		r.exited = r.leaderExited()
+	if r.Blind && !r.Exited {
+		r.Exited = r.leaderExited()
 	}
 }
 
@@ -345,7 +335,7 @@ func (s *stream) drawingBlocked() bool {
 func (r *run) noteDrawn() {
 	for i := range r.streams {
 		if s := &r.streams[i]; s.kind.hasWriter() {
-			r.lastOutput = later(r.lastOutput, s.out.LastDrawn())
+			r.lastOutput = engine.Later(r.lastOutput, s.out.LastDrawn())
 		}
 	}
 }
@@ -372,7 +362,7 @@ func (r *run) overflowed() bool {
 
 func (r *run) unwatchExit() {
 	if r.exitFD >= 0 {
-		_ = r.poller.Remove(r.exitFD)
+		_ = r.Poller.Remove(r.exitFD)
 		r.exitFD = -1
 	}
 }

@@ -82,7 +82,7 @@ func (r *run) watchStops() {
 	go func() {
 		defer close(r.stops)
 		for {
-			sig := r.tree.WaitLeaderStopped()
+			sig := r.Tree.WaitLeaderStopped()
 			if sig == 0 {
 				return
 			}
@@ -101,7 +101,7 @@ func (r *run) goOn() {
 	switch syscall.Signal(r.stopped.Swap(0)) {
 	case proctree.SIGTSTP, proctree.SIGTTIN, proctree.SIGTTOU:
 		if r.terminal.Has(r.result.PID) {
-			_ = r.tree.SignalGroup(proctree.SIGCONT) // the leader pins the number
+			_ = r.Tree.SignalGroup(proctree.SIGCONT) // the leader pins the number
 		}
 	}
 }
@@ -113,7 +113,7 @@ func (r *run) returnTerminal() {
 		return
 	}
 	end := terminal.Exited
-	if r.result.Cause != CauseExited || len(r.signaled) > 0 || r.tree.LeaderKilled() {
+	if r.result.Cause != CauseExited || r.Signaled() || r.Tree.LeaderKilled() {
 		end = terminal.Killed
 	}
 	r.gaveBack(r.terminal.TakeBack(end, r.leads))
@@ -121,10 +121,10 @@ func (r *run) returnTerminal() {
 
 // leads reports whether group belongs to the tree, as far as the tree still lives.
 func (r *run) leads(group int) bool {
-	if group == r.result.PID && r.tree.Pinned() {
+	if group == r.result.PID && r.Tree.Pinned() {
 		return true
 	}
-	members, _ := r.tree.Live()
+	members, _ := r.Tree.Live()
 	for _, m := range members {
 		if proctree.Group(m) == group {
 			return true
