@@ -175,7 +175,7 @@ func (r *run) reserveLeft() error {
 	}
 	n := 0
 	for i := range r.streams {
-		if r.streams[i].kind.isOutput() {
+		if r.streams[i].Kind.IsOutput() {
 			n++
 		}
 	}
@@ -226,7 +226,7 @@ func (r *run) listLeft() {
 func (r *run) leavePipe(fd int, now time.Time) bool {
 	s := &r.streams[fd]
 	holders := r.holdersOf(fd, now)
-	if s.end.Hangup() {
+	if s.End.Hangup() {
 		return false
 	}
 	r.listLeft()
@@ -241,12 +241,12 @@ func (r *run) leavePipe(fd int, now time.Time) bool {
 		}
 	}
 	r.unwatchStream(s)
-	if s.lost = s.end.Held() || s.out.Reading(); s.lost {
+	if s.Lost = s.End.Held() || s.Out.Reading(); s.Lost {
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedPipe)
-		s.abandoned = true
-		s.out.Abandon() // what a call brings that comes back later reaches no Writer
+		s.Abandoned = true
+		s.Out.Abandon() // what a call brings that comes back later reaches no Writer
 	}
-	p := leftPipes.Take(&s.end, discard.Origin{
+	p := leftPipes.Take(&s.End, discard.Origin{
 		PID: r.result.PID, Program: r.program(), FD: fd, HeldElsewhere: elsewhere, Since: time.Now(),
 	})
 	r.leftPlaces--

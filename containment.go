@@ -299,7 +299,7 @@ func (r *run) refused() (again bool, err error) {
 	if err := r.withoutCgroup(reason); err != nil {
 		return false, err
 	}
-	if !r.filesOpen() {
+	if !engine.FilesOpen(r.cmd) {
 		return false, containmentError(reason)
 	}
 	return true, nil

@@ -197,11 +197,11 @@ type run struct {
 
 	// Set by begin.
 	process  *os.Process
-	deadline time.Time     // of the whole run
-	exitFD   int           // the leader's pidfd while the poller watches it, else -1
-	wake     func()        // poller.Wake, bound once
-	lent     chan struct{} // by Start: closed once the pidfd is lent
-	streams  [3]stream     // by descriptor of the child
+	deadline time.Time        // of the whole run
+	exitFD   int              // the leader's pidfd while the poller watches it, else -1
+	wake     func()           // poller.Wake, bound once
+	lent     chan struct{}    // by Start: closed once the pidfd is lent
+	streams  [3]engine.Stream // by descriptor of the child
 	// childEnds closes the child's ends, which a process can hold up.
 	childEnds pipe.Closing
 	unwatch   func() bool
@@ -226,7 +226,7 @@ type run struct {
 	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, as a set of signals
 
 	enlisted  enlistment
-	questions questions // of Process, which wakes the poller as well
+	questions engine.Questions // of Process, which wakes the poller as well
 
 	teeLock, linesLock *sync.Mutex // of Writers and the function that two streams share; nil where they do not
 
@@ -326,12 +326,12 @@ func (r *run) rescue() {
 		return
 	}
 	for i := range r.streams {
-		if s := &r.streams[i]; s.kind.isOutput() {
-			s.out.Abandon() // the Writer is not called again
+		if s := &r.streams[i]; s.Kind.IsOutput() {
+			s.Out.Abandon() // the Writer is not called again
 		}
 	}
-	if s := &r.streams[0]; s.kind == streamInput {
-		s.in.Quit()
+	if s := &r.streams[0]; s.Kind == engine.StreamInput {
+		s.In.Quit()
 	}
 	r.closeStreams()
 	until := time.Now().Add(r.cfg.kill)
@@ -345,11 +345,11 @@ func (r *run) rescue() {
 
 // seal ends what others may ask, and puts what is kept in order: from now on it is only read.
 func (r *run) seal() {
-	r.questions.close()
+	r.questions.Close()
 	for i := range r.streams {
-		if s := &r.streams[i]; s.kind.isOutput() && s.kind.keeps() {
-			s.out.Seal()
-			s.keep.Kept()
+		if s := &r.streams[i]; s.Kind.IsOutput() && s.Kind.Keeps() {
+			s.Out.Seal()
+			s.Keep.Kept()
 		}
 	}
 }

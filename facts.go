@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
 // A detail is a sentinel with the facts of one run, and the error behind it if there is one.
@@ -161,9 +163,9 @@ func (r *run) causeError() error {
 
 func (r *run) outputLimitError() error {
 	for fd := 1; fd < len(r.streams); fd++ {
-		if s := &r.streams[fd]; s.kind.isOutput() && s.out.Total() > r.cfg.outputLimit {
+		if s := &r.streams[fd]; s.Kind.IsOutput() && s.Out.Total() > r.cfg.outputLimit {
 			return detailed(ErrOutputLimit, "%s exceeded its limit: %d bytes (limit %d)",
-				r.outputName(fd), s.out.Total(), r.cfg.outputLimit)
+				r.outputName(fd), s.Out.Total(), r.cfg.outputLimit)
 		}
 	}
 	return ErrOutputLimit
@@ -233,17 +235,17 @@ func (r *run) streamErrors() []error {
 	}
 	for fd := range r.streams {
 		switch s := &r.streams[fd]; {
-		case s.kind == streamInput && s.in.Err() != nil:
-			errs = append(errs, fmt.Errorf("standard input: %w", s.in.Err()))
-		case s.kind.hasWriter() && s.out.Err() != nil:
-			err := s.out.Err()
+		case s.Kind == engine.StreamInput && s.In.Err() != nil:
+			errs = append(errs, fmt.Errorf("standard input: %w", s.In.Err()))
+		case s.Kind.HasWriter() && s.Out.Err() != nil:
+			err := s.Out.Err()
 			errs = append(errs, &detail{
 				text: fmt.Sprintf("writer of %s failed, %d of %d bytes dropped: %v",
-					r.outputName(fd), s.out.Dropped(), s.out.Total(), err),
+					r.outputName(fd), s.Out.Dropped(), s.Out.Total(), err),
 				errs: []error{ErrWriterFailed, err},
 			})
-		case s.kind == streamCaptured && s.out.Err() != nil:
-			errs = append(errs, fmt.Errorf("%s: %w", r.outputName(fd), s.out.Err()))
+		case s.Kind == engine.StreamCaptured && s.Out.Err() != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", r.outputName(fd), s.Out.Err()))
 		}
 	}
 	return errs

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/seam"
 )
 
@@ -39,7 +40,7 @@ func (r *run) stage() error {
 	_ = r.process.Release() // it can not be signaled or waited for
 	r.process.Pid = a.pid
 	r.cmd.Process, r.result.PID = r.process, a.pid
-	r.pipesOut = hasPipes(r.cmd)
+	r.pipesOut = engine.HasPipes(r.cmd)
 	r.lastOutput = time.Now()
 
 	stage := seam.Stage{PID: a.pid, In: r.actorsInput(), Out: r.actorsOutput(1), Err: r.actorsOutput(2)}
@@ -49,12 +50,12 @@ func (r *run) stage() error {
 	}
 	var files []*os.File
 	for i, callers := range []any{r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr} {
-		if f, ok := callers.(*os.File); ok && madeByPipe(r.cmd, f) {
+		if f, ok := callers.(*os.File); ok && engine.MadeByPipe(r.cmd, f) {
 			files = append(files, f)
 		}
-		if f := r.streams[i].child; f != nil {
+		if f := r.streams[i].Child; f != nil {
 			files = append(files, f)
-			r.streams[i].child = nil
+			r.streams[i].Child = nil
 		}
 	}
 	go func() { // ends with the program, which SIGKILL ends
@@ -89,10 +90,10 @@ func (r *run) refusedByFake(err error) error {
 
 // actorsInput returns what the actor reads: our pipe or that of StdinPipe. A file of the caller's is left alone.
 func (r *run) actorsInput() io.Reader {
-	if f := r.streams[0].child; f != nil {
+	if f := r.streams[0].Child; f != nil {
 		return f
 	}
-	if f, ok := r.cmd.Stdin.(*os.File); ok && madeByPipe(r.cmd, f) {
+	if f, ok := r.cmd.Stdin.(*os.File); ok && engine.MadeByPipe(r.cmd, f) {
 		return f
 	}
 	return nil
@@ -106,7 +107,7 @@ func (r *run) actorsOutput(fd int) io.Writer {
 	} else if fd == 2 {
 		fd = 1
 	}
-	return r.streams[fd].childWriter(callers)
+	return r.streams[fd].ChildWriter(callers)
 }
 
 // act is live for an actor: the same steps, of which the tree has no part.
@@ -182,7 +183,7 @@ func (r *run) releaseActor() {
 	if r.pipesOut {
 		own := *r.cmd
 		own.Process = nil // or Start would say something else
-		spend(&own)
+		engine.Spend(&own)
 	}
 }
 

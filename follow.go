@@ -6,33 +6,19 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/drain"
+	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
 // Output returns what there is so far of the outputs, while the command runs and after its end: of a stream that is
 // kept, copies of its first and last bytes, as they will be in the [Result]; of one with a Writer the numbers, where
 // Dropped includes what has not reached the Writer yet. It may be called from any goroutine.
 func (p *Process) Output() (stdout, stderr Stream) {
-	look := func() { stdout, stderr = p.run.streams[1].soFar(), p.run.streams[2].soFar() }
+	look := func() { stdout, stderr = streamOf(p.run.streams[1].SoFar()), streamOf(p.run.streams[2].SoFar()) }
 	if !p.ask(look) {
 		<-p.done // from the end of the outputs on it is a moment
-		stdout, stderr = p.run.streams[1].summary(), p.run.streams[2].summary()
+		stdout, stderr = streamOf(p.run.streams[1].Summary()), streamOf(p.run.streams[2].Summary())
 	}
 	return stdout, stderr
-}
-
-// soFar is summary of a stream that goes on.
-func (s *stream) soFar() Stream {
-	if !s.kind.isOutput() {
-		return Stream{}
-	}
-	o := Stream{Total: s.out.Total(), Err: s.out.Err()}
-	if !s.kind.keeps() {
-		o.Dropped = s.out.Dropped()
-		return o
-	}
-	s.out.Look(func(keep *drain.HeadTail) { o.data, o.head = keep.Copy() })
-	o.Dropped = o.Total - int64(len(o.data))
-	return o
 }
 
 // Lines returns the lines of the outputs that are kept, as they come: see [WithLines]. It begins with what is kept
@@ -86,8 +72,8 @@ func (p *Process) Lines(ctx context.Context) iter.Seq[Line] {
 			default:
 			}
 			for i := range split {
-				if s := &p.run.streams[i+1]; f.to[i] == nil && s.kind.isOutput() && s.kind.keeps() {
-					finish(s.summary(), i+1)
+				if s := &p.run.streams[i+1]; f.to[i] == nil && s.Kind.IsOutput() && s.Kind.Keeps() {
+					finish(streamOf(s.Summary()), i+1)
 				}
 				split[i].Flush()
 			}
@@ -111,7 +97,7 @@ type following struct {
 	done   <-chan struct{}
 
 	// Written by follow.
-	to   [2]*fanout
+	to   [2]*engine.Fanout
 	by   [2]*pieceWriter
 	past [2]Stream
 }
@@ -120,19 +106,19 @@ type following struct {
 func (r *run) follow(f *following) {
 	for i := range f.to {
 		s := &r.streams[i+1]
-		if !s.kind.isOutput() || !s.kind.keeps() || s.finished {
+		if !s.Kind.IsOutput() || !s.Kind.Keeps() || s.Finished {
 			continue
 		}
-		if s.fanout == nil && !s.deliver(&fanout{at: s.keep.Total()}, r.wake) {
+		if s.Fanout == nil && !s.Deliver(&engine.Fanout{At: s.Keep.Total()}, r.wake) {
 			continue
 		}
-		f.to[i], f.by[i] = s.fanout, &pieceWriter{f, i + 1}
-		s.out.Look(func(keep *drain.HeadTail) {
+		f.to[i], f.by[i] = s.Fanout, &pieceWriter{f, i + 1}
+		s.Out.Look(func(keep *drain.HeadTail) {
 			o := &f.past[i]
 			o.Total = keep.Total()
 			o.data, o.head = keep.Copy()
 			o.Dropped = o.Total - int64(len(o.data))
-			s.fanout.add(follower{Writer: f.by[i], from: o.Total})
+			s.Fanout.Add(engine.Follower{Writer: f.by[i], From: o.Total})
 		})
 	}
 }
@@ -148,7 +134,7 @@ func (f *following) leave() {
 	close(f.left)
 	for i, to := range f.to {
 		if to != nil {
-			to.remove(f.by[i])
+			to.Remove(f.by[i])
 		}
 	}
 }

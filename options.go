@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"math"
-	"os"
 	"os/exec"
 	"syscall"
 	"time"
@@ -250,7 +249,7 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return &ConfigError{Name: "WithOutputLimit", Reason: "is out of range"}
 	case c.overflow != OverflowTruncate && c.overflow != OverflowStop:
 		return &ConfigError{Name: "WithOverflow", Reason: "is no known policy"}
-	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
+	case c.idle > 0 && engine.Direct(cmd.Stdout) && engine.Direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
 	}
 	if err := c.checkTee(cmd); err != nil {
@@ -295,10 +294,4 @@ func notNegative(bounds ...bound) error {
 		}
 	}
 	return nil
-}
-
-// direct reports whether a stream of the command's bypasses this process.
-func direct(stream any) bool {
-	_, ok := stream.(*os.File)
-	return ok
 }

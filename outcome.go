@@ -1,7 +1,6 @@
 package safeexec
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -59,11 +58,11 @@ func (r *run) drain() {
 // returns until when to wait, zero if that is over.
 func (r *run) settleInput(now, until time.Time) time.Time {
 	s := &r.streams[0]
-	if s.kind != streamInput || s.finished {
+	if s.Kind != engine.StreamInput || s.Finished {
 		return time.Time{}
 	}
 	r.closeStream(s)
-	quit, held := s.in.Quit(), s.end.Held()
+	quit, held := s.In.Quit(), s.End.Held()
 	if (!quit || held) && now.Before(until) {
 		return until
 	}
@@ -73,17 +72,17 @@ func (r *run) settleInput(now, until time.Time) time.Time {
 	case !quit:
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedStdin)
 	}
-	s.finished = true
+	s.Finished = true
 	return time.Time{}
 }
 
 // settleOutput brings one output to its end. It returns until when to wait, zero if that is over.
 func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 	s := &r.streams[fd]
-	if !s.kind.isOutput() || s.finished {
+	if !s.Kind.IsOutput() || s.Finished {
 		return time.Time{}
 	}
-	if s.end.Held() && !r.left {
+	if s.End.Held() && !r.left {
 		last := r.mark.Add(r.cfg.drain)
 		if now.Before(last) {
 			return last // whoever makes it go on wakes the poller
@@ -92,30 +91,30 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 		return time.Time{}
 	}
 	next := r.settlePipe(fd, now, giveUp, writers)
-	if !s.end.Open() && s.out.Finish() {
-		s.finished = true
+	if !s.End.Open() && s.Out.Finish() {
+		s.Finished = true
 		return time.Time{}
 	}
-	if s.abandoned {
+	if s.Abandoned {
 		return next
 	}
 	// One call of the Writer may take the drain timeout, counted from the end of the tree. A Writer
 	// that is in none is about to be called, and is looked at again.
-	busy := s.out.Busy()
+	busy := s.Out.Busy()
 	stuck := writers
 	if !busy.IsZero() {
 		stuck = engine.Earlier(engine.Later(busy, r.mark).Add(r.cfg.drain), writers)
 	}
 	switch {
-	case s.kind == streamCaptured:
+	case s.Kind == engine.StreamCaptured:
 		return next
 	case now.Before(stuck):
 		return engine.Sooner(next, engine.Earlier(stuck, now.Add(max(r.cfg.drain, engine.LastLook))))
-	case busy.IsZero() && s.end.Open():
+	case busy.IsZero() && s.End.Open():
 		return next
 	}
-	s.abandoned = true
-	s.out.Abandon()
+	s.Abandoned = true
+	s.Out.Abandon()
 	r.result.Abandoned = append(r.result.Abandoned, AbandonedStdout+Abandoned(fd-1))
 	return now
 }
@@ -125,52 +124,52 @@ func (r *run) abandonPipe(fd int, now time.Time) {
 	s := &r.streams[fd]
 	r.result.Abandoned = append(r.result.Abandoned, AbandonedPipe)
 	r.held[fd] = true
-	if s.end.Open() {
+	if s.End.Open() {
 		r.hold(fd, now)
 	}
-	s.out.Abandon()
+	s.Out.Abandon()
 	r.closeStream(s)
-	s.abandoned, s.finished, s.lost = true, true, true
+	s.Abandoned, s.Finished, s.Lost = true, true, true
 }
 
 // settlePipe gives up a pipe that does not end. It returns until when to wait for its end.
 func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	s := &r.streams[fd]
-	if !s.end.Open() {
+	if !s.End.Open() {
 		return time.Time{}
 	}
-	if !s.final {
+	if !s.Final {
 		if now.Before(giveUp) {
 			return giveUp
 		}
-		if now.Before(s.nextLook) {
-			return s.nextLook
+		if now.Before(s.NextLook) {
+			return s.NextLook
 		}
-		s.out.TakeBack()
-		owed, err := s.end.Unread()
+		s.Out.TakeBack()
+		owed, err := s.End.Unread()
 		if errors.Is(err, drain.ErrHeld) && !r.left {
 			return r.mark.Add(r.cfg.drain) // asked anew when it is told
 		}
-		s.final, s.owed = true, owed
+		s.Final, s.Owed = true, owed
 	}
-	if s.owed > 0 {
-		if s.blocked && !s.abandoned && now.Before(writers) {
+	if s.Owed > 0 {
+		if s.Blocked && !s.Abandoned && now.Before(writers) {
 			return writers // the Writer is busy, and says when it is not
 		}
 		return now
 	}
 	switch {
-	case s.end.Hangup():
+	case s.End.Hangup():
 		// Nobody can write any more. What was written between the two questions is still read.
-		owed, err := s.end.Unread()
+		owed, err := s.End.Unread()
 		if errors.Is(err, drain.ErrHeld) {
 			return r.mark.Add(r.cfg.drain)
 		}
-		if s.owed = owed; owed > 0 {
+		if s.Owed = owed; owed > 0 {
 			return now
 		}
 	case !r.childEnds.Done() && now.Before(r.mark.Add(r.cfg.drain)):
-		s.final = false // it is this process that still has the other end
+		s.Final = false // it is this process that still has the other end
 		return r.mark.Add(r.cfg.drain)
 	case r.left:
 		if !r.leavePipe(fd, now) {
@@ -179,10 +178,10 @@ func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		return time.Time{}
 	case !r.hold(fd, now):
 		if now.Before(r.mark.Add(r.cfg.drain)) {
-			s.final = false
-			s.look = min(2*max(s.look, engine.FirstLook/2), engine.LastLook)
-			s.nextLook = now.Add(s.look)
-			return s.nextLook
+			s.Final = false
+			s.Look = min(2*max(s.Look, engine.FirstLook/2), engine.LastLook)
+			s.NextLook = now.Add(s.Look)
+			return s.NextLook
 		}
 		r.held[fd] = true
 	}
@@ -229,7 +228,7 @@ func (r *run) holdersOf(fd int, now time.Time) []proctree.Holder {
 	}
 	var of []proctree.Holder
 	for _, h := range r.holders.found {
-		if h.Inode == r.streams[fd].end.Inode() {
+		if h.Inode == r.streams[fd].End.Inode() {
 			of = append(of, h)
 		}
 	}
@@ -254,8 +253,8 @@ func (r *run) outcome() error {
 	r.cmd.ProcessState = r.state
 	r.askCommandContext()
 	r.status(r.state)
-	r.result.Stdout = r.streams[1].summary()
-	r.result.Stderr = r.streams[2].summary()
+	r.result.Stdout = streamOf(r.streams[1].Summary())
+	r.result.Stderr = streamOf(r.streams[2].Summary())
 
 	errs := r.causeErrors()
 	truncated := r.cfg.overflow == OverflowStop && r.overflowed() ||
@@ -307,21 +306,9 @@ func (r *run) refuse(err error) error {
 	return &Error{Op: "start", Program: r.program(), Result: &res, errs: flatten(err)}
 }
 
-// summary is what the result says of a stream.
-func (s *stream) summary() Stream {
-	if !s.kind.isOutput() {
-		return Stream{}
-	}
-	o := Stream{Total: s.out.Total(), Dropped: s.out.Dropped(), Err: s.out.Err()}
-	if s.kind.keeps() {
-		head, tail := s.keep.Kept()
-		o.data, o.head = s.keep.Bytes(), len(head)
-		if s.lost {
-			o.data = bytes.Clone(o.data) // a call that comes back late writes to what is behind it
-		}
-		o.Dropped = o.Total - int64(len(head)+len(tail))
-	}
-	return o
+// streamOf is what the result says of a stream.
+func streamOf(k engine.Kept) Stream {
+	return Stream{Total: k.Total, Dropped: k.Dropped, Err: k.Err, data: k.Data, head: k.Head}
 }
 
 // stderrPart is how much of each end of the standard error an *exec.ExitError gets from os/exec.

@@ -86,7 +86,7 @@ func (r *run) reap() {
 		go func() {
 			_, _ = r.process.Wait()
 			if r.own != nil {
-				r.own.Process = released()
+				r.own.Process = engine.Released()
 				_ = r.own.Wait()
 			}
 		}()

@@ -281,8 +281,8 @@ func (r *run) explainHolders() {
 func (r *run) outputPipes() []uint64 {
 	var pipes []uint64
 	for i := 1; i < len(r.streams); i++ {
-		if s := &r.streams[i]; s.kind.isOutput() && s.end.Open() {
-			pipes = append(pipes, s.end.Inode())
+		if s := &r.streams[i]; s.Kind.IsOutput() && s.End.Open() {
+			pipes = append(pipes, s.End.Inode())
 		}
 	}
 	return pipes

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"sync"
 	"syscall"
 	"time"
 
@@ -52,7 +51,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 		r.closeWaiting()
 		r.removeLeaf()
 		r.result.GuardRestarts = r.ward.End()
-		spend(cmd)
+		engine.Spend(cmd)
 		return r, err
 	}
 	r.result.Times.Start = r.lap()
@@ -151,15 +150,6 @@ func (r *run) examine() error {
 	return nil
 }
 
-// spend does to a command what a Start that fails does: it closes what StdinPipe, StdoutPipe and
-// StderrPipe opened, and makes it unusable. Only os/exec can reach that.
-func spend(cmd *exec.Cmd) {
-	err := cmd.Err
-	cmd.Err = ErrStarted // any error: Start looks at it first
-	_ = cmd.Start()
-	cmd.Err = err
-}
-
 // release closes what StdinPipe and its kin opened and ends the goroutine that watches the context of
 // exec.CommandContext, as Wait of os/exec does. The leader was reaped before, so that all else in it
 // is void.
@@ -171,7 +161,7 @@ func (r *run) release() {
 	if r.Exited && r.own != nil {
 		own := r.own
 		r.own = nil
-		own.Process = released() // the number may be somebody else's by now
+		own.Process = engine.Released() // the number may be somebody else's by now
 		if !r.pipesOut {
 			_ = own.Wait()
 			return
@@ -191,13 +181,6 @@ func (r *run) release() {
 		}
 	}
 }
-
-// released returns a process of which Wait knows without asking the kernel that it can not be waited for.
-var released = sync.OnceValue(func() *os.Process {
-	p := new(os.Process)
-	_ = p.Release()
-	return p
-})
 
 // askCommandContext asks the context of exec.CommandContext, which only os/exec can reach, whether it
 // was canceled or its deadline passed: Start says so before it does anything. Should it say neither,
@@ -239,7 +222,7 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 		if until.IsZero() {
 			until = now.Add(r.cfg.startRetry)
 		}
-		if !transient(err) || !now.Before(until) || !r.filesOpen() {
+		if !engine.Transient(err) || !now.Before(until) || !engine.FilesOpen(r.cmd) {
 			return r.startError(err)
 		}
 		r.result.StartRetries++
@@ -275,9 +258,9 @@ func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 			return os.ErrProcessDone // which makes Wait say nothing about it
 		}
 	}
-	own.Stdin = r.streams[0].childReader(own.Stdin)
-	own.Stdout = r.streams[1].childWriter(own.Stdout)
-	own.Stderr = r.streams[2].childWriter(own.Stderr)
+	own.Stdin = r.streams[0].ChildReader(own.Stdin)
+	own.Stdout = r.streams[1].ChildWriter(own.Stdout)
+	own.Stderr = r.streams[2].ChildWriter(own.Stderr)
 	if r.merged() {
 		own.Stderr = own.Stdout
 	}
@@ -345,30 +328,10 @@ func (r *run) startOwn() (err, ours error) {
 	return nil, nil
 }
 
-func transient(err error) bool {
-	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ETXTBSY)
-}
-
-// filesOpen reports whether the files that the caller set are still open. A Start that fails closes
-// those that StdinPipe and its kin made, and then there is no second try.
-func (r *run) filesOpen() bool {
-	for _, f := range []any{r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr} {
-		file, ok := f.(*os.File)
-		if !ok || file == nil {
-			continue
-		}
-		conn, err := file.SyscallConn()
-		if err != nil || conn.Control(func(uintptr) {}) != nil {
-			return false
-		}
-	}
-	return true
-}
-
 // forget lets go of what only the start needs: thousands of commands may be asleep at once.
 func (r *run) forget() {
 	r.own.Env, r.own.SysProcAttr, r.own.ExtraFiles = nil, nil, nil
-	r.pipesOut = hasPipes(r.own)
+	r.pipesOut = engine.HasPipes(r.own)
 	r.own.Stdin, r.own.Stdout, r.own.Stderr = nil, nil, nil
 	if r.own.Cancel == nil && !r.pipesOut { // CommandContext sets Cancel
 		r.own = nil // there is nothing to release

@@ -3,8 +3,9 @@ package safeexec
 import (
 	"io"
 	"os/exec"
-	"slices"
 	"sync"
+
+	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
 type teeOption [2]io.Writer
@@ -38,112 +39,21 @@ func (c *config) checkTee(cmd *exec.Cmd) error {
 	return nil
 }
 
-// A fanout is the Writer of a stream that is kept and delivered as well.
-type fanout struct {
-	mu sync.Mutex
-	at int64      // how much of the stream came by
-	to []follower // copied before it is changed
-}
-
-// A follower is one of those that it is delivered to.
-type follower struct {
-	io.Writer
-	from int64        // the first byte that it gets
-	end  func() error // called behind the last byte; or nil
-}
-
 // tees returns where an output goes besides being kept; nil if nowhere.
-func (r *run) tees(fd int) *fanout {
-	var f fanout
+func (r *run) tees(fd int) *engine.Fanout {
+	var f engine.Fanout
 	if w := r.cfg.tee[fd-1]; w != nil {
 		if r.teeLock == nil && sameWriter(r.cfg.tee[0], r.cfg.tee[1]) {
 			r.teeLock = new(sync.Mutex)
 		}
-		f.to = append(f.to, follower{Writer: alone(w, r.teeLock), end: lastLine(w)})
+		f.To = append(f.To, engine.Follower{Writer: engine.Alone(w, r.teeLock), End: lastLine(w)})
 	}
 	if r.cfg.lines != nil {
 		w := r.lineWriter(fd)
-		f.to = append(f.to, follower{Writer: w, end: w.end})
+		f.To = append(f.To, engine.Follower{Writer: w, End: w.end})
 	}
-	if f.to == nil {
+	if f.To == nil {
 		return nil
 	}
 	return &f
-}
-
-// alone returns a Writer that is called by one goroutine at a time, if there is a lock for it.
-func alone(w io.Writer, lock *sync.Mutex) io.Writer {
-	if lock == nil {
-		return w
-	}
-	return lockedWriter{w, lock}
-}
-
-type lockedWriter struct {
-	w    io.Writer
-	lock *sync.Mutex
-}
-
-func (l lockedWriter) Write(p []byte) (int, error) {
-	l.lock.Lock()
-	defer l.lock.Unlock()
-	return l.w.Write(p)
-}
-
-// deliver has a stream that is kept delivered to f as well. It reports false if it can not at the moment.
-func (s *stream) deliver(f *fanout, wake func()) bool {
-	if !s.out.Tee(f, wake) {
-		return false
-	}
-	s.fanout, s.kind = f, streamTee
-	s.out.AtEnd(f.end)
-	s.out.Lend(s.lend)
-	return true
-}
-
-func (f *fanout) add(to follower) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.to = append(slices.Clip(f.to), to)
-}
-
-func (f *fanout) remove(w io.Writer) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.to = slices.DeleteFunc(slices.Clone(f.to), func(each follower) bool { return each.Writer == w })
-}
-
-// Write is an error at the first Writer that fails. After that nothing is delivered any more.
-func (f *fanout) Write(p []byte) (int, error) {
-	f.mu.Lock()
-	to, at := f.to, f.at
-	f.at += int64(len(p))
-	f.mu.Unlock()
-	for _, each := range to {
-		skip := max(each.from-at, 0)
-		if skip >= int64(len(p)) {
-			continue
-		}
-		switch n, err := each.Write(p[skip:]); {
-		case err != nil:
-			return 0, err
-		case int64(n) != int64(len(p))-skip:
-			return 0, io.ErrShortWrite
-		}
-	}
-	return len(p), nil
-}
-
-func (f *fanout) end() error {
-	f.mu.Lock()
-	to := f.to
-	f.mu.Unlock()
-	for _, each := range to {
-		if each.end != nil {
-			if err := each.end(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -1,4 +1,4 @@
-package safeexec
+package engine
 
 import (
 	"os"
@@ -6,11 +6,11 @@ import (
 	"reflect"
 )
 
-// hasPipes reports whether StdinPipe or its kin opened a pipe, which Wait closes and the caller may be at until then.
+// HasPipes reports whether StdinPipe or its kin opened a pipe, which Wait closes and the caller may be at until then.
 // Where os/exec does not keep them where it always did, a field may name one.
-func hasPipes(cmd *exec.Cmd) bool {
+func HasPipes(cmd *exec.Cmd) bool {
 	if pipesField == nil {
-		return direct(cmd.Stdin) || direct(cmd.Stdout) || direct(cmd.Stderr)
+		return Direct(cmd.Stdin) || Direct(cmd.Stdout) || Direct(cmd.Stderr)
 	}
 	return reflect.ValueOf(cmd).Elem().FieldByIndex(pipesField).Len() > 0
 }
@@ -18,8 +18,8 @@ func hasPipes(cmd *exec.Cmd) bool {
 // pipesField is where they are in a Cmd: one may be in none of its public fields any more.
 var pipesField = sliceField("parentIOPipes")
 
-// madeByPipe reports whether a file of the command's is the end that StdinPipe or its kin made for the child.
-func madeByPipe(cmd *exec.Cmd, file *os.File) bool {
+// MadeByPipe reports whether a file of the command's is the end that StdinPipe or its kin made for the child.
+func MadeByPipe(cmd *exec.Cmd, file *os.File) bool {
 	if childField == nil || file == nil {
 		return false
 	}
@@ -42,4 +42,13 @@ func sliceField(name string) []int {
 		return nil
 	}
 	return field.Index
+}
+
+// PipesAreSeen reports whether os/exec keeps what StdoutPipe and its kin opened where it is looked for.
+func PipesAreSeen() bool { return pipesField != nil }
+
+// Direct reports whether a stream of the command's bypasses this process.
+func Direct(stream any) bool {
+	_, ok := stream.(*os.File)
+	return ok
 }
