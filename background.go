@@ -174,8 +174,8 @@ func (r *run) reserveLeft() error {
 		return nil
 	}
 	n := 0
-	for i := range r.streams {
-		if r.streams[i].Kind.IsOutput() {
+	for i := range r.streams.Each {
+		if r.streams.Each[i].Kind.IsOutput() {
 			n++
 		}
 	}
@@ -224,7 +224,7 @@ func (r *run) listLeft() {
 // It reports false if the pipe has lost its writers meanwhile, as that of a child which was on its way
 // to its own redirections.
 func (r *run) leavePipe(fd int, now time.Time) bool {
-	s := &r.streams[fd]
+	s := &r.streams.Each[fd]
 	holders := r.holdersOf(fd, now)
 	if s.End.Hangup() {
 		return false
@@ -240,7 +240,7 @@ func (r *run) leavePipe(fd int, now time.Time) bool {
 			r.addHolder(who, h.FDs)
 		}
 	}
-	r.unwatchStream(s)
+	r.streams.Unwatch(s)
 	if s.Lost = s.End.Held() || s.Out.Reading(); s.Lost {
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedPipe)
 		s.Abandoned = true

@@ -39,7 +39,7 @@ func (c *config) checkForce() error {
 // watchForce has the run told when its grace period is over.
 func (r *run) watchForce() {
 	for _, ctx := range r.cfg.forces {
-		r.unforce = append(r.unforce, context.AfterFunc(ctx, r.wake))
+		r.unforce = append(r.unforce, context.AfterFunc(ctx, r.Wake))
 	}
 }
 

@@ -95,7 +95,6 @@ import (
 	"github.com/seed841d8200/safeexec/internal/diagnose"
 	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/guard"
-	"github.com/seed841d8200/safeexec/internal/pipe"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/seam"
 	"github.com/seed841d8200/safeexec/internal/terminal"
@@ -168,7 +167,7 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 		r.endObserving(err)
 		return nil, err
 	}
-	p := &Process{run: r, done: make(chan struct{}), pipes: r.outputPipes()}
+	p := &Process{run: r, done: make(chan struct{}), pipes: r.streams.OutputPipes()}
 	r.lent = make(chan struct{})
 	go func() {
 		defer close(p.done)
@@ -197,19 +196,16 @@ type run struct {
 
 	// Set by begin.
 	process  *os.Process
-	deadline time.Time        // of the whole run
-	exitFD   int              // the leader's pidfd while the poller watches it, else -1
-	wake     func()           // poller.Wake, bound once
-	lent     chan struct{}    // by Start: closed once the pidfd is lent
-	streams  [3]engine.Stream // by descriptor of the child
-	// childEnds closes the child's ends, which a process can hold up.
-	childEnds pipe.Closing
-	unwatch   func() bool
-	unforce   []func() bool // of the contexts of WithForce
-	marks     proctree.Mark
-	terminal  *terminal.Terminal // lent to the command; else nil
-	stops     chan struct{}      // closed by watchStops at its end
-	noCgroup  error              // why there is none, where the command is stopped instead
+	deadline time.Time     // of the whole run
+	exitFD   int           // the leader's pidfd while the poller watches it, else -1
+	lent     chan struct{} // by Start: closed once the pidfd is lent
+	streams  engine.Streams
+	unwatch  func() bool
+	unforce  []func() bool // of the contexts of WithForce
+	marks    proctree.Mark
+	terminal *terminal.Terminal // lent to the command; else nil
+	stops    chan struct{}      // closed by watchStops at its end
+	noCgroup error              // why there is none, where the command is stopped instead
 
 	ward       *guard.Ward  // nil without WithGuard
 	leftPlaces int          // reserved for pipes that may be left
@@ -235,9 +231,6 @@ type run struct {
 
 	args      []string // by begin: the command line to be redacted; nil without WithRedact
 	redactErr error    // by redact
-
-	// Written by step.
-	lastOutput time.Time
 
 	timeoutSeen int64 // by reason: the last newTimeout that deadline was made of
 
@@ -298,7 +291,7 @@ func (r *run) liveWith(pidfd int) {
 		close(r.lent)
 	}
 	r.watchExit(pidfd)
-	r.watchStreams()
+	r.streams.Begin()
 	r.observe()
 	if r.result.Cause == CauseExited {
 		r.background()
@@ -325,15 +318,8 @@ func (r *run) rescue() {
 	if r.over {
 		return
 	}
-	for i := range r.streams {
-		if s := &r.streams[i]; s.Kind.IsOutput() {
-			s.Out.Abandon() // the Writer is not called again
-		}
-	}
-	if s := &r.streams[0]; s.Kind == engine.StreamInput {
-		s.In.Quit()
-	}
-	r.closeStreams()
+	r.streams.Abandon()
+	r.streams.CloseAll()
 	until := time.Now().Add(r.cfg.kill)
 	r.SignalTree(syscall.SIGKILL, until)
 	r.AwaitEmpty(until, syscall.SIGKILL)
@@ -346,12 +332,7 @@ func (r *run) rescue() {
 // seal ends what others may ask, and puts what is kept in order: from now on it is only read.
 func (r *run) seal() {
 	r.questions.Close()
-	for i := range r.streams {
-		if s := &r.streams[i]; s.Kind.IsOutput() && s.Kind.Keeps() {
-			s.Out.Seal()
-			s.Keep.Kept()
-		}
-	}
+	r.streams.Seal()
 }
 
 // observe waits for the leader's exit or for a reason to end it.

@@ -28,6 +28,6 @@ func Forced(ctx context.Context) bool {
 
 // Followed reports whether a loop of Lines is at it.
 func Followed(p *Process) (followed bool) {
-	p.ask(func() { followed = p.run.streams[1].Fanout != nil })
+	p.ask(func() { followed = p.run.streams.Each[1].Fanout != nil })
 	return followed
 }

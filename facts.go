@@ -72,7 +72,7 @@ var streamNames = [...]string{"standard input", "standard output", "standard err
 func (r *run) noteCause() {
 	now := time.Now()
 	r.atCause.after = now.Sub(r.result.Times.Started)
-	r.atCause.silent = now.Sub(r.lastOutput)
+	r.atCause.silent = now.Sub(r.streams.LastOutput)
 	if r.result.Cause != CauseTimeout && r.result.Cause != CauseCanceled {
 		return
 	}
@@ -162,8 +162,8 @@ func (r *run) causeError() error {
 }
 
 func (r *run) outputLimitError() error {
-	for fd := 1; fd < len(r.streams); fd++ {
-		if s := &r.streams[fd]; s.Kind.IsOutput() && s.Out.Total() > r.cfg.outputLimit {
+	for fd := 1; fd < len(r.streams.Each); fd++ {
+		if s := &r.streams.Each[fd]; s.Kind.IsOutput() && s.Out.Total() > r.cfg.outputLimit {
 			return detailed(ErrOutputLimit, "%s exceeded its limit: %d bytes (limit %d)",
 				r.outputName(fd), s.Out.Total(), r.cfg.outputLimit)
 		}
@@ -233,8 +233,8 @@ func (r *run) streamErrors() []error {
 			errs = append(errs, detailed(ErrReaderStuck, "reader of standard input does not return (waited %v)", r.cfg.drain))
 		}
 	}
-	for fd := range r.streams {
-		switch s := &r.streams[fd]; {
+	for fd := range r.streams.Each {
+		switch s := &r.streams.Each[fd]; {
 		case s.Kind == engine.StreamInput && s.In.Err() != nil:
 			errs = append(errs, fmt.Errorf("standard input: %w", s.In.Err()))
 		case s.Kind.HasWriter() && s.Out.Err() != nil:

@@ -41,7 +41,7 @@ func (r *run) stage() error {
 	r.process.Pid = a.pid
 	r.cmd.Process, r.result.PID = r.process, a.pid
 	r.pipesOut = engine.HasPipes(r.cmd)
-	r.lastOutput = time.Now()
+	r.streams.LastOutput = time.Now()
 
 	stage := seam.Stage{PID: a.pid, In: r.actorsInput(), Out: r.actorsOutput(1), Err: r.actorsOutput(2)}
 	stage.End = func(cause int) {
@@ -53,9 +53,9 @@ func (r *run) stage() error {
 		if f, ok := callers.(*os.File); ok && engine.MadeByPipe(r.cmd, f) {
 			files = append(files, f)
 		}
-		if f := r.streams[i].Child; f != nil {
+		if f := r.streams.Each[i].Child; f != nil {
 			files = append(files, f)
-			r.streams[i].Child = nil
+			r.streams.Each[i].Child = nil
 		}
 	}
 	go func() { // ends with the program, which SIGKILL ends
@@ -67,7 +67,7 @@ func (r *run) stage() error {
 		r.exitSeen.Store(true)
 		r.Poller.Wake()
 	}()
-	r.feed()
+	r.streams.Feed(r.cmd.Stdin)
 	return nil
 }
 
@@ -90,7 +90,7 @@ func (r *run) refusedByFake(err error) error {
 
 // actorsInput returns what the actor reads: our pipe or that of StdinPipe. A file of the caller's is left alone.
 func (r *run) actorsInput() io.Reader {
-	if f := r.streams[0].Child; f != nil {
+	if f := r.streams.Each[0].Child; f != nil {
 		return f
 	}
 	if f, ok := r.cmd.Stdin.(*os.File); ok && engine.MadeByPipe(r.cmd, f) {
@@ -107,7 +107,7 @@ func (r *run) actorsOutput(fd int) io.Writer {
 	} else if fd == 2 {
 		fd = 1
 	}
-	return r.streams[fd].ChildWriter(callers)
+	return r.streams.Each[fd].ChildWriter(callers)
 }
 
 // act is live for an actor: the same steps, of which the tree has no part.
@@ -116,7 +116,7 @@ func (r *run) act() {
 	if r.lent != nil {
 		close(r.lent)
 	}
-	r.watchStreams()
+	r.streams.Begin()
 	r.observe()
 	if r.Empty = r.result.Cause == CauseExited; !r.Empty {
 		r.observed.ending(r.result.Cause)

@@ -13,10 +13,12 @@ import (
 // kept, copies of its first and last bytes, as they will be in the [Result]; of one with a Writer the numbers, where
 // Dropped includes what has not reached the Writer yet. It may be called from any goroutine.
 func (p *Process) Output() (stdout, stderr Stream) {
-	look := func() { stdout, stderr = streamOf(p.run.streams[1].SoFar()), streamOf(p.run.streams[2].SoFar()) }
+	look := func() {
+		stdout, stderr = streamOf(p.run.streams.Each[1].SoFar()), streamOf(p.run.streams.Each[2].SoFar())
+	}
 	if !p.ask(look) {
 		<-p.done // from the end of the outputs on it is a moment
-		stdout, stderr = streamOf(p.run.streams[1].Summary()), streamOf(p.run.streams[2].Summary())
+		stdout, stderr = streamOf(p.run.streams.Each[1].Summary()), streamOf(p.run.streams.Each[2].Summary())
 	}
 	return stdout, stderr
 }
@@ -72,7 +74,7 @@ func (p *Process) Lines(ctx context.Context) iter.Seq[Line] {
 			default:
 			}
 			for i := range split {
-				if s := &p.run.streams[i+1]; f.to[i] == nil && s.Kind.IsOutput() && s.Kind.Keeps() {
+				if s := &p.run.streams.Each[i+1]; f.to[i] == nil && s.Kind.IsOutput() && s.Kind.Keeps() {
 					finish(streamOf(s.Summary()), i+1)
 				}
 				split[i].Flush()
@@ -105,11 +107,11 @@ type following struct {
 // follow has the outputs that are kept delivered to f. One that a process holds is not, until the end.
 func (r *run) follow(f *following) {
 	for i := range f.to {
-		s := &r.streams[i+1]
+		s := &r.streams.Each[i+1]
 		if !s.Kind.IsOutput() || !s.Kind.Keeps() || s.Finished {
 			continue
 		}
-		if s.Fanout == nil && !s.Deliver(&engine.Fanout{At: s.Keep.Total()}, r.wake) {
+		if s.Fanout == nil && !s.Deliver(&engine.Fanout{At: s.Keep.Total()}, r.Wake) {
 			continue
 		}
 		f.to[i], f.by[i] = s.Fanout, &pieceWriter{f, i + 1}

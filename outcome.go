@@ -57,11 +57,11 @@ func (r *run) drain() {
 // settleInput ends standard input, and gives the caller's Reader until the given time to return. It
 // returns until when to wait, zero if that is over.
 func (r *run) settleInput(now, until time.Time) time.Time {
-	s := &r.streams[0]
+	s := &r.streams.Each[0]
 	if s.Kind != engine.StreamInput || s.Finished {
 		return time.Time{}
 	}
-	r.closeStream(s)
+	r.streams.Close(s)
 	quit, held := s.In.Quit(), s.End.Held()
 	if (!quit || held) && now.Before(until) {
 		return until
@@ -78,7 +78,7 @@ func (r *run) settleInput(now, until time.Time) time.Time {
 
 // settleOutput brings one output to its end. It returns until when to wait, zero if that is over.
 func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
-	s := &r.streams[fd]
+	s := &r.streams.Each[fd]
 	if !s.Kind.IsOutput() || s.Finished {
 		return time.Time{}
 	}
@@ -121,20 +121,20 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 
 // abandonPipe leaves a pipe that a process holds, and the call on it. The descriptor is closed once that returns.
 func (r *run) abandonPipe(fd int, now time.Time) {
-	s := &r.streams[fd]
+	s := &r.streams.Each[fd]
 	r.result.Abandoned = append(r.result.Abandoned, AbandonedPipe)
 	r.held[fd] = true
 	if s.End.Open() {
 		r.hold(fd, now)
 	}
 	s.Out.Abandon()
-	r.closeStream(s)
+	r.streams.Close(s)
 	s.Abandoned, s.Finished, s.Lost = true, true, true
 }
 
 // settlePipe gives up a pipe that does not end. It returns until when to wait for its end.
 func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
-	s := &r.streams[fd]
+	s := &r.streams.Each[fd]
 	if !s.End.Open() {
 		return time.Time{}
 	}
@@ -168,7 +168,7 @@ func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		if s.Owed = owed; owed > 0 {
 			return now
 		}
-	case !r.childEnds.Done() && now.Before(r.mark.Add(r.cfg.drain)):
+	case !r.streams.ChildEnds.Done() && now.Before(r.mark.Add(r.cfg.drain)):
 		s.Final = false // it is this process that still has the other end
 		return r.mark.Add(r.cfg.drain)
 	case r.left:
@@ -185,7 +185,7 @@ func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		}
 		r.held[fd] = true
 	}
-	r.closeStream(s)
+	r.streams.Close(s)
 	return time.Time{}
 }
 
@@ -223,12 +223,12 @@ func (r *run) holdersOf(fd int, now time.Time) []proctree.Holder {
 	if r.holders == nil || !r.holders.at.Equal(now) {
 		r.holders = &holderLook{at: now}
 		var complete bool
-		r.holders.found, complete = proctree.Holders(time.Now().Add(holderBound), r.result.PID, r.outputPipes()...)
+		r.holders.found, complete = proctree.Holders(time.Now().Add(holderBound), r.result.PID, r.streams.OutputPipes()...)
 		r.result.HoldersPartial = !complete
 	}
 	var of []proctree.Holder
 	for _, h := range r.holders.found {
-		if h.Inode == r.streams[fd].End.Inode() {
+		if h.Inode == r.streams.Each[fd].End.Inode() {
 			of = append(of, h)
 		}
 	}
@@ -253,11 +253,11 @@ func (r *run) outcome() error {
 	r.cmd.ProcessState = r.state
 	r.askCommandContext()
 	r.status(r.state)
-	r.result.Stdout = streamOf(r.streams[1].Summary())
-	r.result.Stderr = streamOf(r.streams[2].Summary())
+	r.result.Stdout = streamOf(r.streams.Each[1].Summary())
+	r.result.Stderr = streamOf(r.streams.Each[2].Summary())
 
 	errs := r.causeErrors()
-	truncated := r.cfg.overflow == OverflowStop && r.overflowed() ||
+	truncated := r.cfg.overflow == OverflowStop && r.streams.Overflowed() ||
 		r.cfg.complete && r.result.Stdout.Dropped > 0
 	if truncated && r.result.Cause != CauseOutputLimit {
 		errs = append(errs, r.outputLimitError())

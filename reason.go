@@ -12,7 +12,7 @@ import (
 func (r *run) reason(now time.Time) Cause {
 	r.takeTimeout()
 	if r.cfg.idle > 0 {
-		r.noteDrawn()
+		r.streams.NoteDrawn()
 	}
 	if cause := r.actor.cause(); cause != CauseNone {
 		return cause
@@ -28,15 +28,15 @@ func (r *run) reason(now time.Time) Cause {
 		return CauseTimeout
 	case r.cmdCanceled.Load():
 		return CauseCanceled
-	case r.cfg.overflow == OverflowStop && r.overflowed():
+	case r.cfg.overflow == OverflowStop && r.streams.Overflowed():
 		return CauseOutputLimit
-	case r.cfg.stopOnWriteError && r.writerFailed():
+	case r.cfg.stopOnWriteError && r.streams.WriterFailed():
 		return CauseWriterFailed
-	case r.cfg.idle > 0 && r.result.PID != 0 && !now.Before(r.lastOutput.Add(r.cfg.idle)):
-		if !r.writerBusy() {
+	case r.cfg.idle > 0 && r.result.PID != 0 && !now.Before(r.streams.LastOutput.Add(r.cfg.idle)):
+		if !r.streams.WriterBusy() {
 			return CauseIdle
 		}
-		r.lastOutput = now // it is the caller's Writer that holds the command up
+		r.streams.LastOutput = now // it is the caller's Writer that holds the command up
 	}
 	return CauseNone
 }
@@ -45,7 +45,7 @@ func (r *run) reason(now time.Time) Cause {
 func (r *run) nextBound() time.Time {
 	bound := r.deadline
 	if r.cfg.idle > 0 && r.result.PID != 0 {
-		bound = engine.Earlier(bound, r.lastOutput.Add(r.cfg.idle))
+		bound = engine.Earlier(bound, r.streams.LastOutput.Add(r.cfg.idle))
 	}
 	return bound
 }

@@ -199,7 +199,7 @@ func (r *run) diagnose() {
 		return
 	}
 	target := diagnose.Target{
-		PID: r.result.PID, Child: true, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
+		PID: r.result.PID, Child: true, Pipes: r.streams.OutputPipes(), Commands: r.cfg.redact != nil,
 	}
 	if r.terminal == nil {
 		target.Session = r.result.PID
@@ -213,7 +213,7 @@ func (r *run) diagnose() {
 		askOldest(&target, members)
 	}
 	until := time.Now().Add(r.cfg.report)
-	r.inquiry = diagnose.Begin(target, r.cfg.report, r.wake)
+	r.inquiry = diagnose.Begin(target, r.cfg.report, r.Wake)
 	for !r.inquiry.Done() && time.Now().Before(until) && !r.forced() {
 		r.Step(until)
 	}
@@ -261,7 +261,7 @@ func (r *run) explainHolders() {
 		return // one from before the first signal, or of the other pipe, knows the holders too
 	}
 	target := diagnose.Target{
-		PID: r.result.Holders[0].PID, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
+		PID: r.result.Holders[0].PID, Pipes: r.streams.OutputPipes(), Commands: r.cfg.redact != nil,
 	}
 	for _, h := range r.result.Holders {
 		target.Holders = append(target.Holders, h.PID)
@@ -275,17 +275,6 @@ func (r *run) explainHolders() {
 	case <-late.C:
 	}
 	r.attach(r.result.PID, r.inquiry.Finish())
-}
-
-// outputPipes returns what names the pipes of the outputs in /proc.
-func (r *run) outputPipes() []uint64 {
-	var pipes []uint64
-	for i := 1; i < len(r.streams); i++ {
-		if s := &r.streams[i]; s.Kind.IsOutput() && s.End.Open() {
-			pipes = append(pipes, s.End.Inode())
-		}
-	}
-	return pipes
 }
 
 // newReport makes a report of what was found; of nothing, if the bound passed before anything was.

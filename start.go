@@ -21,7 +21,9 @@ import (
 // command that was refused for the configuration is as it was, and can be used again.
 func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	now := time.Now()
-	r := &run{ctx: ctx, cmd: cmd, mark: now, lastOutput: now, exitFD: -1}
+	r := &run{ctx: ctx, cmd: cmd, mark: now, exitFD: -1}
+	r.streams.LastOutput = now
+	r.streams.Init(&r.Ending)
 	r.Waiter = r
 	r.result = Result{Program: r.program(), ExitCode: -1, Times: Times{Started: now}}
 	if !proctree.Supported {
@@ -30,6 +32,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	if err := r.cfg.resolve(ctx, cmd, opts); err != nil {
 		return r, err
 	}
+	r.streams.Idle = r.cfg.idle > 0
 	if r.cfg.redact != nil {
 		r.args = shortened(cmd.Args)
 	}
@@ -47,7 +50,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	r.setDeadline(now)
 	if err = r.prepare(attr); err != nil {
 		r.abandonTerminal()
-		r.closeStreams()
+		r.streams.CloseAll()
 		r.closeWaiting()
 		r.removeLeaf()
 		r.result.GuardRestarts = r.ward.End()
@@ -71,9 +74,9 @@ func (r *run) prepare(attr *syscall.SysProcAttr) (err error) {
 	if r.Poller, err = poll.New(); err != nil {
 		return err
 	}
-	r.wake = r.Poller.Wake
+	r.Wake = r.Poller.Wake
 	if r.ctx.Done() != nil {
-		r.unwatch = context.AfterFunc(r.ctx, r.wake)
+		r.unwatch = context.AfterFunc(r.ctx, r.Wake)
 	}
 	r.watchForce()
 	r.enlist()
@@ -127,7 +130,7 @@ func (r *run) examine() error {
 		return nil //nolint:nilerr // Start says so, and touches nothing
 	}
 	var look preflight.Look // not of the run, which the look that does not end would keep
-	look.Begin(r.cmd, r.wake)
+	look.Begin(r.cmd, r.Wake)
 	for !look.Done() && !look.Await() {
 		r.marks.EndTurn() // it may take long, and others have better files
 		if r.result.Cause = r.reason(time.Now()); r.result.Cause != CauseNone {
@@ -200,7 +203,7 @@ func (r *run) askCommandContext() {
 
 // spawn starts the command, from a fresh copy of it at each try, and begins to watch it.
 func (r *run) spawn(attr *syscall.SysProcAttr) error {
-	defer r.closeChildEnds()
+	defer r.streams.CloseChildEnds()
 	var until time.Time // of the last try
 	for delay := firstRetryDelay; ; delay = min(2*delay, lastRetryDelay) {
 		if err := r.takeTurn(); err != nil { // of another try, whose first has given it back
@@ -236,10 +239,10 @@ func (r *run) spawn(attr *syscall.SysProcAttr) error {
 			}
 		}
 	}
-	r.lastOutput = time.Now()
+	r.streams.LastOutput = time.Now()
 	r.forget()
 	r.watchStops()
-	r.feed()
+	r.streams.Feed(r.cmd.Stdin)
 	return nil
 }
 
@@ -258,9 +261,9 @@ func (r *run) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 			return os.ErrProcessDone // which makes Wait say nothing about it
 		}
 	}
-	own.Stdin = r.streams[0].ChildReader(own.Stdin)
-	own.Stdout = r.streams[1].ChildWriter(own.Stdout)
-	own.Stderr = r.streams[2].ChildWriter(own.Stderr)
+	own.Stdin = r.streams.Each[0].ChildReader(own.Stdin)
+	own.Stdout = r.streams.Each[1].ChildWriter(own.Stdout)
+	own.Stderr = r.streams.Each[2].ChildWriter(own.Stderr)
 	if r.merged() {
 		own.Stderr = own.Stdout
 	}

@@ -61,7 +61,7 @@ func (call *stopping) begin() {
 		call.left++
 		r.enlisted.calls = append(r.enlisted.calls, call)
 		r.stopRequested.Store(true)
-		r.wake()
+		r.Wake()
 	}
 	if call.left == 0 {
 		close(call.done)
@@ -75,7 +75,7 @@ func (call *stopping) force() {
 	for r := runs.first; r != nil; r = r.enlisted.next {
 		if slices.Contains(r.enlisted.calls, call) {
 			r.killRequested.Store(true)
-			r.wake()
+			r.Wake()
 		}
 	}
 }

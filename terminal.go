@@ -87,7 +87,7 @@ func (r *run) watchStops() {
 				return
 			}
 			r.stopped.Store(int32(sig))
-			r.wake()
+			r.Wake()
 		}
 	}()
 }

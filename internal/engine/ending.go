@@ -17,6 +17,7 @@ import (
 type Ending struct {
 	Tree   proctree.Tree
 	Poller poll.Poller
+	Wake   func() // Poller.Wake, bound once
 	Waiter Waiter
 
 	Actor seam.Program // in place of the tree, for a test; else nil
