@@ -5,7 +5,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/seed841d8200/safeexec/internal/drain"
 	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
@@ -115,13 +114,7 @@ func (r *run) follow(f *following) {
 			continue
 		}
 		f.to[i], f.by[i] = s.Fanout, &pieceWriter{f, i + 1}
-		s.Out.Look(func(keep *drain.HeadTail) {
-			o := &f.past[i]
-			o.Total = keep.Total()
-			o.data, o.head = keep.Copy()
-			o.Dropped = o.Total - int64(len(o.data))
-			s.Fanout.Add(engine.Follower{Writer: f.by[i], From: o.Total})
-		})
+		f.past[i] = streamOf(s.Follow(f.by[i]))
 	}
 }
 

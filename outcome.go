@@ -7,7 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/seed841d8200/safeexec/internal/drain"
 	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
@@ -147,7 +146,7 @@ func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		}
 		s.Out.TakeBack()
 		owed, err := s.End.Unread()
-		if errors.Is(err, drain.ErrHeld) && !r.left {
+		if errors.Is(err, engine.ErrHeld) && !r.left {
 			return r.mark.Add(r.cfg.drain) // asked anew when it is told
 		}
 		s.Final, s.Owed = true, owed
@@ -162,7 +161,7 @@ func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	case s.End.Hangup():
 		// Nobody can write any more. What was written between the two questions is still read.
 		owed, err := s.End.Unread()
-		if errors.Is(err, drain.ErrHeld) {
+		if errors.Is(err, engine.ErrHeld) {
 			return r.mark.Add(r.cfg.drain)
 		}
 		if s.Owed = owed; owed > 0 {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/fdtable"
-	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/preflight"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/seam"
@@ -71,10 +70,9 @@ func (r *run) prepare(attr *syscall.SysProcAttr) (err error) {
 	if err = r.takeTurn(); err != nil {
 		return err
 	}
-	if r.Poller, err = poll.New(); err != nil {
+	if err = r.Open(); err != nil {
 		return err
 	}
-	r.Wake = r.Poller.Wake
 	if r.ctx.Done() != nil {
 		r.unwatch = context.AfterFunc(r.ctx, r.Wake)
 	}
@@ -348,7 +346,7 @@ func (r *run) watchExit(pidfd int) {
 	if r.Exited = pidfd >= 0 && r.Tree.LeaderExited(); r.Exited {
 		return
 	}
-	if pidfd >= 0 && !r.Poller.SetsNonblock() && r.Poller.Add(pidfd, poll.Read, engine.TokenExit) == nil {
+	if pidfd >= 0 && r.WatchLeader(pidfd) {
 		r.exitFD = pidfd
 		return
 	}

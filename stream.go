@@ -4,21 +4,16 @@ import (
 	"io"
 	"time"
 
-	"github.com/seed841d8200/safeexec/internal/drain"
 	"github.com/seed841d8200/safeexec/internal/engine"
-	"github.com/seed841d8200/safeexec/internal/poll"
 )
 
 // openStreams makes the pipes. At the first error the caller closes what there is.
 func (r *run) openStreams() error {
 	if r.cmd.Stdin != nil && !engine.Direct(r.cmd.Stdin) {
 		s := &r.streams.Each[0]
-		s.End.Notify(r.Wake)
-		var err error
-		if s.Child, err = s.End.Input(); err != nil {
+		if err := s.OpenInput(r.Wake); err != nil {
 			return err
 		}
-		s.Kind, s.In = engine.StreamInput, new(drain.Input)
 	}
 	if err := r.openOutput(1, r.cmd.Stdout); err != nil {
 		return err
@@ -34,24 +29,16 @@ func (r *run) openOutput(fd int, w io.Writer) error {
 		return nil
 	}
 	s := &r.streams.Each[fd]
-	s.End.Notify(r.Wake)
-	var err error
-	if s.Child, err = s.End.Output(); err != nil {
+	if err := s.OpenOutput(r.Wake); err != nil {
 		return err
 	}
-	s.Output = new(engine.Output)
 	if w == nil {
-		s.Kind = engine.StreamCaptured
-		s.Keep.Limit(int(r.cfg.outputLimit))
-		s.Out.Capture(&s.End, &s.Keep)
+		s.Capture(int(r.cfg.outputLimit))
 		if f := r.tees(fd); f != nil {
 			s.Deliver(f, r.Wake)
 		}
 	} else {
-		s.Kind = engine.StreamWriter
-		s.Out.Stream(&s.End, w, r.Wake)
-		s.Out.AtEnd(lastLine(w))
-		s.Out.Lend(s.Lend)
+		s.Stream(w, lastLine(w), r.Wake)
 	}
 	if r.cfg.overflow == OverflowStop {
 		s.Out.StopAt(r.cfg.outputLimit)
@@ -61,16 +48,7 @@ func (r *run) openOutput(fd int, w io.Writer) error {
 
 // Step waits until something happens, until the given time at the latest, and moves bytes.
 func (r *run) Step(until time.Time) {
-	var events []poll.Event
-	if r.Blind {
-		time.Sleep(min(max(time.Until(until), 0), engine.BlindStep))
-	} else {
-		var err error
-		if events, err = r.Poller.Wait(until); err != nil {
-			r.Blind = true
-		}
-	}
-	for _, e := range events {
+	for _, e := range r.Await(until) {
 		switch {
 		case e.Token == engine.TokenCgroup:
 			r.LookAtLeaf()

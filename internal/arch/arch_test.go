@@ -1,6 +1,7 @@
 package arch
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,6 +75,14 @@ func TestRules(t *testing.T) {
 		{"the root imports sys", "the root does not import sys", map[string]string{
 			"killtree.go": "package safeexec\nimport s " + sys + "\n",
 		}, "killtree.go:2:"},
+		{"the root imports poll", "the root stands on the engine", map[string]string{
+			"exec.go": "package safeexec\nimport (\n\"" + modulePath + "/internal/engine\"\n\"" + modulePath + "/internal/poll\"\n)\n",
+		}, "exec.go:4:"},
+		{"proctree imports the engine", "the engine is the root's", map[string]string{
+			"internal/proctree/a.go": "package proctree\nimport \"" + modulePath + "/internal/engine\"\n",
+		}, "internal/proctree/a.go:2:"},
+		{"one file more in the root", "size of the root", rootOf(maxRootFiles + 1), ".: "},
+		{"as many files in the root as may be", "", rootOf(maxRootFiles), ""},
 		{"the root's tests import sys", "", map[string]string{
 			"main_test.go": "package safeexec\nimport " + sys + "\n",
 		}, ""},
@@ -167,6 +176,15 @@ func TestUnreadable(t *testing.T) {
 	assert.Error(t, err)
 	_, err = check(t.TempDir())
 	assert.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// rootOf is a root of so many files.
+func rootOf(n int) map[string]string {
+	tree := map[string]string{}
+	for i := range n {
+		tree[fmt.Sprintf("a%d.go", i)] = "package safeexec\n"
+	}
+	return tree
 }
 
 // write lays out a module and returns its directory. A tree without go.mod gets a plain one.

@@ -47,6 +47,12 @@ var (
 	onFace     = []string{"group"}
 )
 
+// belowEngine are what the engine moves bytes, waits and climbs with. The root has no part in that.
+var belowEngine = []string{"internal/drain", "internal/escalate", "internal/pipe", "internal/poll", "internal/procfs"}
+
+// maxRootFiles is how many files without tests the root may have. It only goes down.
+const maxRootFiles = 43
+
 // A rule looks at the whole module and reports what breaks it.
 type rule struct {
 	name  string
@@ -57,6 +63,9 @@ var rules = []rule{
 	{"one gate to the kernel", oneGate},
 	{"nothing internal imports the root", noUpwardImport},
 	{"the root does not import sys", rootWithoutSys},
+	{"the root stands on the engine", rootOnEngine},
+	{"the engine is the root's", engineBelowRoot},
+	{"size of the root", rootSize},
 	{"packages beside the root", onPublicFace},
 	{"no build constraints in the root", rootPortable},
 	{"standard library only", onlyStdlib},
@@ -104,6 +113,36 @@ func rootWithoutSys(m *module, report func(pos, format string, args ...any)) {
 		if f.dir == "." && !f.test && within(imp.path, m.path+"/internal/sys") {
 			report(imp.pos, "the root goes through the package that owns the verb, not through sys")
 		}
+	}
+}
+
+func rootOnEngine(m *module, report func(pos, format string, args ...any)) {
+	for f, imp := range m.imports() {
+		for _, dir := range belowEngine {
+			if f.dir == "." && !f.test && within(imp.path, m.path+"/"+dir) {
+				report(imp.pos, "the root leaves %s to internal/engine", dir)
+			}
+		}
+	}
+}
+
+func engineBelowRoot(m *module, report func(pos, format string, args ...any)) {
+	for f, imp := range m.imports() {
+		if f.dir != "." && !f.test && within(imp.path, m.path+"/internal/engine") {
+			report(imp.pos, "%s imports the engine", f.dir)
+		}
+	}
+}
+
+func rootSize(m *module, report func(pos, format string, args ...any)) {
+	n := 0
+	for _, f := range m.files {
+		if f.dir == "." && !f.test {
+			n++
+		}
+	}
+	if n > maxRootFiles {
+		report(".", "has %d files, more than %d", n, maxRootFiles)
 	}
 }
 

@@ -47,6 +47,31 @@ type Waiter interface {
 	CutShort(rung syscall.Signal) bool
 }
 
+// Open makes the poller.
+func (e *Ending) Open() (err error) {
+	if e.Poller, err = poll.New(); err != nil {
+		return err
+	}
+	e.Wake = e.Poller.Wake
+	return nil
+}
+
+// WatchLeader has Await told of the leader's exit. It reports false if that can not be had.
+func (e *Ending) WatchLeader(pidfd int) bool {
+	return !e.Poller.SetsNonblock() && e.Poller.Add(pidfd, poll.Read, TokenExit) == nil
+}
+
+// Await waits until something happens, until the given time at the latest, and returns what.
+func (e *Ending) Await(until time.Time) []poll.Event {
+	if e.Blind {
+		time.Sleep(min(max(time.Until(until), 0), blindStep))
+		return nil
+	}
+	events, err := e.Poller.Wait(until)
+	e.Blind = err != nil
+	return events
+}
+
 // End is Climb by the rungs.
 func (e *Ending) End(rungs Rungs) { e.Climb(rungs.ladder()) }
 

@@ -103,13 +103,7 @@ func (r Rungs) ladder() *escalate.Ladder {
 
 // Step is that of the waiter.
 func (k *kill) Step(until time.Time) {
-	if k.Blind {
-		time.Sleep(min(max(time.Until(until), 0), BlindStep))
-		return
-	}
-	events, err := k.Poller.Wait(until)
-	k.Blind = err != nil
-	for _, e := range events {
+	for _, e := range k.Await(until) {
 		k.MemberDied(e.Token)
 	}
 }

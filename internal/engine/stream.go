@@ -73,6 +73,52 @@ func (s *Stream) Deliver(f *Fanout, wake func()) bool {
 	return true
 }
 
+// OpenInput makes the pipe of an input. Whoever makes a call on it go on calls wake.
+func (s *Stream) OpenInput(wake func()) (err error) {
+	s.End.Notify(wake)
+	if s.Child, err = s.End.Input(); err != nil {
+		return err
+	}
+	s.Kind, s.In = StreamInput, new(drain.Input)
+	return nil
+}
+
+// OpenOutput makes the pipe of an output.
+func (s *Stream) OpenOutput(wake func()) (err error) {
+	s.End.Notify(wake)
+	if s.Child, err = s.End.Output(); err != nil {
+		return err
+	}
+	s.Output = new(Output)
+	return nil
+}
+
+// Capture has an output kept, limit bytes of it.
+func (s *Stream) Capture(limit int) {
+	s.Kind = StreamCaptured
+	s.Keep.Limit(limit)
+	s.Out.Capture(&s.End, &s.Keep)
+}
+
+// Stream has an output delivered to w, and end called behind its last byte, unless it is nil.
+func (s *Stream) Stream(w io.Writer, end func() error, wake func()) {
+	s.Kind = StreamWriter
+	s.Out.Stream(&s.End, w, wake)
+	s.Out.AtEnd(end)
+	s.Out.Lend(s.Lend)
+}
+
+// Follow has w get what comes from now on of a stream that is delivered, and returns what was kept before.
+func (s *Stream) Follow(w io.Writer) (o Kept) {
+	s.Out.Look(func(keep *drain.HeadTail) {
+		o.Total = keep.Total()
+		o.Data, o.Head = keep.Copy()
+		o.Dropped = o.Total - int64(len(o.Data))
+		s.Fanout.Add(Follower{Writer: w, From: o.Total})
+	})
+	return o
+}
+
 // Lend makes our end one that the goroutine of the caller's Writer can wait for.
 func (s *Stream) Lend() drain.Source {
 	if w, err := s.End.Waiter(); err == nil {
@@ -126,6 +172,9 @@ func (s *Stream) DrawingBlocked() bool {
 	}
 	return s.End.Readable()
 }
+
+// ErrHeld says that a process holds the pipe.
+var ErrHeld = drain.ErrHeld
 
 // Kept is what is known of a stream.
 type Kept struct {

@@ -32,8 +32,8 @@ func Sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// BlindStep is how long a step waits when it can not be told what is ready.
-const BlindStep = time.Millisecond
+// blindStep is how long a step waits when it can not be told what is ready.
+const blindStep = time.Millisecond
 
 // Tokens of the poller. Those below TokenExit are descriptors of the child, those from TokenMember
 // on are members of the tree.
