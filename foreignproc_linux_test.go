@@ -110,9 +110,6 @@ func TestForeignProcOfAThread(t *testing.T) {
 	if testproc.Unprivileged() {
 		t.Skip("needs root to make a PID namespace")
 	}
-	if testproc.IsDisabled("slice") {
-		t.Skip("the environment is read by another thread, whose /proc is foreign")
-	}
 	unshare := testproc.HasProgram(t, "unshare")
 	testproc.HasProgram(t, "prlimit")
 	cmd := roleCommand(t, "foreign-thread")

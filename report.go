@@ -205,7 +205,7 @@ func (r *run) diagnose() {
 		target.Session = r.result.PID
 	}
 	members, sure := r.Tree.All()
-	target.Whole = sure
+	target.Whole = sure || r.Tree.Complete()
 	for _, m := range members {
 		target.Members = append(target.Members, m.PID)
 	}

@@ -25,21 +25,41 @@
 package guard
 
 import (
+	"errors"
 	"log/slog"
 	"os"
+	"slices"
+	"syscall"
 
 	"github.com/seed841d8200/safeexec/internal/guard"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
 // An Option says where the guard writes what it did.
-type Option interface{ open() *slog.Logger }
+type Option interface {
+	check() error
+	open() *slog.Logger
+}
 
 type logFile string
 
 // LogFile has the guard append a line of JSON for each tree that it ended, and for each that it could not end, to a
-// file, which it makes if there is none, for this user alone. The path is absolute, or relative to the root directory.
+// file, which it makes if there is none, for this user alone. The path is absolute, or relative to the root
+// directory. If the file can not be opened when the guard starts, the run is refused by an error that matches
+// ErrGuard and is an *[fs.PathError].
 func LogFile(path string) Option { return logFile(path) }
+
+// check opens it for a moment. Whoever reads a FIFO may come later.
+func (l logFile) check() error {
+	file, err := os.OpenFile(string(l), os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
+	if errors.Is(err, syscall.ENXIO) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
 
 func (l logFile) open() *slog.Logger {
 	file, err := os.OpenFile(string(l), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
@@ -53,15 +73,23 @@ func (l logFile) open() *slog.Logger {
 // copy of the program that is the guard, where it does not return. Options must not depend on the arguments, which
 // the copy does not have.
 func Init(opts ...Option) {
-	guard.Init(func(did guard.Ended) {
-		for _, o := range opts {
-			if o == nil {
-				continue
+	opts = slices.DeleteFunc(slices.Clone(opts), func(o Option) bool { return o == nil })
+	guard.Init(guard.Log{
+		Check: func() error {
+			for _, o := range opts {
+				if err := o.check(); err != nil {
+					return err
+				}
 			}
-			if l := o.open(); l != nil {
-				write(l, did)
+			return nil
+		},
+		Write: func(did guard.Ended) {
+			for _, o := range opts {
+				if l := o.open(); l != nil {
+					write(l, did)
+				}
 			}
-		}
+		},
 	})
 }
 

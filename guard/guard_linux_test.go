@@ -45,6 +45,12 @@ wait
 
 func start(t *testing.T, what, script string, env ...string) *program {
 	t.Helper()
+	return startWith(t, nil, what, script, env...)
+}
+
+// startWith also gives it files, from descriptor 4 on.
+func startWith(t *testing.T, files []*os.File, what, script string, env ...string) *program {
+	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	dir := t.TempDir()
@@ -55,7 +61,7 @@ func start(t *testing.T, what, script string, env ...string) *program {
 	p.Env = append(os.Environ(), hostVariable+"="+what, logVariable+"="+p.log, tokenVariable+"="+p.token,
 		"GORACE=atexit_sleep_ms=0")
 	p.Env = append(p.Env, env...)
-	p.ExtraFiles = []*os.File{p.canary.File()}
+	p.ExtraFiles = append([]*os.File{p.canary.File()}, files...)
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	r, in, err := os.Pipe()
 	require.NoError(t, err)
@@ -307,6 +313,61 @@ func TestGuardedWithinGuarded(t *testing.T) {
 		require.NoError(t, p.Process.Kill())
 		p.canary.WaitGone(t)
 	})
+	t.Run("the inner dies", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, "wait", strings.Replace(inner, "'", "'echo $PPID", 1)+"; echo over; exec sleep 7011")
+		pid, err := strconv.Atoi(p.line(t))
+		require.NoError(t, err)
+		require.Equal(t, "started", p.line(t))
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		require.Equal(t, "over", p.line(t))
+		testproc.Wait(t, func() bool { return len(p.canary.Holders()) == 1 }) // the outer command; its program has sealed the canary
+		testproc.Wait(t, func() bool { return len(p.guards()) == 1 })
+		require.NoError(t, p.Process.Kill())
+		p.canary.WaitGone(t)
+		p.guardGone(t)
+		var hosts []any
+		for _, r := range p.records(t) {
+			hosts = append(hosts, r["host"])
+			assert.NotContains(t, r, "error")
+		}
+		assert.Equal(t, []any{float64(pid), float64(p.Process.Pid)}, hosts, "each ends its own, once")
+	})
+}
+
+// The guard has none of the descriptors that the program was born with.
+func TestGuardIsSealed(t *testing.T) {
+	t.Parallel()
+	for name, env := range map[string]string{"": "", "without close_range": "SAFEEXEC_TEST_DISABLE=close_range"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			born := testproc.NewCanary(t)
+			files := make([]*os.File, 6) // nil is a descriptor that is closed
+			files[9-canaryFD-1] = born.File()
+			p := startWith(t, files, "wait", "echo started; exec sleep 7060", env)
+			born.CloseParent()
+			require.Equal(t, "started", p.line(t))
+			guards := p.guards()
+			require.Len(t, guards, 1)
+			pipe, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/9", p.Process.Pid))
+			require.NoError(t, err)
+			open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", guards[0]))
+			require.NoError(t, err)
+			for _, fd := range open {
+				target, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", guards[0], fd.Name()))
+				assert.NotEqual(t, pipe, target, fd.Name())
+			}
+		})
+	}
+}
+
+// A log that can not be had is told before anything runs.
+func TestNoLog(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "none", "log")
+	p := start(t, "wait", "echo started", logVariable+"="+path)
+	assert.Equal(t, "refused true true "+path, p.line(t))
+	p.canary.WaitGone(t)
 }
 
 // Without Init the option is refused, and nothing runs.
@@ -327,20 +388,6 @@ func TestForgedVariable(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, text)
 		assert.Contains(t, string(out), "PASS", text)
-	}
-}
-
-// The program is killed at any moment: before the start of a command, within it, and while a tree is ended.
-func TestKilledAtAnyMoment(t *testing.T) {
-	t.Parallel()
-	for range testproc.Rounds(5) {
-		after := time.Duration(rand.Int64N(int64(300 * time.Millisecond)))
-		p := start(t, "runs", "")
-		require.Equal(t, "started", p.line(t))
-		time.Sleep(after)
-		require.NoError(t, p.Process.Kill())
-		p.canary.WaitGone(t)
-		p.guardGone(t)
 	}
 }
 

@@ -5,10 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -25,6 +29,9 @@ const (
 	hostVariable  = "SAFEEXEC_TEST_GUARD_HOST"  // what it does, see [host]
 	logVariable   = "SAFEEXEC_TEST_GUARD_LOG"   // where its guard writes
 	tokenVariable = "SAFEEXEC_TEST_GUARD_TOKEN" // tells its guard from others
+
+	throughVariable = "SAFEEXEC_TEST_GUARD_THROUGH" // a command that it executes first, which executes it again
+	escapeeVariable = "SAFEEXEC_TEST_GUARD_ESCAPEE" // a program that builds trees; empty for none
 )
 
 func TestMain(m *testing.M) {
@@ -35,6 +42,12 @@ func TestMain(m *testing.M) {
 			opts = append(opts, guard.LogFile(path))
 		}
 		guard.Init(opts...)
+	}
+	if through, ok := os.LookupEnv(throughVariable); ok {
+		os.Unsetenv(throughVariable)
+		args := append(strings.Fields(through), os.Args...)
+		fmt.Println("error:", syscall.Exec(args[0], args, os.Environ()))
+		os.Exit(1)
 	}
 	if what != "" {
 		os.Unsetenv(hostVariable)
@@ -48,6 +61,9 @@ func TestMain(m *testing.M) {
 
 // canaryFD is the canary's descriptor in a host, and in all that it starts.
 const canaryFD = 3
+
+// diesAt begins what a host does that dies at a moment, see [fatal].
+const diesAt = "dies "
 
 // host runs the script of its first argument, and says so once that has begun. Then it does what it was told.
 func host(what string) {
@@ -67,8 +83,12 @@ func host(what string) {
 	switch what {
 	case "in a cgroup":
 		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup))
+	case "patient":
+		opts = append(opts, safeexec.WithGracePeriod(10*time.Minute))
 	case "runs":
 		runs(opts)
+	case "many":
+		many(die, opts)
 	case "without children":
 		signal.Ignore(syscall.SIGCHLD)
 	case withOSExec:
@@ -83,9 +103,19 @@ func host(what string) {
 		ctx, stop = safeexec.NotifyContext(ctx)
 		defer stop()
 	}
+	if moment, ok := strings.CutPrefix(what, diesAt); ok {
+		_, err := safeexec.Run(ctx, exec.Command("true"), opts...)
+		die(err)
+		fmt.Println("guarded")
+		die(dieAt(fatal[moment]))
+	}
 	p, err := safeexec.Start(ctx, cmd, opts...)
 	if errors.Is(err, safeexec.ErrContainment) {
 		fmt.Println("no cgroup")
+		return
+	}
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		fmt.Println("refused", errors.Is(err, safeexec.ErrGuard), errors.Is(err, fs.ErrNotExist), path.Path)
 		return
 	}
 	die(err)
@@ -118,21 +148,59 @@ func obey(die func(error), p *safeexec.Process) {
 	}
 }
 
-// runs runs commands of all kinds until it is killed.
-func runs(opts []safeexec.Option) {
-	scripts := []string{
-		"true", "sleep 0.01", "(setsid sleep 7000 &) ; sleep 0.02", "sleep 7000 & sleep 7000", "for i in 1 2 3 4 5; do sleep 7000 & done; wait",
+// kinds are those trees of an escapee, and those scripts, of which the tracks find all.
+var (
+	kinds = []string{
+		"chain", "fan", "setsid", "double-fork", "no-environment", "overwrites-environment", "stopped", "ignores-all",
+		"non-dumpable", "named-like-stat", "named-with-newline", "sheds-limit", "mixed", "hops", "respawns", "resurrects",
+		"forks-on-term", "clone-parent", "clone-sibling", "shares-memory", "first-thread-exits", "leader-thread-exits",
+		"zombie-session",
 	}
-	opts = append(opts, safeexec.WithTimeout(30*time.Millisecond))
+	scripts = []string{
+		"true", "sleep 0.01", "(setsid sleep 7000 &) ; sleep 0.02", "sleep 7000 & sleep 7000",
+		"for i in 1 2 3 4 5; do sleep 7000 & done; wait",
+	}
+)
+
+// runs runs commands of all kinds, four at once, until it is killed.
+func runs(opts []safeexec.Option) {
+	escapee := os.Getenv(escapeeVariable)
+	var began time.Time
+	for range 2 { // the first starts the guard
+		began = time.Now()
+		_, _ = safeexec.Run(context.Background(), exec.Command("true"), opts...)
+	}
+	shortest := max(10*time.Millisecond, time.Since(began)) // in which something happens, on a machine of any speed
 	for range 4 {
 		go func() {
 			for {
 				cmd := exec.Command("sh", "-c", scripts[rand.IntN(len(scripts))])
+				if escapee != "" && rand.IntN(2) == 0 {
+					cmd = exec.Command(escapee, kinds[rand.IntN(len(kinds))], []string{"stay", "leave"}[rand.IntN(2)])
+				}
 				cmd.ExtraFiles = []*os.File{os.NewFile(canaryFD, "canary")}
-				_, _ = safeexec.Run(context.Background(), cmd, opts...)
+				timeout := safeexec.WithTimeout(shortest + rand.N(4*shortest))
+				_, _ = safeexec.Run(context.Background(), cmd, append(slices.Clip(opts), timeout)...)
 			}
 		}()
 	}
 	fmt.Println("started")
+	select {}
+}
+
+// many starts as many of the script as it is told, one after the other, and says when they are there. The first
+// starts the guard.
+func many(die func(error), opts []safeexec.Option) {
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		n, err := strconv.Atoi(in.Text())
+		die(err)
+		for range n {
+			cmd := exec.Command("sh", "-c", os.Args[1])
+			cmd.ExtraFiles = []*os.File{os.NewFile(canaryFD, "canary")}
+			_, err := safeexec.Start(context.Background(), cmd, opts...)
+			die(err)
+		}
+		fmt.Println("started")
+	}
 	select {}
 }

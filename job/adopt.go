@@ -128,7 +128,7 @@ func (j *Job) takeOver(ctx context.Context) (*keeper, *record, error) {
 	if err != nil || fit != Running || r.Phase != phaseStarted {
 		return nil, r, err
 	}
-	lock, taken, err := lockKeeper(j.dir(), r.Run)
+	lock, taken, err := lockKeeper(j.dir(), int64(r.Run))
 	if err != nil || !taken {
 		return nil, nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,7 +57,7 @@ func serve(addr string) error {
 func TestServerOfOurs(t *testing.T) {
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	dir, addr := t.TempDir(), net.JoinHostPort("127.0.0.1", freePort(t))
+	dir, addr := t.TempDir(), net.JoinHostPort(loopback(), freePort(t))
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), serverVariable+"="+addr)
 	first := open(t, dir)
@@ -83,10 +84,17 @@ func TestServerOfOurs(t *testing.T) {
 	l.Close()
 }
 
-// freePort returns a port that nobody listens on.
+// loopback returns an address that no other process of this machine uses, so that nobody takes a port
+// of it between two of its listeners.
+func loopback() string {
+	pid := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d", 1+pid>>16&0x7f, pid>>8&0xff, pid&0xff)
+}
+
+// freePort returns a port of that address that nobody listens on.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", net.JoinHostPort(loopback(), "0"))
 	require.NoError(t, err)
 	defer l.Close()
 	_, port, err := net.SplitHostPort(l.Addr().String())
@@ -104,21 +112,21 @@ func TestDaemons(t *testing.T) {
 		ready   func(dir string) []Condition // beside the port
 	}{
 		{"redis-server", true, func(dir, port string) []string {
-			return []string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "''"}
+			return []string{"--port", port, "--bind", loopback(), "--dir", dir, "--save", "''"}
 		}, nil},
 		{"redis-server", true, func(dir, port string) []string { // into the background, with a title of its own
-			return []string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "''", "--daemonize", "yes"}
+			return []string{"--port", port, "--bind", loopback(), "--dir", dir, "--save", "''", "--daemonize", "yes"}
 		}, nil},
 		{"nginx", true, func(dir, port string) []string {
 			conf := fmt.Sprintf(`pid %[1]s/pid; error_log stderr; events {} http { access_log off;
 				client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f;
-				uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s; server { listen 127.0.0.1:%[2]s; } }`, dir, port)
+				uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s; server { listen %[3]s:%[2]s; } }`, dir, port, loopback())
 			path := filepath.Join(dir, "conf")
 			_ = os.WriteFile(path, []byte(conf), 0o644)
 			return []string{"-c", path, "-e", "stderr"} // a daemon: master and workers
 		}, nil},
 		{"python3", true, func(dir, port string) []string {
-			return []string{"-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory", dir, port}
+			return []string{"-u", "-m", "http.server", "--bind", loopback(), "--directory", dir, port}
 		}, nil},
 		{"ssh-agent", false, func(dir, _ string) []string { return []string{"-a", filepath.Join(dir, "agent")} },
 			func(dir string) []Condition { return []Condition{LogLine(regexp.MustCompile("^echo Agent pid"))} }},
@@ -129,7 +137,7 @@ func TestDaemons(t *testing.T) {
 			work, dir, port := t.TempDir(), t.TempDir(), freePort(t)
 			require.NoError(t, os.Chmod(work, 0o755))
 			var conds []Condition
-			addr := net.JoinHostPort("127.0.0.1", port)
+			addr := net.JoinHostPort(loopback(), port)
 			if tt.port {
 				conds = append(conds, Port(addr))
 			}
@@ -149,7 +157,7 @@ func TestDaemons(t *testing.T) {
 			require.Equal(t, Running, found.Status.State)
 			j := found.Job
 			if tt.port {
-				require.True(t, accepts(deadline(t), addr), "it outlives its program")
+				testproc.Wait(t, func() bool { return accepts(deadline(t), addr) }) // it outlives its program
 			}
 			_, err := j.Stop(deadline(t))
 			require.NoError(t, err)
@@ -177,7 +185,7 @@ func TestDaemons(t *testing.T) {
 // TestPostgres has a server that takes a user of its own, makes its children leave the session, and
 // must not be started twice in its directory.
 func TestPostgres(t *testing.T) {
-	if os.Getenv("SAFEEXEC_TEST_SOAK") != "1" {
+	if !testproc.Soaking() {
 		t.Skip("takes long to set up: SAFEEXEC_TEST_SOAK=1")
 	}
 	bin, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
@@ -199,7 +207,7 @@ func TestPostgres(t *testing.T) {
 	out, err := initdb.CombinedOutput()
 	require.NoError(t, err, string(out))
 
-	cmd := exec.Command(filepath.Join(bin[0], "postgres"), "-D", data, "-p", port, "-k", work, "-h", "127.0.0.1")
+	cmd := exec.Command(filepath.Join(bin[0], "postgres"), "-D", data, "-p", port, "-k", work, "-h", loopback())
 	cmd.SysProcAttr, cmd.Dir = as, work
 	first := open(t, dir)
 	ready := Ready(time.Minute, LogLine(regexp.MustCompile("ready to accept connections")))
@@ -216,4 +224,63 @@ func TestPostgres(t *testing.T) {
 	require.NoError(t, err)
 	assert.GreaterOrEqual(t, len(did.Killed), used.Processes-1)
 	assert.NoFileExists(t, filepath.Join(data, "postmaster.pid"), "it ended well")
+}
+
+// TestMySQL has the script mysqld_safe, which starts the server anew when that is killed: to stop the job is to stop
+// both.
+func TestMySQL(t *testing.T) {
+	if !testproc.Soaking() {
+		t.Skip("takes long to set up: SAFEEXEC_TEST_SOAK=1")
+	}
+	safe, install := testproc.HasProgram(t, "mysqld_safe"), testproc.HasProgram(t, "mariadb-install-db")
+	work, dir, port := t.TempDir(), t.TempDir(), freePort(t)
+	data, socket, user := filepath.Join(work, "data"), filepath.Join(work, "s"), "--user=nobody"
+	if os.Geteuid() == 0 {
+		for at := work; len(at) > len(os.TempDir()); at = filepath.Dir(at) {
+			require.NoError(t, os.Chmod(at, 0o755))
+		}
+		require.NoError(t, os.Chown(work, 65534, 65534))
+	} else {
+		user = "--skip-name-resolve"
+	}
+	setUp := exec.Command(install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal",
+		"--skip-test-db", user)
+	setUp.Dir = work
+	out, err := setUp.CombinedOutput()
+	require.NoError(t, err, string(out))
+	addr := net.JoinHostPort(loopback(), port)
+	first := startHost(t, dir)
+	fmt.Fprintln(first.in, "db exec "+strings.Join([]string{safe, "--no-defaults", "--datadir=" + data, "--socket=" + socket,
+		"--pid-file=" + filepath.Join(work, "pid"), "--bind-address=" + loopback(), "--port=" + port,
+		"--log-error=" + filepath.Join(work, "err"), user}, " "))
+	require.Equal(t, "started db", first.line(t))
+	up := func() bool { return accepts(deadline(t), addr) }
+	testproc.Wait(t, up)
+	first.kill()
+
+	found := adoptOne(t, open(t, dir))
+	require.Equal(t, Running, found.Status.State)
+	j := found.Job
+	server := func() int {
+		text, _ := os.ReadFile(filepath.Join(work, "pid"))
+		pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+		return pid
+	}
+	killed := server()
+	require.NoError(t, syscall.Kill(killed, syscall.SIGKILL))
+	testproc.Wait(t, func() bool { now := server(); return now != 0 && now != killed && up() }) // it was started anew
+	require.NoError(t, j.Restart(deadline(t), Endless(), Ready(2*time.Minute, Port(addr))))
+	st := status(t, j)
+	assert.Equal(t, 2, st.Run)
+	did, err := j.Stop(deadline(t))
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, len(did.Killed), 2, "the script and the server")
+	r, err := read(j.dir())
+	require.NoError(t, err)
+	left, err := census(r.Trace)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+	l, err := net.Listen("tcp", addr)
+	require.NoError(t, err, "the port is free")
+	l.Close()
 }

@@ -57,5 +57,15 @@
 // it sees on Linux 6.15 and later, or while that is a zombie. Otherwise the status is unknown:
 // [Status.Exit] is nil.
 //
+// [KeepStatus] keeps it otherwise: a small process, which is the parent of the first process instead
+// of the program, waits for it and writes down how it ended. Whoever looks at the job then has the
+// status, on any kernel, whether or not a program lived meanwhile. To start such a job the program
+// needs a copy of itself, see [Init]. That process has no descriptor of the program, is not of the
+// job's tree, outlives the program and ends with the job's first process. It shares the lock of the
+// record until the job runs: where the table above says that the command dies with the program, it
+// dies with either, until the record says who it is, and with that process alone from there to the
+// release, so that a program that is killed then has left the job, whole. Killed later, that process
+// leaves the job as it is, and the status unknown. Nor is it known if the disk refuses it.
+//
 // Except on Linux, [Open] returns [safeexec.ErrUnsupported].
 package job

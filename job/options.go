@@ -96,6 +96,16 @@ func Input() Option { return option(func(c *config) { c.set.Input = true }) }
 // when the job has ended. Nothing here reads it: a number says nothing about who has it.
 func PIDFile(path string) Option { return option(func(c *config) { c.set.PIDFile = path }) }
 
+// KeepStatus keeps the exit status of the first process also for when this program ends before that: [Status] has
+// it, whoever asks, and whether or not a program kept the job then. A small process starts the command instead of this
+// program, and holds its status until it is written down. That process is the program's own file, executed once more,
+// see [Init], in a session of its own, without descriptors of the program; it does not hear what asks it to end, and
+// ends with the first process. If it is killed, the job goes on, and the status is unknown.
+//
+// The job then is no child of this program: [Job.Wait] and [Store.Run] return no [*exec.ExitError], and it inherits no
+// descriptor, not even one that the environment declares. The start takes as long as the program takes twice to begin.
+func KeepStatus() Option { return option(func(c *config) { c.set.KeepStatus = true }) }
+
 // Ready makes the start wait until the first of the conditions comes true, no longer than that.
 func Ready(within time.Duration, first ...Condition) Option {
 	return option(func(c *config) { c.within, c.ready = within, first })
@@ -157,6 +167,8 @@ func (c *config) check() error {
 		return bad("OOMScoreAdjust", "is out of range")
 	case !utf8.ValidString(set.PIDFile):
 		return bad("PIDFile", "is not UTF-8")
+	case set.KeepStatus && !canHold.Load():
+		return bad("KeepStatus", "needs Init to be called first in main")
 	case set.Watchdog < 0:
 		return bad("Watchdog", "is negative")
 	case set.Watchdog > 0 && !set.Notify:

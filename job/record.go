@@ -93,6 +93,8 @@ type settings struct {
 	Socket   string         `json:"socket,omitempty"` // of Notify
 	Watchdog time.Duration  `json:"watchdog"`
 	PIDFile  string         `json:"pid_file,omitempty"`
+
+	KeepStatus bool `json:"keep_status,omitempty"`
 }
 
 // The files of a job, in its directory.
@@ -122,6 +124,7 @@ func read(dir string) (*record, error) {
 	if r.Version != version || r.Name != filepath.Base(dir) {
 		return nil, fmt.Errorf("%w: version %d of %q", ErrRecord, r.Version, r.Name)
 	}
+	r.addExit(dir)
 	return &r, nil
 }
 

@@ -143,7 +143,7 @@ func TestReusedNumber(t *testing.T) {
 	}
 	unshare := testproc.HasProgram(t, "unshare")
 	times := "5"
-	if os.Getenv("SAFEEXEC_TEST_SOAK") == "1" {
+	if testproc.Soaking() {
 		times = "1000"
 	}
 	exe, err := os.Executable()

@@ -52,11 +52,11 @@ func (j *Job) begin(ctx context.Context, c *config, fill func(*record) error) er
 	if j.store.ctx.Err() != nil {
 		return ErrClosed
 	}
-	unlock, err := j.store.lock(ctx, j.name)
+	lock, err := j.store.lockOf(ctx, j.name)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.Close()
 	old, err := read(j.dir())
 	r := &record{Name: j.name}
 	switch {
@@ -80,7 +80,7 @@ func (j *Job) begin(ctx context.Context, c *config, fill func(*record) error) er
 		return err
 	}
 	j.forgetKeeper() // of the run before
-	l := &launch{job: j, record: r, config: c, before: old}
+	l := &launch{job: j, record: r, config: c, before: old, lock: lock}
 	if err := l.run(ctx); err != nil {
 		l.undo()
 		return err

@@ -113,7 +113,8 @@ func (j *Job) awaitWritten(ctx context.Context, run int) bool {
 	ctx, cancel := context.WithTimeout(ctx, writtenTime)
 	defer cancel()
 	for pause := time.Millisecond; ; pause = min(2*pause, lastPause) {
-		kept := isKept(j.dir(), run) // before the record is read
+		// Before the record is read. What a holder writes is read as of the record.
+		kept := isKept(j.dir(), run) || isLocked(j.dir(), holds(run))
 		r, err := read(j.dir())
 		if err != nil || r.Run != run || r.Phase == phaseEnded {
 			return true

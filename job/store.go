@@ -201,6 +201,7 @@ func (j *Job) Forget(ctx context.Context) error {
 func removeFiles(dir string) error {
 	names := []string{recordFile, newRecord, logFile, inputFile, socketFile, keeperFile}
 	holes, _ := filepath.Glob(filepath.Join(dir, holesFile+"*"))
+	removeExits(dir)
 	for _, path := range holes {
 		names = append(names, filepath.Base(path))
 	}
@@ -238,6 +239,14 @@ const lockBound = 15 * time.Second
 
 // lock locks the record of a job against others, this program's goroutines as well.
 func (s *Store) lock(ctx context.Context, name string) (unlock func(), err error) {
+	f, err := s.lockOf(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}
+
+func (s *Store) lockOf(ctx context.Context, name string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(s.root, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -256,7 +265,7 @@ func (s *Store) lock(ctx context.Context, name string) (unlock func(), err error
 			f.Close()
 			return nil, err
 		}
-		return func() { f.Close() }, nil
+		return f, nil
 	}
 }
 

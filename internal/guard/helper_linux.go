@@ -12,12 +12,13 @@ import (
 	"github.com/seed841d8200/safeexec/internal/fdtable"
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
 // Init makes this process the helper if it was started to be one, and then does not return. Otherwise the program
-// can be guarded from now on. The helper calls log for each tree that it has ended.
-func Init(log func(Ended)) {
+// can be guarded from now on.
+func Init(log Log) {
 	text, set := os.LookupEnv(variable)
 	stage, pid, start, ok := parse(text)
 	if set {
@@ -54,20 +55,23 @@ func part(text string) error {
 			return found.Err
 		}
 	}
-	_, err = os.StartProcess("/proc/self/exe", []string{helperName}, &os.ProcAttr{
-		Dir:   "/",
-		Env:   append(environ(), variable+"="+stageWatch+text[len(stagePart):]),
-		Files: []*os.File{null, null, null, os.NewFile(socketFD, "socket"), os.NewFile(tableFD, helperName)},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
+	files := []*os.File{null, null, null, os.NewFile(socketFD, "socket"), os.NewFile(tableFD, helperName)}
+	return insist(func() error {
+		_, err := os.StartProcess("/proc/self/exe", []string{helperName}, &os.ProcAttr{
+			Dir:   "/",
+			Env:   append(environ(), variable+"="+stageWatch+text[len(stagePart):]),
+			Files: files,
+			Sys:   &syscall.SysProcAttr{Setsid: true},
+		})
+		return err
 	})
-	return err
 }
 
 // A helper watches a program.
 type helper struct {
 	pid   int
 	start uint64
-	log   func(Ended)
+	log   Log
 	table table
 
 	closed    chan struct{} // once no process has the program's end of the socket
@@ -98,7 +102,7 @@ func (h *helper) run() error {
 		}
 	}()
 	fd, gone := h.hold()
-	if _, err := socket.Write([]byte(hello)); err != nil {
+	if _, err := socket.Write(append([]byte(hello), problemOf(h.log.check())...)); err != nil {
 		<-h.closed
 	} else if !gone {
 		h.await(fd)
@@ -167,6 +171,8 @@ const lateBound = 10 * time.Second
 // endAll ends what the table holds, all at once, and then says what it did: who reads the log may be stuck.
 func (h *helper) endAll() error {
 	runs, err := h.table.read()
+	proctree.Share(len(runs))
+	runtime.GOMAXPROCS(runtime.NumCPU()) // it slept until now, and then one processor was enough
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	var ended []Ended
@@ -201,9 +207,6 @@ func (h *helper) awaitClosed() {
 	}
 }
 
-// logBound is how long the log may take.
-const logBound = 5 * time.Second
-
 // logAll writes down what there was to do.
 func (h *helper) logAll(ended []Ended) {
 	done := make(chan struct{})
@@ -211,7 +214,7 @@ func (h *helper) logAll(ended []Ended) {
 		defer close(done)
 		for _, did := range ended {
 			if len(did.Killed) > 0 || len(did.Survivors) > 0 || did.Err != nil {
-				h.log(did)
+				h.log.Write(did)
 			}
 		}
 	}()

@@ -3,4 +3,4 @@
 package guard
 
 // Init does nothing here.
-func Init(func(Ended)) {}
+func Init(Log) {}

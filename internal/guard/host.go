@@ -166,10 +166,19 @@ func begin() *starting {
 
 func (s *starting) run() {
 	began := time.Now()
-	socket, err := spawn(began.Add(startBound))
+	var socket *os.File
+	var log error
+	err := insist(func() (err error) {
+		socket, log, err = spawn(began.Add(startBound))
+		return err
+	})
 	host.Lock()
 	defer host.Unlock()
 	host.start = nil
+	if log != nil && host.runs == 0 { // those under way are better guarded without a log than not
+		dismiss(socket)
+		socket, err = nil, log
+	}
 	host.socket, s.err = socket, err
 	close(s.done)
 	if err == nil {
@@ -177,27 +186,32 @@ func (s *starting) run() {
 	}
 }
 
-// spawn starts a helper and waits until it watches.
-func spawn(until time.Time) (*os.File, error) {
+// spawn starts a helper and waits until it watches. It also returns what is wrong with the helper's log.
+func spawn(until time.Time) (socket *os.File, log, err error) {
 	table, err := openTable()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ours, theirs, err := sys.SocketPair()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	err = launch(theirs, table, until)
 	theirs.Close()
 	if err == nil {
-		err = awaitHello(ours, until)
+		log, err = awaitHello(ours, until)
 	}
 	if err != nil {
-		_, _ = ours.Write([]byte(dismissal)) // it may come late, and must not take us for dead
-		ours.Close()
-		return nil, err
+		dismiss(ours)
+		return nil, nil, err
 	}
-	return ours, nil
+	return ours, log, nil
+}
+
+// dismiss closes the socket of a helper that may come late, and must not take us for dead.
+func dismiss(socket *os.File) {
+	_, _ = socket.Write([]byte(dismissal))
+	socket.Close()
 }
 
 func openTable() (*os.File, error) {
@@ -257,26 +271,28 @@ func environ() []string {
 	})
 }
 
-// hello is what the helper says once it watches, and dismissal what it is told by a program that lives and has no use
-// for it.
+// hello is what the helper says once it watches, followed by what is wrong with its log, and dismissal what it is told
+// by a program that lives and has no use for it.
 const (
 	hello     = "+"
 	dismissal = "-"
+
+	maxHello = 16 << 10 // a path has at most 4 KiB, which JSON may make longer
 )
 
-func awaitHello(socket *os.File, until time.Time) error {
+func awaitHello(socket *os.File, until time.Time) (log, err error) {
 	if err := socket.SetReadDeadline(until); err != nil {
-		return err
+		return nil, err
 	}
-	var said [len(hello)]byte
-	n, err := socket.Read(said[:])
+	said := make([]byte, maxHello)
+	n, err := socket.Read(said)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return errSlow
-	case err != nil || n == 0:
-		return errNoOne
+		return nil, errSlow
+	case err != nil || n < len(hello):
+		return nil, errNoOne
 	}
-	return socket.SetReadDeadline(time.Time{})
+	return problemIn(said[len(hello):n]), socket.SetReadDeadline(time.Time{})
 }
 
 // attend waits for the helper's death, and replaces it while runs are guarded.

@@ -63,7 +63,7 @@ const environLimit = 8 << 20
 // processes in the middle of exec have none: that is EnvironUnknown. With it come no error, or on
 // newer kernels ESRCH, which matches fs.ErrNotExist although the process is there, or for others
 // than root fs.ErrPermission. So it is with a process whose leader exited before its threads; see
-// [ReadThreadEnviron].
+// [Thread].
 //
 // Reading needs PTRACE_MODE_READ_FSCREDS, see ptrace(2), and waits for the memory map of the
 // process, which one in trouble can hold for long.
@@ -71,9 +71,26 @@ func ReadEnviron(pid int, key string) (value string, answer EnvironAnswer, err e
 	return readEnviron(file{place: inProcess, pid: pid, name: "environ"}, key)
 }
 
-// ReadThreadEnviron asks a thread; all that live give the same answer. See [LiveThread].
-func ReadThreadEnviron(pid, tid int, key string) (value string, answer EnvironAnswer, err error) {
-	return readEnviron(file{place: inThread, pid: pid, tid: tid, name: "environ"}, key)
+// A Thread is one that is held open, so that another of our threads can read of it, in whose mount namespace
+// /proc may be another one.
+type Thread struct{ dir directory }
+
+// OpenThread opens a thread of the process that has not exited. See [LiveThread].
+func OpenThread(pid int) (Thread, error) {
+	tid, err := LiveThread(pid)
+	if err != nil {
+		return Thread{}, err
+	}
+	dir, err := openDirectory(file{place: inThread, pid: pid, tid: tid})
+	return Thread{dir}, err
+}
+
+// Close lets go of the thread.
+func (t Thread) Close() { t.dir.close() }
+
+// Environ is [ReadEnviron] of the thread's process.
+func (t Thread) Environ(key string) (value string, answer EnvironAnswer, err error) {
+	return readEnviron(t.dir.file("environ"), key)
 }
 
 func readEnviron(f file, key string) (value string, answer EnvironAnswer, err error) {

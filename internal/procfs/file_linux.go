@@ -17,7 +17,13 @@ const maxPath = 96
 // costs 2 more system calls.
 func openFile(f file, flags int) (int, error) {
 	var path [maxPath]byte
-	fd, err := sys.OpenBytes(append(f.appendPath(path[:0]), 0), flags)
+	dir, name := atCWD, path[:0]
+	if f.place == inOpened {
+		dir, name = f.dir, append(name, f.name...)
+	} else {
+		name = f.appendPath(name)
+	}
+	fd, err := sys.OpenBytes(dir, append(name, 0), flags)
 	if err != nil {
 		return -1, f.fail("open", err)
 	}
@@ -111,6 +117,11 @@ func openDirectory(f file) (directory, error) {
 }
 
 func (d directory) close() { sys.Close(d.fd) }
+
+// file names a file in d.
+func (d directory) file(name string) file {
+	return file{place: inOpened, dir: d.fd, pid: d.from.pid, tid: d.from.tid, name: name}
+}
 
 // numbers calls visit with each entry that is a decimal number, until it returns false.
 func (d directory) numbers(visit func(n int) bool) error {

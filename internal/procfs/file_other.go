@@ -81,6 +81,10 @@ func openDirectory(f file) (directory, error) {
 
 func (d directory) close() { _ = d.h.Close() }
 
+func (d directory) file(name string) file {
+	return file{place: inOpened, pid: d.from.pid, tid: d.from.tid, name: name}
+}
+
 func (d directory) numbers(visit func(n int) bool) error {
 	for {
 		names, err := d.h.Readdirnames(256)

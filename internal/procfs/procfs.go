@@ -83,6 +83,7 @@ const (
 	inRoot    place = iota // /proc/NAME
 	inProcess              // /proc/PID/NAME
 	inThread               // /proc/PID/task/TID/NAME
+	inOpened               // the same, in a directory that is open
 )
 
 // file names one file of /proc without building its path, which the hot readers do on their stack.
@@ -90,6 +91,7 @@ type file struct {
 	place place
 	pid   int
 	tid   int
+	dir   int // with inOpened
 	name  string
 }
 
@@ -100,7 +102,7 @@ func (f file) appendPath(b []byte) []byte {
 		b = appendPID(b, f.pid)
 		b = append(b, '/')
 	}
-	if f.place == inThread {
+	if f.place == inThread || f.place == inOpened {
 		b = append(b, "task/"...)
 		b = appendPID(b, f.tid)
 		b = append(b, '/')

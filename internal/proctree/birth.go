@@ -68,6 +68,8 @@ type lookout interface {
 	considerNew(pid int, from origin)
 	// excludes reports whether that bearer is not looked for.
 	excludes(bearer) bool
+	// toldAll is called when all have been told who were there when the look began.
+	toldAll()
 	// found reports whether there is somebody, who makes another look necessary anyway.
 	found() bool
 	// settles reports whether a look that finds nobody may be the last. It is not while the leader lives, which
@@ -103,6 +105,7 @@ func (b *birth) candidates(l lookout, now birth) bool {
 	if !known {
 		return chaseForks(l, b.leader)
 	}
+	l.toldAll()
 	lists := 0
 	for range maxChases {
 		if l.found() {

@@ -99,6 +99,7 @@ type watcher struct {
 
 func (w *watcher) consider(pid int, from origin)    { w.visit(pid, from) }
 func (w *watcher) considerNew(pid int, from origin) { w.visit(pid, from) }
+func (w *watcher) toldAll()                         {}
 func (w *watcher) excludes(bearer) bool             { return false }
 func (w *watcher) found() bool                      { return w.enough() }
 func (w *watcher) begin()                           {}
@@ -117,6 +118,7 @@ func (l *look) consider(pid int, _ origin) {
 	}
 }
 func (l *look) considerNew(pid int, _ origin) { l.fresh = append(l.fresh, pid) }
+func (l *look) toldAll()                      {}
 func (l *look) excludes(bearer) bool          { return false }
 func (l *look) begin()                        {}
 func (l *look) late() bool                    { return false }

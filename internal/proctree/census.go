@@ -92,29 +92,34 @@ func (r *roll) all() {
 	}
 }
 
-// A bearer is a process whose limit mark names a live run of this process, and whose slice or session bears that
-// out.
+// A bearer is what the marks of a process tell all who look: which run of this process its limit mark names, where
+// its slice or session bears that out, or that they name none.
 type bearer struct {
-	run     uint32 // 0 for others
-	session int
+	run      uint32 // 0 for others
+	session  int    // with a run
+	stranger bool   // no mark at all, and in a session that no run leads
 }
 
 func bearerOf(pid int) bearer {
 	soft, _, err := sys.RTTimeLimit(pid)
-	outer, inner, marked := runsOf(soft)
-	if err != nil || !marked {
-		return bearer{}
-	}
-	run, live := runNamed(outer, inner)
-	if !live {
+	if err != nil {
 		return bearer{}
 	}
 	session, err := sys.Session(pid)
-	s, _ := sys.ScheduleOf(pid)
-	if err != nil || runLedBy(session) != run && noMark.runOfSlice(s.Slice(), run, inner) != run {
+	if err != nil {
 		return bearer{}
 	}
-	return bearer{run, session}
+	led := runLedBy(session)
+	s, err := sys.ScheduleOf(pid)
+	outer, inner, marked := runsOf(soft)
+	if !marked {
+		return bearer{stranger: led == 0 && err == nil && noMark.runOfSlice(s.Slice(), 0, 0) == 0}
+	}
+	run, live := runNamed(outer, inner)
+	if !live || led != run && noMark.runOfSlice(s.Slice(), run, inner) != run {
+		return bearer{}
+	}
+	return bearer{run: run, session: session}
 }
 
 // each calls f with everybody, but not with those whose marks tell l, which may be nil, that they are none of its. It
@@ -125,7 +130,7 @@ func (r *roll) each(l lookout, f visit) bool {
 		if i%64 == 63 && l != nil && l.late() {
 			return false
 		}
-		if l != nil && len(r.bearers) > 0 && r.bearers[i].run != 0 && l.excludes(r.bearers[i]) {
+		if l != nil && len(r.bearers) > 0 && l.excludes(r.bearers[i]) {
 			continue
 		}
 		pulse.beat() // not before, where most of thousands are passed over by thousands

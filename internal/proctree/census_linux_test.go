@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
@@ -103,15 +104,20 @@ func TestListIsBegunAfterTheQuestion(t *testing.T) {
 	wg.Wait()
 }
 
-// Of the processes of other runs a look asks nobody; those without a mark, its own, and those whose run is over,
-// it does.
+// Of the processes of other runs a look asks nobody, nor of those without any mark. Its own, those that bear one mark
+// alone, and those whose run is over, it does.
 func TestOthersAreLeftOut(t *testing.T) {
-	const script = `sleep 600 & echo ready $$ $!; wait` // after it was marked
+	testproc.HasProgram(t, "prlimit")
+	// After it was marked. The last one sheds the limit and leaves the session.
+	const script = `sleep 600 & prlimit --rttime=unlimited: setsid sh -c "echo ready $$ $! \$\$; exec sleep 600" & wait`
 	ours, theirs := startGated(t, script), startGated(t, script)
-	born, others := testproc.Ready(t, ours.stdout), testproc.Ready(t, theirs.stdout)
+	born, others := testproc.Ready(t, ours.stdout), testproc.Ready(t, theirs.stdout)[:2]
 	if ours.tree.mark.tracks&TrackLimit == 0 || theirs.tree.mark.tracks&TrackLimit == 0 {
 		t.Skip("there is no limit mark")
 	}
+	stranger := exec.Command("sleep", "600")
+	require.NoError(t, stranger.Start())
+	defer func() { _, _ = stranger.Process.Kill(), stranger.Wait() }()
 	asked := func() (pids []int) {
 		r := roll{shared: true}
 		r.all()
@@ -119,7 +125,9 @@ func TestOthersAreLeftOut(t *testing.T) {
 		return pids
 	}
 	pids := asked()
-	assert.Subset(t, pids, append(born, os.Getpid(), 1))
+	assert.Subset(t, pids, born)
+	told := ours.tree.mark.tracks&TrackSlice != 0
+	assert.Equal(t, !told, slices.Contains(pids, stranger.Process.Pid), "where the slice does not tell, the parent has to")
 	assert.False(t, slices.ContainsFunc(others, func(pid int) bool { return slices.Contains(pids, pid) }))
 	everyPID(nil, func(pid int, _ origin) { pids = append(pids, pid) }, 0, 0)
 	assert.Subset(t, pids, others, "who asks for all is told all")

@@ -116,8 +116,17 @@ const (
 
 var stuckReaders atomic.Int32
 
+// tooManyReaders reports whether nothing more is to be read. Trees that are recalled are ended many at once, and each
+// may have no other mark: they count their own.
+func (t *Tree) tooManyReaders() bool {
+	if t.recalled {
+		return t.readers != nil && t.readers.Load() >= maxStuck
+	}
+	return stuckReaders.Load() >= maxStuck
+}
+
 func (t *Tree) readRuns(pid int) (string, bool) {
-	if stuckReaders.Load() >= maxStuck || t.reading <= 0 || t.silent[pid] {
+	if t.tooManyReaders() || t.reading <= 0 || t.silent[pid] {
 		return "", false
 	}
 	bound := environBound
@@ -126,6 +135,11 @@ func (t *Tree) readRuns(pid int) (string, bool) {
 	}
 	began := time.Now()
 	defer func() { t.reading -= time.Since(began) }()
+	// Opened here: to the thread that reads, /proc may be another one.
+	thread, err := procfs.OpenThread(pid)
+	if err != nil {
+		return "", false
+	}
 	type answer struct {
 		value string
 		found bool
@@ -139,13 +153,8 @@ func (t *Tree) readRuns(pid int) (string, bool) {
 	go func(ofTree *atomic.Int32) {
 		defer stuckReaders.Add(-1)
 		defer ofTree.Add(-1)
-		// The file of a process whose first thread has exited is empty.
-		tid, err := procfs.LiveThread(pid)
-		if err != nil || procfs.Foreign() { // to this thread, which need not have the caller's mounts
-			answers <- answer{}
-			return
-		}
-		value, found, _ := procfs.ReadThreadEnviron(pid, tid, Variable)
+		defer thread.Close()
+		value, found, _ := thread.Environ(Variable)
 		answers <- answer{value, found == procfs.EnvironFound}
 	}(t.readers)
 	late := time.NewTimer(bound)

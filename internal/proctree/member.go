@@ -2,6 +2,7 @@ package proctree
 
 import (
 	"os"
+	"sync/atomic"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -65,7 +66,7 @@ func (t *Tree) admit(m *Member) {
 		return
 	}
 	t.adopt(m)
-	if m.Start != 0 && len(t.members) >= max(t.pidfds, maxPidfds) {
+	if m.Start != 0 && len(t.members) >= max(t.pidfds, fewPidfds()) {
 		closeFD(m)
 	}
 	if t.members == nil {
@@ -78,9 +79,25 @@ func (t *Tree) admit(m *Member) {
 // use up this process's descriptors by forking.
 const maxPidfds = 64
 
+// fewPidfds is maxPidfds, or less where many trees share the descriptors.
+func fewPidfds() int {
+	if n := sharing(); n > 1 {
+		return min(maxPidfds, sys.OpenFilesMax()/2/n)
+	}
+	return maxPidfds
+}
+
 // manyPidfds is how many are held for the moments of killing, as far as there is plenty: to signal and to
 // watch a process by its start time takes ten times as long.
-func manyPidfds() int { return max(maxPidfds, sys.OpenFilesMax()/8) }
+func manyPidfds() int { return max(fewPidfds(), sys.OpenFilesMax()/8/sharing()) }
+
+// sharers is set by Share.
+var sharers atomic.Int32
+
+// Share says how many trees this process is about to end at once.
+func Share(trees int) { sharers.Store(int32(trees)) }
+
+func sharing() int { return max(1, int(sharers.Load())) }
 
 // keep keeps a pidfd that was opened for m, or closes it.
 func (t *Tree) keep(m *Member, fd int) {

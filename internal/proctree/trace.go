@@ -4,7 +4,7 @@ import (
 	"errors"
 	"os"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,7 +35,8 @@ func (m *Mark) Trace(leader Process) Trace {
 }
 
 // Foresee returns what the tree of the run will be found by, whose leader this thread is about to start: it is born
-// with the slice, and has the limit and the environment a moment later.
+// with the slice, and has the limit and the environment a moment later. A caller that is not locked to its thread may
+// start it on another, whose slice is the same unless the program gives its threads slices of their own.
 func (m *Mark) Foresee() Trace {
 	tr := Trace{Environ: m.env}
 	if soft, _, err := sys.RTTimeLimit(0); err == nil {
@@ -52,11 +53,18 @@ func (m *Mark) Foresee() Trace {
 	return tr
 }
 
-// ownStart is the start time of this process.
-var ownStart = sync.OnceValue(func() uint64 {
-	st, _ := procfs.ReadStatNoComm(os.Getpid())
-	return st.StartTime
-})
+var ownStartTime atomic.Uint64
+
+// ownStart returns the start time of this process; 0 if it can not be read, which is asked again.
+func ownStart() uint64 {
+	start := ownStartTime.Load()
+	if start == 0 {
+		st, _ := procfs.ReadStatNoComm(os.Getpid())
+		start = st.StartTime
+		ownStartTime.Store(start)
+	}
+	return start
+}
 
 // markOf is Trace's other direction. The mark is not that of a live run of this process, so that
 // End is not for it.

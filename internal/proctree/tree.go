@@ -64,6 +64,8 @@ type Tree struct {
 	sessionPinned bool
 	descending    bool
 	blurred       bool // somebody is there who can not be told from others later
+	missed        bool // MarkBorn could not mark somebody, so that whom it has started may not be found
+	complete      bool // the last look went through everybody, see [Tree.Complete]
 	grows         bool // somebody was found after a Kill
 	killing       bool // SIGKILL was sent: most who are known are dead by now
 	young         bool // the leader has just started
@@ -135,6 +137,7 @@ func (t *Tree) MarkBorn() {
 	for found, passes := -1, 0; len(t.members) > found && passes < maxPasses; passes++ {
 		found = len(t.members)
 		t.Live()
+		t.missed = t.missed || t.blurred
 	}
 	t.Close()
 	t.young = false
@@ -174,7 +177,7 @@ func (t *Tree) Live() ([]*Member, bool) {
 
 // All is Live that also looks for those who have left the cgroup while others are in it.
 func (t *Tree) All() ([]*Member, bool) {
-	t.spare, t.hidden, t.reading, t.blurred = t.spare[:0], 0, environBudget, false
+	t.spare, t.hidden, t.reading, t.blurred, t.complete = t.spare[:0], 0, environBudget, false, false
 	t.lookEnds = time.Now().Add(lookTime)
 	if t.until.After(t.lookEnds) {
 		t.lookEnds = t.until
@@ -206,7 +209,7 @@ func (t *Tree) All() ([]*Member, bool) {
 	if !t.young {
 		t.descend()
 	}
-	return t.list(), sure && !t.blurred
+	return t.list(), sure && !t.blurred && !t.missed
 }
 
 func (t *Tree) forgetDead() {
@@ -278,13 +281,23 @@ func (t *Tree) considerNew(pid int, from origin) {
 // begin strikes off who may have a corpse's number by now.
 func (t *Tree) begin() { t.corpses.look() }
 
+func (t *Tree) toldAll() { t.complete = true }
+
+// Complete reports whether the last look was put to everybody who was there when it began. To find them all is less
+// than the proof that nobody was born meanwhile.
+func (t *Tree) Complete() bool { return t.complete && !t.blurred }
+
 func (t *Tree) found() bool { return len(t.members) > 0 }
 
 func (t *Tree) settles() bool { return t.LeaderExited() }
 
 // excludes says of a bearer what the tracks do.
 func (t *Tree) excludes(b bearer) bool {
-	return t.root == nil && t.mark.tracks&TrackLimit != 0 && b.run != t.mark.id && b.session != t.leader
+	const both = TrackLimit | TrackSlice
+	if b.stranger { // to whom no other track than these two would be put
+		return t.root == nil && t.number == TrackSession && t.mark.tracks&both == both
+	}
+	return b.run != 0 && t.root == nil && t.mark.tracks&TrackLimit != 0 && b.run != t.mark.id && b.session != t.leader
 }
 
 // judge asks the tracks about pid.

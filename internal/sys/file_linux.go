@@ -10,9 +10,8 @@ import (
 // stack, where package unix and package syscall copy the path to the heap, or hand the buffer to the
 // race detector. Reading /proc of a large tree is made of little else.
 
-// OpenBytes opens path for reading, close-on-exec.
-func OpenBytes(path []byte, flags int) (int, error) {
-	dir := unix.AT_FDCWD
+// OpenBytes opens path, from the directory dir on if it is relative, for reading, close-on-exec.
+func OpenBytes(dir int, path []byte, flags int) (int, error) {
 	for {
 		fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, uintptr(dir), uintptr(unsafe.Pointer(&path[0])),
 			uintptr(flags|unix.O_RDONLY|unix.O_CLOEXEC), 0, 0, 0)

@@ -1,0 +1,142 @@
+// Agenttool is the shell of a coding agent: a server of the Model Context Protocol on its standard
+// input and output.
+//
+//	agenttool [-dir DIR] [-work DIR] [-yield 10s] [-timeout 10m] [-sandbox none|auto|bwrap|landlock]
+//
+// The tools are run, run_in_background, output, input, kill and list. A command that has not ended
+// after ten seconds, or has left processes behind, goes on as a job with a name, and the model gets its
+// turn back. It sees the head and the tail of the output; all of it is in a file whose path it is told. A
+// command has no terminal and reads end of file, so that nothing waits for an answer that nobody gives.
+//
+// Jobs belong to the directory of -dir and not to this program. When the client ends it, or kills it,
+// they go on, and the next one that uses the directory finds them.
+//
+// A sandbox keeps a command from writing outside the working directory and the directory for temporary
+// files. That is all it does: the command can read what the user can, and use the network. See sandbox.
+//
+// To make it yours, change environment, which is what the commands see, the descriptions in serve, which
+// the model reads, and the two sizes in output.go, which are what it gets to see.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/job"
+)
+
+func main() {
+	if len(os.Args) > 2 && os.Args[1] == restricted {
+		slog.Error("the sandbox failed, and the command was not started", "err", restrict(os.Args[2], os.Args[3:]))
+		os.Exit(126)
+	}
+	if err := run(); err != nil {
+		slog.Error("agenttool", "err", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	private := filepath.Join(os.TempDir(), fmt.Sprintf("agenttool-%d", os.Getuid()))
+	dir := flag.String("dir", private, "`directory` of the jobs and their output")
+	work := flag.String("work", ".", "`directory` that commands run in")
+	yield := flag.Duration("yield", 10*time.Second, "`time` until a command goes on as a job")
+	timeout := flag.Duration("timeout", 10*time.Minute, "`time` that a command of run may take, as a job too")
+	kind := flag.String("sandbox", "none", "`kind` of sandbox: none, auto, bwrap or landlock")
+	flag.Parse()
+	ctx, stop := safeexec.NotifyContext(context.Background())
+	defer stop()
+	// Standard output is the protocol's; the log goes to standard error.
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+
+	directory, err := filepath.Abs(*work)
+	if err != nil {
+		return err
+	}
+	box, err := newSandbox(*kind, directory)
+	if err != nil {
+		return err
+	}
+	store, err := job.Open(*dir)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	found, err := store.Adopt(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range found {
+		slog.Info("found", "job", a.Status.String(), "err", a.Err)
+	}
+	sh := &shell{store: store, work: directory, yield: *yield, timeout: *timeout, box: box}
+	slog.Info("serving", "work", directory, "jobs", *dir, "sandbox", box.name)
+	err = serve(ctx, sh)
+	if ctx.Err() != nil {
+		return nil // as it was told to
+	}
+	return err
+}
+
+type (
+	commandArgs struct {
+		Command string `json:"command" jsonschema:"a command line for the shell"`
+	}
+	backgroundArgs struct {
+		Command string `json:"command" jsonschema:"a command line for the shell"`
+		Input   bool   `json:"input,omitempty" jsonschema:"whether the tool input is to write to it; it never reads end of file then"`
+	}
+	jobArgs struct {
+		Job string `json:"job" jsonschema:"the name of the job"`
+	}
+	inputArgs struct {
+		Job  string `json:"job" jsonschema:"the name of the job"`
+		Text string `json:"text" jsonschema:"what the job reads; end a line with a newline"`
+	}
+	listArgs struct{}
+)
+
+// serve serves one client until that closes the connection or ctx is done.
+func serve(ctx context.Context, sh *shell) error {
+	server := mcp.NewServer(&mcp.Implementation{Name: "shell", Version: "1"}, nil)
+	add(server, "run", fmt.Sprintf("Runs a command and returns its output. After %v it goes on as a job; "+
+		"it is ended %v after its start. It has no terminal and no input.", sh.yield, sh.timeout),
+		func(ctx context.Context, a commandArgs) (reply, error) { return sh.run(ctx, a.Command) })
+	add(server, "run_in_background", "Starts a server or another command that goes on until kill, and after the end of this conversation.",
+		func(ctx context.Context, a backgroundArgs) (reply, error) {
+			return sh.background(ctx, a.Command, a.Input)
+		})
+	add(server, "output", "Says how a job is and returns its output.",
+		func(ctx context.Context, a jobArgs) (reply, error) { return sh.output(ctx, a.Job) })
+	add(server, "input", "Writes to the standard input of a job that was started with input.",
+		func(ctx context.Context, a inputArgs) (reply, error) { return sh.input(ctx, a.Job, a.Text) })
+	add(server, "kill", "Ends a job with all of its processes.",
+		func(ctx context.Context, a jobArgs) (reply, error) { return sh.kill(ctx, a.Job) })
+	add(server, "list", "Lists the jobs, those that have ended too.",
+		func(context.Context, listArgs) (reply, error) { return sh.list() })
+	return server.Run(ctx, &mcp.StdioTransport{})
+}
+
+// add adds a tool. The model reads the reply as text; a program has it in fields. An error of f is one of
+// the tool's, which the model reads too.
+func add[In any](server *mcp.Server, name, description string, f func(context.Context, In) (reply, error)) {
+	tool := &mcp.Tool{Name: name, Description: description}
+	mcp.AddTool(server, tool, func(ctx context.Context, _ *mcp.CallToolRequest, in In) (*mcp.CallToolResult, reply, error) {
+		r, err := f(ctx, in)
+		if err != nil {
+			return nil, reply{}, err
+		}
+		return &mcp.CallToolResult{
+			Content: []mcp.Content{&mcp.TextContent{Text: r.text()}},
+			IsError: r.Failed,
+		}, r, nil
+	})
+}

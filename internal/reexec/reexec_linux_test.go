@@ -1,0 +1,64 @@
+package reexec
+
+import (
+	"io"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+const (
+	variable = "SAFEEXEC_TEST_REEXEC"
+	name     = "reexec-test"
+)
+
+func TestMain(m *testing.M) {
+	if socket, files, ok := Became(variable, name); ok {
+		_, err := files[0].WriteString("written")
+		if err == nil {
+			_, _ = socket.WriteString("hello")
+		}
+		_, _ = socket.Read(make([]byte, 1)) // until the program's end is closed
+		os.Exit(0)
+	}
+	testproc.Main(m)
+}
+
+// TestCopy has a copy, which is no child of this process, be heard, have its file, and end when it is told to.
+func TestCopy(t *testing.T) {
+	t.Setenv("GORACE", "atexit_sleep_ms=0")
+	file, err := os.CreateTemp(t.TempDir(), "")
+	require.NoError(t, err)
+	defer file.Close()
+	socket, err := Start(testproc.Deadline(t), variable, name, file)
+	require.NoError(t, err)
+	defer socket.Close()
+	text := make([]byte, 100)
+	n, err := socket.Read(text)
+	require.NoError(t, err)
+	assert.Equal(t, "hello", string(text[:n]))
+	got, err := io.ReadAll(io.NewSectionReader(file, 0, 100))
+	require.NoError(t, err)
+	assert.Equal(t, "written", string(got))
+}
+
+func TestParse(t *testing.T) {
+	stage, pid, files, ok := parse("copy:12:3")
+	assert.True(t, ok)
+	assert.Equal(t, []any{stageCopy, 12, 3}, []any{stage, pid, files})
+	for _, text := range []string{"", "copy", "copy:1", "else:1:1", "copy:0:1", "copy:x:1", "copy:1:-1", "copy:1:99", "copy:1:2:3"} {
+		_, _, _, ok := parse(text)
+		assert.False(t, ok, text)
+	}
+}
+
+func TestEnvironHasNoVariable(t *testing.T) {
+	t.Setenv(variable, "x")
+	t.Setenv(variable+"_OTHER", "y")
+	assert.NotContains(t, environ(variable), variable+"=x")
+	assert.Contains(t, environ(variable), variable+"_OTHER=y")
+}
