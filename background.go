@@ -50,7 +50,8 @@ func (o backgroundOption) apply(c *config) { c.background = Background(o) }
 // pidfd_open(2). Of more, the rest is looked at in growing intervals of at most a second, and so are
 // all where there are no pidfds.
 //
-// [BackgroundLeave] returns as soon as the command has exited, linger or not. Who is alive then gets no
+// [BackgroundLeave] returns as soon as the command has exited, linger or not; a pipe that does not answer, see
+// [AbandonedPipe], is waited for until the drain timeout. Who is alive then gets no
 // signal and is in Result.Left; that and a pipe that is still held, by them or by others, are no error.
 // They become children of PID 1, or of the nearest subreaper, whose part it is to reap them. Output that
 // was written before the command exited is delivered; what comes later may be, until the return, and

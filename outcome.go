@@ -81,11 +81,13 @@ func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 	if !s.Kind.IsOutput() || s.Finished {
 		return time.Time{}
 	}
-	if s.End.Held() && !r.left {
-		last := r.mark.Add(r.cfg.drain)
-		if now.Before(last) {
-			return last // whoever makes it go on wakes the poller
+	if s.End.Held() {
+		// Whoever makes it go on wakes the poller. On a busy machine it may be our own call that is late.
+		if last := r.mark.Add(r.cfg.drain); now.Before(last) {
+			return last
 		}
+	}
+	if s.End.Held() && !r.left {
 		r.abandonPipe(fd, now)
 		return time.Time{}
 	}
@@ -146,8 +148,8 @@ func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		}
 		s.Out.TakeBack()
 		owed, err := s.End.Unread()
-		if errors.Is(err, engine.ErrHeld) && !r.left {
-			return r.mark.Add(r.cfg.drain) // asked anew when it is told
+		if last := r.mark.Add(r.cfg.drain); errors.Is(err, engine.ErrHeld) && (!r.left || now.Before(last)) {
+			return last // asked anew when it is told
 		}
 		s.Final, s.Owed = true, owed
 	}
