@@ -9,7 +9,7 @@ import (
 
 type reportOption time.Duration
 
-func (o reportOption) apply(c *config) { c.report = time.Duration(o) }
+func (o reportOption) apply(c *config) { c.Report = time.Duration(o) }
 
 // WithReportBound gives a report as long as a test needs on a busy machine.
 func WithReportBound(d time.Duration) Option { return reportOption(d) }
@@ -28,6 +28,6 @@ func Forced(ctx context.Context) bool {
 
 // Followed reports whether a loop of Lines is at it.
 func Followed(p *Process) (followed bool) {
-	p.ask(func() { followed = p.run.streams.Each[1].Fanout != nil })
+	p.ask(func() { followed = p.run.life.Streams.Each[1].Fanout != nil })
 	return followed
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/fdtable"
 )
 
@@ -42,8 +43,8 @@ type (
 	fdsOption      []int
 )
 
-func (o fdPolicyOption) apply(c *config) { c.fdPolicy = FDPolicy(o) }
-func (o fdsOption) apply(c *config)      { c.fds = o }
+func (o fdPolicyOption) apply(c *config) { c.FDPolicy = engine.FDPolicy(o) }
+func (o fdsOption) apply(c *config)      { c.FDs = o }
 
 // WithFDPolicy sets what is done about descriptors that the command would inherit although nobody
 // said so: all but the standard streams, ExtraFiles, those of [WithFDs], and those that the
@@ -70,10 +71,10 @@ func WithFDPolicy(policy FDPolicy) Option { return fdPolicyOption(policy) }
 func WithFDs(fds ...int) Option { return fdsOption(slices.Clone(fds)) }
 
 func (c *config) checkFDs(cmd *exec.Cmd) error {
-	if c.fdPolicy < FDMark || c.fdPolicy > FDOff {
+	if c.FDPolicy < engine.FDMark || c.FDPolicy > engine.FDOff {
 		return &ConfigError{Name: "WithFDPolicy", Reason: "is no known policy"}
 	}
-	for _, fd := range c.fds {
+	for _, fd := range c.FDs {
 		var what string
 		switch {
 		case fd < fdtable.FirstFD:
@@ -105,48 +106,3 @@ func (e *LeakedFDsError) Error() string {
 
 // Is reports whether target is ErrLeakedFDs.
 func (e *LeakedFDsError) Is(target error) bool { return target == ErrLeakedFDs }
-
-// sealFDs does what the policy says. It is called right before the clone, and must cost an ordinary
-// start nothing but the system call.
-func (r *run) sealFDs() error {
-	switch r.cfg.fdPolicy {
-	case FDOff:
-		return nil
-	case FDMark:
-		found := fdtable.Seal()
-		if found.Marked != nil || found.Declared != nil || found.Err != nil {
-			r.result.MarkedFDs = append(r.result.MarkedFDs, fds(found.Marked)...)
-			r.result.DeclaredFDs = fds(found.Declared)
-			r.result.FDErr = found.Err
-		}
-		return nil
-	case FDReport, FDRefuse:
-	}
-	found := fdtable.Survey(r.own.Env)
-	r.result.LeakedFDs, r.result.DeclaredFDs, r.result.FDErr = fds(found.Leaked), fds(found.Declared), found.Err
-	if r.cfg.fdPolicy == FDReport {
-		return nil
-	}
-	if found.Err != nil {
-		return join(ErrFDsUnknown, found.Err)
-	}
-	if len(found.Leaked) > 0 {
-		return &LeakedFDsError{FDs: r.result.LeakedFDs}
-	}
-	return nil
-}
-
-// passedFDs returns which descriptors are passed on by number, and which of those that were left
-// unmarked this command does not get.
-func (r *run) passedFDs() (passed, withheld []int) {
-	if r.cfg.fdPolicy == FDOff {
-		return r.cfg.fds, nil
-	}
-	handed, withheld := fdtable.Declared(r.own.Env)
-	extra := fdtable.FirstFD + len(r.cmd.ExtraFiles)
-	handed = slices.DeleteFunc(handed, func(fd int) bool { return fd < extra })
-	if r.cfg.fdPolicy == FDReport {
-		withheld = nil // it changes nothing
-	}
-	return append(handed, r.cfg.fds...), withheld
-}

@@ -8,20 +8,19 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/engine"
-	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
 // A Target is a process that [KillTree] ends with its tree: a [ProcessInfo], also within a [Holder] or a
 // [ReportProcess], or what [OSProcess] returns.
 type Target interface {
-	hold() (*proctree.Root, error)
+	hold() (*engine.Root, error)
 }
 
-func (p ProcessInfo) hold() (*proctree.Root, error) {
-	if now := proctree.BootID(); p.BootID != "" && now != "" && p.BootID != now {
-		return nil, proctree.ErrNoProcess
+func (p ProcessInfo) hold() (*engine.Root, error) {
+	if now := engine.BootID(); p.BootID != "" && now != "" && p.BootID != now {
+		return nil, engine.ErrNoProcess
 	}
-	return proctree.Hold(p.PID, p.StartTicks)
+	return engine.Hold(p.PID, p.StartTicks)
 }
 
 // OSProcess makes a process that was started with os/exec or found by [os.FindProcess] a [Target]. It
@@ -30,11 +29,11 @@ func OSProcess(p *os.Process) Target { return osProcess{p} }
 
 type osProcess struct{ process *os.Process }
 
-func (p osProcess) hold() (*proctree.Root, error) {
+func (p osProcess) hold() (*engine.Root, error) {
 	if p.process == nil {
 		return nil, &ConfigError{Name: "OSProcess", Reason: "is nil"}
 	}
-	return proctree.HoldProcess(p.process)
+	return engine.HoldProcess(p.process)
 }
 
 // A TreeResult is what [KillTree] did. It is filled on every path, also beside an error.
@@ -111,7 +110,7 @@ type kill struct {
 }
 
 func (k *kill) run(target Target, opts []Option) []error {
-	if !proctree.Enumerates {
+	if !engine.Enumerates {
 		return []error{ErrUnsupported}
 	}
 	if err := k.check(target, opts); err != nil {
@@ -126,7 +125,7 @@ func (k *kill) run(target Target, opts []Option) []error {
 	}
 	defer root.Close()
 	k.result.Root = info(root.Process)
-	end, err := engine.KillTree(k.ctx, root, k.cfg.rungs())
+	end, err := engine.KillTree(k.ctx, root, k.cfg.Rungs())
 	k.result.Tracks = Tracks(end.Tracks)
 	if err != nil {
 		return refusal(err)
@@ -149,11 +148,6 @@ func (k *kill) check(target Target, opts []Option) error {
 		return join(errs...)
 	}
 	return nil
-}
-
-// rungs are how the options have a tree ended.
-func (c *config) rungs() engine.Rungs {
-	return engine.Rungs{Signal: c.termSignal, Grace: c.grace, Kill: c.kill}
 }
 
 // takeStock writes down who is gone and who is alive, and returns what is wrong with that.
@@ -185,7 +179,7 @@ func (k *kill) takeStock(end engine.TreeEnd) []error {
 // may be a moment behind.
 func (k *kill) contextErrors() []error {
 	if d, ok := k.ctx.Deadline(); ok && !time.Now().Before(d) {
-		late := time.NewTimer(timerSlack)
+		late := time.NewTimer(engine.TimerSlack)
 		defer late.Stop()
 		select {
 		case <-k.ctx.Done():
@@ -208,10 +202,10 @@ func (k *kill) contextErrors() []error {
 
 // refusal names the reason why nothing was signaled.
 func refusal(err error) []error {
-	if _, ok := errors.AsType[proctree.ProtectedError](err); ok {
+	if _, ok := errors.AsType[engine.ProtectedError](err); ok {
 		return []error{ErrProtected, err}
 	}
-	if errors.Is(err, proctree.ErrNoProcess) {
+	if errors.Is(err, engine.ErrNoProcess) {
 		return []error{ErrNoProcess}
 	}
 	return []error{err}

@@ -87,7 +87,7 @@ func (r *run) beginObserving() error {
 		}
 	}
 	go o.deliver()
-	if !within(r.cfg.drain, asked) {
+	if !within(r.cfg.Drain, asked) {
 		close(o.calls)
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedObserver)
 		return nil
@@ -199,7 +199,7 @@ func (r *run) endObserving(err error) {
 		}
 	})
 	close(o.calls)
-	if !within(r.cfg.drain, o.done) {
+	if !within(r.cfg.Drain, o.done) {
 		r.result.Abandoned = append(r.result.Abandoned[:len(r.result.Abandoned):len(r.result.Abandoned)], AbandonedObserver)
 	}
 	o.mu.Lock()

@@ -26,71 +26,34 @@ const (
 // value of none of them is useful; a nil Option is ignored.
 type Option interface{ apply(*config) }
 
-// An Overflow says what happens when a command writes more than the output limit.
-type Overflow int
-
-// The policies at the output limit.
-const (
-	// OverflowTruncate goes on reading and counting, and keeps the first and the last bytes.
-	OverflowTruncate Overflow = iota
-	// OverflowStop ends the run with [ErrOutputLimit]. It limits streams with a Writer of the
-	// caller's as well, which never gets more than the limit.
-	OverflowStop
-)
-
 // config is what the options add up to. It is filled by resolve and read-only afterwards.
 type config struct {
-	timeout     time.Duration // 0: the context's deadline alone
-	grace       time.Duration
-	linger      time.Duration
-	kill        time.Duration
-	drain       time.Duration
-	startRetry  time.Duration
-	report      time.Duration // for the report; only tests change it
-	idle        time.Duration // 0: no limit
-	termSignal  syscall.Signal
-	diagnostic  diagnosticOption // in force if diagnosticSet
-	outputLimit int64
-	overflow    Overflow
-	background  Background
+	engine.Config
 
-	fdPolicy FDPolicy
-	fds      []int // of WithFDs
-	limits   []resourceLimit
-	nice     int // in force if niceSet
-
-	containment *containment // nil where none was asked for
-	redact      func(command []string) []string
-	observers   []Observer
-	forces      []context.Context // of WithForce and NotifyContext
-
-	timeoutSet, idleSet, diagnosticSet, niceSet bool
-
-	stopOnWriteError bool
-	noReport         bool
+	overflow  Overflow
+	redact    func(command []string) []string
+	observers []Observer
 
 	tee   [2]io.Writer // of standard output and standard error
 	lines func(Line)
 
-	proof    bool
-	guard    bool
-	terminal bool
-	merge    bool // both outputs through one pipe
+	timeoutSet, idleSet, memorySet, pidsSet, cpuSet bool
+
 	complete bool // a truncated stdout is an error; set by Output and CombinedOutput
 }
 
 // defaults is the only place where defaults are set.
 func defaults() config {
-	return config{
-		grace:       DefaultGracePeriod,
-		linger:      DefaultLinger,
-		kill:        DefaultKillTimeout,
-		drain:       DefaultDrainTimeout,
-		startRetry:  DefaultStartRetry,
-		report:      ReportBound,
-		termSignal:  syscall.SIGTERM,
-		outputLimit: DefaultOutputLimit,
-	}
+	return config{Config: engine.Config{
+		Grace:       DefaultGracePeriod,
+		Linger:      DefaultLinger,
+		Kill:        DefaultKillTimeout,
+		Drain:       DefaultDrainTimeout,
+		StartRetry:  DefaultStartRetry,
+		Report:      ReportBound,
+		TermSignal:  syscall.SIGTERM,
+		OutputLimit: DefaultOutputLimit,
+	}}
 }
 
 // configure returns what the options add up to, unchecked.
@@ -131,20 +94,22 @@ type (
 	completeOption    struct{}
 )
 
-func (o timeoutOption) apply(c *config)     { c.timeout, c.timeoutSet = time.Duration(o), true }
-func (o graceOption) apply(c *config)       { c.grace = time.Duration(o) }
-func (o lingerOption) apply(c *config)      { c.linger = time.Duration(o) }
-func (o killOption) apply(c *config)        { c.kill = time.Duration(o) }
-func (o drainOption) apply(c *config)       { c.drain = time.Duration(o) }
-func (o idleOption) apply(c *config)        { c.idle, c.idleSet = time.Duration(o), true }
-func (o termSignalOption) apply(c *config)  { c.termSignal = syscall.Signal(o) }
-func (o outputLimitOption) apply(c *config) { c.outputLimit = int64(o) }
-func (o overflowOption) apply(c *config)    { c.overflow = Overflow(o) }
-func (o redactOption) apply(c *config)      { c.redact = o }
-func (stopWriteOption) apply(c *config)     { c.stopOnWriteError = true }
-func (noReportOption) apply(c *config)      { c.noReport = true }
-func (mergeOption) apply(c *config)         { c.merge = true }
-func (completeOption) apply(c *config)      { c.complete = true }
+func (o timeoutOption) apply(c *config)     { c.Timeout, c.timeoutSet = time.Duration(o), true }
+func (o graceOption) apply(c *config)       { c.Grace = time.Duration(o) }
+func (o lingerOption) apply(c *config)      { c.Linger = time.Duration(o) }
+func (o killOption) apply(c *config)        { c.Kill = time.Duration(o) }
+func (o drainOption) apply(c *config)       { c.Drain = time.Duration(o) }
+func (o idleOption) apply(c *config)        { c.Idle, c.idleSet = time.Duration(o), true }
+func (o termSignalOption) apply(c *config)  { c.TermSignal = syscall.Signal(o) }
+func (o outputLimitOption) apply(c *config) { c.OutputLimit = int64(o) }
+func (o overflowOption) apply(c *config) {
+	c.overflow, c.OverflowStops = Overflow(o), o == overflowOption(OverflowStop)
+}
+func (o redactOption) apply(c *config)  { c.redact, c.Commands = o, o != nil }
+func (stopWriteOption) apply(c *config) { c.StopOnWriteError = true }
+func (noReportOption) apply(c *config)  { c.NoReport = true }
+func (mergeOption) apply(c *config)     { c.Merge = true }
+func (completeOption) apply(c *config)  { c.complete = true }
 
 // WithTimeout bounds the run, from the call on: the start, the command, its background processes
 // and its output. The earlier of d and the context's deadline counts; one of them must be there.
@@ -179,18 +144,6 @@ func WithIdleTimeout(d time.Duration) Option { return idleOption(d) }
 // so that stopped processes hear it. SIGKILL skips the asking.
 func WithTermSignal(sig syscall.Signal) Option { return termSignalOption(sig) }
 
-// WithOutputLimit sets how many bytes of each captured stream are kept, half of them from its
-// beginning and half from its end. Zero keeps none; all are read and counted in any case.
-func WithOutputLimit(n int64) Option { return outputLimitOption(n) }
-
-// WithOverflow sets what happens when a stream exceeds the output limit.
-func WithOverflow(policy Overflow) Option { return overflowOption(policy) }
-
-// WithStopOnWriteError ends the run when a Writer of the command's Stdout or Stderr fails, with
-// [CauseWriterFailed]. Without it the command runs on and its output is dropped, as counted in
-// [Stream.Dropped]; the error matches [ErrWriterFailed] in either case.
-func WithStopOnWriteError() Option { return stopWriteOption{} }
-
 // WithoutReport has a run that is ended by force do without the [Report]: the first signal is sent at
 // once, and nothing says what the command was blocked in.
 func WithoutReport() Option { return noReportOption{} }
@@ -222,18 +175,18 @@ func (c *config) resolve(ctx context.Context, cmd *exec.Cmd, opts []Option) erro
 		return ErrNoTimeout
 	}
 	if force, ok := ctx.Value(forceKey{}).(context.Context); ok {
-		c.forces = append(c.forces, force)
+		c.Forces = append(c.Forces, force)
 	}
 	return c.check(cmd)
 }
 
 func (c *config) check(cmd *exec.Cmd) error {
 	if err := notNegative(
-		bound{"WithTimeout", c.timeout},
-		bound{"WithIdleTimeout", c.idle},
-		bound{"WithLinger", c.linger},
-		bound{"WithDrainTimeout", c.drain},
-		bound{"WithStartRetry", c.startRetry},
+		bound{"WithTimeout", c.Timeout},
+		bound{"WithIdleTimeout", c.Idle},
+		bound{"WithLinger", c.Linger},
+		bound{"WithDrainTimeout", c.Drain},
+		bound{"WithStartRetry", c.StartRetry},
 	); err != nil {
 		return err
 	}
@@ -241,15 +194,15 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return err
 	}
 	switch {
-	case c.timeoutSet && c.timeout == 0:
+	case c.timeoutSet && c.Timeout == 0:
 		return &ConfigError{Name: "WithTimeout", Reason: "must be positive"}
-	case c.idleSet && c.idle == 0:
+	case c.idleSet && c.Idle == 0:
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "must be positive"}
-	case c.outputLimit < 0 || c.outputLimit > math.MaxInt/2:
+	case c.OutputLimit < 0 || c.OutputLimit > math.MaxInt/2:
 		return &ConfigError{Name: "WithOutputLimit", Reason: "is out of range"}
 	case c.overflow != OverflowTruncate && c.overflow != OverflowStop:
 		return &ConfigError{Name: "WithOverflow", Reason: "is no known policy"}
-	case c.idle > 0 && engine.Direct(cmd.Stdout) && engine.Direct(cmd.Stderr):
+	case c.Idle > 0 && engine.Direct(cmd.Stdout) && engine.Direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
 	}
 	if err := c.checkTee(cmd); err != nil {
@@ -275,10 +228,10 @@ func (c *config) check(cmd *exec.Cmd) error {
 
 // checkLadder checks what says how a tree is ended.
 func (c *config) checkLadder() error {
-	if c.termSignal <= 0 || c.termSignal > engine.MaxSignal {
+	if c.TermSignal <= 0 || c.TermSignal > engine.MaxSignal {
 		return &ConfigError{Name: "WithTermSignal", Reason: "is no signal"}
 	}
-	return notNegative(bound{"WithGracePeriod", c.grace}, bound{"WithKillTimeout", c.kill})
+	return notNegative(bound{"WithGracePeriod", c.Grace}, bound{"WithKillTimeout", c.Kill})
 }
 
 // A bound is a duration and the option that sets it.
@@ -295,3 +248,13 @@ func notNegative(bounds ...bound) error {
 	}
 	return nil
 }
+
+type startRetryOption time.Duration
+
+func (o startRetryOption) apply(c *config) { c.StartRetry = time.Duration(o) }
+
+// WithStartRetry sets for how long a start is tried again that fails for want of a process, EAGAIN, or because another
+// process still has the program open for writing, ETXTBSY: both usually pass within milliseconds. The pauses grow from
+// 1 to 128 ms, the timeout counts all the time, and Result.StartRetries says how often it was. Zero is one try. A
+// command whose pipes os/exec has made is not tried again, since a start that fails closes them.
+func WithStartRetry(d time.Duration) Option { return startRetryOption(d) }

@@ -4,8 +4,9 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
-	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
 // A Process is a command that was started. Its methods may be called from any goroutine, any number
@@ -45,7 +46,7 @@ func (p *Process) conclude() {
 func (p *Process) Done() <-chan struct{} { return p.done }
 
 // PID returns the leader's process ID. Once Done is closed the number may belong to somebody else.
-func (p *Process) PID() int { return p.run.result.PID }
+func (p *Process) PID() int { return p.run.life.Facts.PID }
 
 // Signal sends sig to the leader alone. The error is [os.ErrProcessDone] once it has been reaped, or
 // has exited and [BackgroundWait] waits for the rest.
@@ -54,7 +55,7 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	case <-p.done:
 		return os.ErrProcessDone
 	default:
-		return p.run.forward(sig)
+		return p.run.life.Signal(sig)
 	}
 }
 
@@ -62,8 +63,7 @@ func (p *Process) Signal(sig syscall.Signal) error {
 // the pipes of StdoutPipe and its kin. It changes nothing about a run that is ending or has ended, but
 // cuts short what is left of its waiting. [Process.Kill] does not give it a grace period.
 func (p *Process) Stop() (Result, error) {
-	p.run.stopRequested.Store(true)
-	p.run.Poller.Wake()
+	p.run.life.Stop()
 	return p.Wait()
 }
 
@@ -75,8 +75,8 @@ func (p *Process) Info() ProcessInfo {
 	defer p.naming.Unlock()
 	if p.info.PID == 0 {
 		p.info.PID = p.PID()
-		p.ask(func() { p.info = info(proctree.Inspect(p.info.PID)) }) // it is not reaped yet
-		p.info.BootID = proctree.BootID()
+		p.ask(func() { p.info = info(engine.Inspect(p.info.PID)) }) // it is not reaped yet
+		p.info.BootID = engine.BootID()
 	}
 	return p.info
 }
@@ -84,20 +84,42 @@ func (p *Process) Info() ProcessInfo {
 // ask has the goroutine of the run call f, and waits for that. It reports false if the run has come to its end: f was
 // not called and will not be.
 func (p *Process) ask(f func()) bool {
-	answered := make(chan struct{})
-	if !p.run.questions.Put(func() { defer close(answered); f() }) {
-		return false
+	return p.run.life.Ask(f, p.done)
+}
+
+// Kill ends the run without a grace period: SIGKILL goes to the whole tree. It is [Process.Stop] with nothing before
+// SIGKILL, neither a [Report] nor [WithDiagnosticSignal] nor [WithTermSignal], and cuts short what a timeout,
+// cancellation or Stop has begun, which remains the cause then. It returns at once, so that a Writer or a callback
+// of the run may call it; [Process.Wait] waits for the end. It changes nothing about a run that has ended.
+func (p *Process) Kill() {
+	p.run.life.Kill()
+}
+
+// SetTimeout gives a run that is under way d from now on, more or less than it had. It replaces [WithTimeout]; a
+// deadline of the context stands. With [WithBackground] it counts for what is waited for as well.
+//
+// The error is a [*ConfigError] if d is not positive, and [os.ErrProcessDone] if the command has exited or is being
+// ended: then nothing is changed. Otherwise the old timeout can not end the run any more.
+func (p *Process) SetTimeout(d time.Duration) error {
+	if d <= 0 {
+		return &ConfigError{Name: "SetTimeout", Reason: "must be positive"}
 	}
-	p.run.Poller.Wake()
-	select {
-	case <-answered:
-		return true
-	case <-p.done:
+	if until := sum(time.Since(p.run.life.Facts.Started), d); !p.run.life.SetTimeout(until) {
+		return os.ErrProcessDone
 	}
-	select {
-	case <-answered:
-		return true
-	default:
-		return false
+	return nil
+}
+
+// SignalTree sends sig to all processes of the tree that are found, and not, as [Process.Signal], to the leader alone:
+// SIGHUP to have a service read its configuration, SIGSTOP and SIGCONT to have a tree pause. What is born meanwhile
+// may be missed. It changes nothing about how the run is ended; [Process.Kill] does that.
+//
+// The error is [os.ErrProcessDone] if the tree is gone or was left alive, [BackgroundLeave].
+func (p *Process) SignalTree(sig syscall.Signal) error {
+	if sig <= 0 || sig > engine.MaxSignal {
+		return &ConfigError{Name: "SignalTree", Reason: "is no signal"}
 	}
+	err := os.ErrProcessDone
+	p.ask(func() { err = p.run.life.PassOn(sig) })
+	return err
 }

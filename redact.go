@@ -191,12 +191,15 @@ func commandsOf(s *diagnose.Snapshot) [][]string {
 // redact fills in all command lines, once the tree has ended: until then nothing waits for the caller's
 // function.
 func (r *run) redact() {
+	if end := r.life.Facts.End; end != nil {
+		r.redactErr = end.Redact
+	}
 	if r.cfg.redact == nil {
 		return
 	}
 	commands := [][]string{r.args}
-	if r.snapshot != nil {
-		commands = append(commands, commandsOf(r.snapshot)...)
+	if s := r.life.Facts.Snapshot; s != nil {
+		commands = append(commands, commandsOf(s)...)
 	}
 	out, err := redactAll(context.Background(), r.cfg.redact, commands)
 	r.result.Command = out[0]
@@ -207,5 +210,5 @@ func (r *run) redact() {
 	if e, ok := err.(*RedactError); ok && e.Stuck { //nolint:errorlint // our own, not wrapped
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedRedact)
 	}
-	r.args, r.snapshot = nil, nil
+	r.args, r.life.Facts.Snapshot = nil, nil
 }

@@ -1,15 +1,17 @@
 package safeexec
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
+	"unicode"
 )
 
 // What a shell puts into $? for a program that it can not start.
@@ -23,20 +25,13 @@ func (r *run) startError(err error) error {
 	switch {
 	case err.Error() == "exec: already started": // os/exec has no name for it
 		return ErrStarted
-	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-		// The context of exec.CommandContext was done before the start.
-		r.result.Cause = CauseCanceled
-		if errors.Is(err, context.DeadlineExceeded) {
-			r.result.Cause = CauseTimeout
-		}
-		return join(r.causeError(), err)
 	case errors.Is(err, syscall.E2BIG):
 		r.result.refusal = shellNotExecutable
 		return r.longestArgument()
 	case r.cmd.Path == "", errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		r.result.refusal = shellNotFound
-		if r.missing != "" && errors.Is(err, fs.ErrNotExist) {
-			return &InterpreterError{Path: r.missing, Err: err}
+		if r.life.Facts.Missing != "" && errors.Is(err, fs.ErrNotExist) {
+			return &InterpreterError{Path: r.life.Facts.Missing, Err: err}
 		}
 		return join(ErrNotFound, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.ENOTDIR),
@@ -113,15 +108,11 @@ func (r *run) eachArgument(f func(a ArgumentError, s string)) {
 	}
 }
 
-// program is how errors name the command: by the last element of its path.
-func (r *run) program() string {
-	if r.cmd == nil {
+// programName is how errors name a command: by the last element of its path.
+func programName(cmd *exec.Cmd) string {
+	if cmd == nil {
 		return ""
 	}
-	return programName(r.cmd)
-}
-
-func programName(cmd *exec.Cmd) string {
 	path := cmd.Path
 	if path == "" && len(cmd.Args) > 0 {
 		path = cmd.Args[0]
@@ -130,4 +121,83 @@ func programName(cmd *exec.Cmd) string {
 		return ""
 	}
 	return filepath.Base(path)
+}
+
+// A detail is a sentinel with the facts of one run, and the error behind it if there is one.
+type detail struct {
+	text string
+	errs []error
+}
+
+func (d *detail) Error() string   { return "safeexec: " + d.text }
+func (d *detail) Unwrap() []error { return d.errs }
+
+func detailed(kind error, format string, args ...any) error {
+	return &detail{fmt.Sprintf(format, args...), []error{kind}}
+}
+
+// span is a duration as errors name it.
+func span(d time.Duration) string {
+	if d >= time.Second {
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Millisecond).String()
+}
+
+// plain is a name as errors write it: quoted if it could be taken for something else.
+func plain(name string) string {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune(" \"':;,()", r) }
+	if name == "" || strings.IndexFunc(name, odd) >= 0 {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
+// nameOf is how errors name a process.
+func nameOf(p ProcessInfo) string {
+	if p.Name == "" {
+		return fmt.Sprintf("pid %d", p.PID)
+	}
+	return fmt.Sprintf("%s (pid %d)", plain(p.Name), p.PID)
+}
+
+// maxNamed is how many processes an error names.
+const maxNamed = 3
+
+// nameAll names processes, the first few of many.
+func nameAll(n int, process func(i int) ProcessInfo) string {
+	var names []string
+	for i := range min(n, maxNamed) {
+		names = append(names, nameOf(process(i)))
+	}
+	if n > maxNamed {
+		names = append(names, fmt.Sprintf("%d more", n-maxNamed))
+	}
+	return strings.Join(names, ", ")
+}
+
+var streamNames = [...]string{"standard input", "standard output", "standard error"}
+
+// join is errors.Join of one or more errors, flat.
+func join(errs ...error) error {
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return &several{errs}
+}
+
+type several struct{ errs []error }
+
+func (s *several) Error() string   { return (&Error{Op: "run", errs: s.errs}).Error() }
+func (s *several) Unwrap() []error { return s.errs }
+
+func flatten(err error) []error {
+	if s, ok := err.(*several); ok { //nolint:errorlint // our own, not wrapped
+		var flat []error
+		for _, e := range s.errs {
+			flat = append(flat, flatten(e)...)
+		}
+		return flat
+	}
+	return []error{err}
 }

@@ -108,15 +108,22 @@ func (s *Stream) Stream(w io.Writer, end func() error, wake func()) {
 	s.Out.Lend(s.Lend)
 }
 
-// Follow has w get what comes from now on of a stream that is delivered, and returns what was kept before.
-func (s *Stream) Follow(w io.Writer) (o Kept) {
+// Tap has w get what comes from now on, and returns what was kept before. It returns no Fanout if w gets nothing: the
+// stream is not kept, or has ended, or a process holds it. Whoever makes a call on it go on calls wake.
+func (s *Stream) Tap(w io.Writer, wake func()) (o Kept, from *Fanout) {
+	if !s.Kind.IsOutput() || !s.Kind.Keeps() || s.Finished {
+		return o, nil
+	}
+	if s.Fanout == nil && !s.Deliver(&Fanout{At: s.Keep.Total()}, wake) {
+		return o, nil
+	}
 	s.Out.Look(func(keep *drain.HeadTail) {
 		o.Total = keep.Total()
 		o.Data, o.Head = keep.Copy()
 		o.Dropped = o.Total - int64(len(o.Data))
 		s.Fanout.Add(Follower{Writer: w, From: o.Total})
 	})
-	return o
+	return o, s.Fanout
 }
 
 // Lend makes our end one that the goroutine of the caller's Writer can wait for.
@@ -178,7 +185,9 @@ var ErrHeld = drain.ErrHeld
 
 // Kept is what is known of a stream.
 type Kept struct {
+	Kind           StreamKind
 	Total, Dropped int64
+	Undelivered    int64 // bytes that did not reach the caller's Writer
 	Err            error
 	Data           []byte // head, and tail if bytes were dropped in between
 	Head           int    // length of the head
@@ -186,10 +195,16 @@ type Kept struct {
 
 // Summary is what is known of a stream that has ended.
 func (s *Stream) Summary() Kept {
+	if s.Kind == StreamInput {
+		return Kept{Kind: StreamInput, Err: s.In.Err()}
+	}
 	if !s.Kind.IsOutput() {
 		return Kept{}
 	}
-	o := Kept{Total: s.Out.Total(), Dropped: s.Out.Dropped(), Err: s.Out.Err()}
+	o := Kept{Kind: s.Kind, Total: s.Out.Total(), Dropped: s.Out.Dropped(), Err: s.Out.Err()}
+	if s.Kind.HasWriter() {
+		o.Undelivered = o.Dropped
+	}
 	if s.Kind.Keeps() {
 		head, tail := s.Keep.Kept()
 		o.Data, o.Head = s.Keep.Bytes(), len(head)

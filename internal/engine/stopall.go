@@ -1,23 +1,24 @@
-package safeexec
+package engine
 
 import (
-	"context"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
 // runs are those of this process, from shortly before their start to their end.
 var runs struct {
 	sync.Mutex
-	first   *run
+	first   *Run
 	stopped time.Time // what began before this is to end
 }
 
 // An enlistment is the place of a run among the others. It is guarded by their lock.
 type enlistment struct {
 	on         bool
-	prev, next *run
+	prev, next *Run
 	calls      []*stopping // that wait for this run
 }
 
@@ -25,32 +26,20 @@ type enlistment struct {
 type stopping struct {
 	left      int           // how many runs have not ended
 	done      chan struct{} // closed once there are none
-	survivors []ProcessInfo
+	survivors []proctree.Process
 }
 
-// StopAll ends all runs of this process that have begun. All trees are asked to end at once, each with the grace period
-// of its run, which is over for all when ctx is done: see [Process.Stop] and [WithForce]. Runs that begin later are not
-// touched. It returns when all have ended, and needs no bound of its own: the longest [StopBound] of the runs
-// is one. The error matches [ErrSurvivors] if processes are left, and names them.
-//
-// It is for the end of a program whose runs have several owners. A Reader, Writer or callback of a run must not call
-// it, or that run waits for it as long as it may.
-func StopAll(ctx context.Context) error {
-	if ctx == nil {
-		return &ConfigError{Name: "ctx", Reason: "is nil"}
-	}
+// StopAll ends all runs that have begun, and their grace period once force is closed. It returns what survived.
+func StopAll(force <-chan struct{}) []proctree.Process {
 	call := &stopping{done: make(chan struct{})}
 	call.begin()
 	select {
 	case <-call.done:
-	case <-ctx.Done():
+	case <-force:
 		call.force()
 		<-call.done
 	}
-	if len(call.survivors) > 0 {
-		return &Error{Op: "stopall", errs: []error{survivorsError(call.survivors, 0)}}
-	}
-	return nil
+	return call.survivors
 }
 
 func (call *stopping) begin() {
@@ -60,8 +49,7 @@ func (call *stopping) begin() {
 	for r := runs.first; r != nil; r = r.enlisted.next {
 		call.left++
 		r.enlisted.calls = append(r.enlisted.calls, call)
-		r.stopRequested.Store(true)
-		r.Wake()
+		r.Stop()
 	}
 	if call.left == 0 {
 		close(call.done)
@@ -74,17 +62,16 @@ func (call *stopping) force() {
 	defer runs.Unlock()
 	for r := runs.first; r != nil; r = r.enlisted.next {
 		if slices.Contains(r.enlisted.calls, call) {
-			r.killRequested.Store(true)
-			r.Wake()
+			r.Kill()
 		}
 	}
 }
 
 // enlist makes r one of the runs. It has a poller, and nothing is started yet.
-func (r *run) enlist() {
+func enlist(r *Run) {
 	runs.Lock()
 	defer runs.Unlock()
-	if r.result.Times.Started.Before(runs.stopped) {
+	if r.Facts.Started.Before(runs.stopped) {
 		r.stopRequested.Store(true) // it waited for its turn
 	}
 	r.enlisted.on, r.enlisted.next = true, runs.first
@@ -95,7 +82,7 @@ func (r *run) enlist() {
 }
 
 // delist takes r from the runs. It has ended.
-func (r *run) delist() {
+func delist(r *Run) {
 	runs.Lock()
 	defer runs.Unlock()
 	e := &r.enlisted
@@ -111,7 +98,7 @@ func (r *run) delist() {
 		runs.first = e.next
 	}
 	for _, call := range e.calls {
-		call.survivors = append(call.survivors, r.result.Survivors...)
+		call.survivors = append(call.survivors, r.Facts.Survivors...)
 		if call.left--; call.left == 0 {
 			close(call.done)
 		}
