@@ -91,6 +91,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/engine"
+	"github.com/seed841d8200/safeexec/internal/redact"
 )
 
 // Run starts cmd, waits until it and its process tree have ended, and returns what is known.
@@ -204,7 +205,7 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 		return r, err
 	}
 	if r.cfg.redact != nil {
-		r.args = shortened(cmd.Args)
+		r.args = redact.Shortened(cmd.Args)
 	}
 	if err := r.beginObserving(); err != nil {
 		return r, err

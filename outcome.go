@@ -3,8 +3,10 @@ package safeexec
 import (
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/seed841d8200/safeexec/internal/engine"
 )
@@ -327,3 +329,58 @@ func abridged(o *Stream) []byte {
 	omitted := o.Total - int64(len(head)+len(tail))
 	return fmt.Appendf(append([]byte(nil), head...), "\n... omitting %d bytes ...\n%s", omitted, tail)
 }
+
+// A detail is a sentinel with the facts of one run, and the error behind it if there is one.
+type detail struct {
+	text string
+	errs []error
+}
+
+func (d *detail) Error() string   { return "safeexec: " + d.text }
+func (d *detail) Unwrap() []error { return d.errs }
+
+func detailed(kind error, format string, args ...any) error {
+	return &detail{fmt.Sprintf(format, args...), []error{kind}}
+}
+
+// span is a duration as errors name it.
+func span(d time.Duration) string {
+	if d >= time.Second {
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Millisecond).String()
+}
+
+// plain is a name as errors write it: quoted if it could be taken for something else.
+func plain(name string) string {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune(" \"':;,()", r) }
+	if name == "" || strings.IndexFunc(name, odd) >= 0 {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
+// nameOf is how errors name a process.
+func nameOf(p ProcessInfo) string {
+	if p.Name == "" {
+		return fmt.Sprintf("pid %d", p.PID)
+	}
+	return fmt.Sprintf("%s (pid %d)", plain(p.Name), p.PID)
+}
+
+// maxNamed is how many processes an error names.
+const maxNamed = 3
+
+// nameAll names processes, the first few of many.
+func nameAll(n int, process func(i int) ProcessInfo) string {
+	var names []string
+	for i := range min(n, maxNamed) {
+		names = append(names, nameOf(process(i)))
+	}
+	if n > maxNamed {
+		names = append(names, fmt.Sprintf("%d more", n-maxNamed))
+	}
+	return strings.Join(names, ", ")
+}
+
+var streamNames = [...]string{"standard input", "standard output", "standard error"}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed841d8200/safeexec/internal/diagnose"
 	"github.com/seed841d8200/safeexec/internal/engine"
+	"github.com/seed841d8200/safeexec/internal/redact"
 )
 
 // ReportBound is how long it takes at most to find out why a tree is stuck, whatever its size. A run
@@ -343,4 +344,88 @@ func byProcess(ends []diagnose.End) []Holder {
 		f.addEnd(e)
 	}
 	return f.Ends
+}
+
+// RedactSecrets is a function for [WithRedact]: it takes out of a command line what looks like a secret,
+// and shows the rest.
+//
+// Replaced by "***" are the values of options and assignments whose name speaks of a password, token,
+// secret, key, credential, cookie or authorization; the password in a URL; what follows "Bearer" and
+// "Basic"; and tokens of the forms that GitHub, GitLab, Slack, AWS, OpenAI and JSON Web Tokens have,
+// wherever they stand. That is a guess: a secret that looks like anything else, such as a bare
+// argument or "-pSECRET", is shown.
+func RedactSecrets(command []string) []string { return redact.Secrets(command) }
+
+// A RedactError says that the function of [WithRedact] failed: it panicked, ended its goroutine, or did
+// not return within a second, for all command lines of a report together. Those that it had not returned
+// by then are missing. A run that did not fail otherwise has no error for that, but Result.Command is nil.
+type RedactError struct {
+	// Panic is the value of the panic, nil if there was none. It may hold a command line, so the text of
+	// the error does not.
+	Panic any
+	Stuck bool // it did not return, and a goroutine is left with it
+}
+
+func (e *RedactError) Error() string {
+	switch {
+	case e.Stuck:
+		return fmt.Sprintf("safeexec: function of WithRedact does not return (waited %v)", redact.Bound)
+	case e.Panic != nil:
+		return fmt.Sprintf("safeexec: function of WithRedact panicked with a %T", e.Panic)
+	}
+	return "safeexec: function of WithRedact ended its goroutine"
+}
+
+// redactAll has f redact command lines.
+func redactAll(ctx context.Context, f func([]string) []string, commands [][]string) ([][]string, error) {
+	out, failure := redact.All(ctx, f, commands)
+	if failure != nil {
+		return out, &RedactError{Panic: failure.Panic, Stuck: failure.Stuck}
+	}
+	return out, nil
+}
+
+// redact fills in the command lines of a report that was made from s.
+func redactReport(ctx context.Context, r *Report, s *diagnose.Snapshot, f func([]string) []string) error {
+	if s == nil || f == nil {
+		return nil
+	}
+	out, err := redactAll(ctx, f, commandsOf(s))
+	for i := range out {
+		r.Processes[i].Command = out[i]
+	}
+	return err
+}
+
+func commandsOf(s *diagnose.Snapshot) [][]string {
+	commands := make([][]string, len(s.Processes))
+	for i := range s.Processes {
+		commands[i] = redact.Shortened(s.Processes[i].Command)
+	}
+	return commands
+}
+
+// redact fills in all command lines, once the tree has ended: until then nothing waits for the caller's
+// function.
+func (r *run) redact() {
+	if end := r.life.Facts.End; end != nil {
+		r.redactErr = end.Redact
+	}
+	if r.cfg.redact == nil {
+		return
+	}
+	commands := [][]string{r.args}
+	if s := r.life.Facts.Snapshot; s != nil {
+		commands = append(commands, commandsOf(s)...)
+	}
+	out, err := redactAll(context.Background(), r.cfg.redact, commands)
+	r.result.Command = out[0]
+	for i, command := range out[1:] {
+		r.result.Report.Processes[i].Command = command
+	}
+	r.redactErr = err
+	if e, ok := err.(*RedactError); ok && e.Stuck { //nolint:errorlint // our own, not wrapped
+		r.result.Abandoned = append(r.result.Abandoned, AbandonedRedact)
+	}
+	r.args, r.life.Facts.Snapshot = nil, nil
 }

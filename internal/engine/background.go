@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
@@ -28,7 +29,7 @@ func (r background) treat() {
 // lingers gives them a moment to end by themselves. The deadline, cancellation and Stop cut it short,
 // and leave the cause what it is: the command exited.
 func (r background) lingers() {
-	r.AwaitEmpty(Earlier(r.mark.Add(r.cfg.Linger), r.deadline), 0)
+	r.AwaitEmpty(ladder.Earlier(r.mark.Add(r.cfg.Linger), r.deadline), 0)
 	if r.Empty {
 		r.Facts.Times.Stop = r.lap()
 	}
@@ -63,7 +64,7 @@ func (r background) waits() {
 // waitLook returns when to look at processes that do not tell of their death: after a sixteenth of the
 // time that they have been waited for.
 func waitLook(waited time.Duration) time.Time {
-	return time.Now().Add(min(max(waited/16, FirstLook), time.Second))
+	return time.Now().Add(min(max(waited/16, ladder.FirstLook), time.Second))
 }
 
 // awaitDeaths moves bytes until all members that are watched have died, or, where none is, until the
@@ -82,7 +83,7 @@ func (r background) awaitDeaths(look time.Time) {
 		case !watching && !now.Before(look):
 			return
 		case !watching:
-			until = Earlier(until, look)
+			until = ladder.Earlier(until, look)
 		}
 		r.Step(until)
 		watching = watching && !r.Blind
@@ -97,7 +98,7 @@ func (r reaper) listLeft() {
 	r.Unseen = !sure
 	r.Facts.Left = r.Facts.Left[:0]
 	for _, m := range members {
-		r.Facts.Left = append(r.Facts.Left, Named(m.Process))
+		r.Facts.Left = append(r.Facts.Left, ladder.Named(m.Process))
 	}
 	slices.SortFunc(r.Facts.Left, func(a, b proctree.Process) int { return cmp.Compare(a.PID, b.PID) })
 }

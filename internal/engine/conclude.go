@@ -5,6 +5,8 @@ import (
 	"errors"
 	"syscall"
 	"time"
+
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
 )
 
 // An ended is a run whose command has ended. Nothing of it is pinned any more.
@@ -123,9 +125,9 @@ func (r ended) status() {
 	r.Facts.CoreDumped = ws.CoreDump()
 	sig := ws.Signal()
 	switch {
-	case r.Sent&SignalBit(sig) != 0:
+	case r.Sent&ladder.SignalBit(sig) != 0:
 		r.Facts.SignaledBy = SignalerSafeexec
-	case r.callerSent.Load()&SignalBit(sig) != 0:
+	case r.callerSent.Load()&ladder.SignalBit(sig) != 0:
 		r.Facts.SignaledBy = SignalerCaller
 	default:
 		r.Facts.SignaledBy = SignalerOther

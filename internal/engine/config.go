@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/cgroup"
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
@@ -46,7 +47,9 @@ type Config struct {
 }
 
 // Rungs are how a tree is ended.
-func (c *Config) Rungs() Rungs { return Rungs{Signal: c.TermSignal, Grace: c.Grace, Kill: c.Kill} }
+func (c *Config) Rungs() ladder.Rungs {
+	return ladder.Rungs{Signal: c.TermSignal, Grace: c.Grace, Kill: c.Kill}
+}
 
 // A Diagnostic is a signal that has a tree say what it is doing, and the time that it has for that.
 type Diagnostic struct {

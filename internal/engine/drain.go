@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/discard"
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
@@ -38,16 +40,16 @@ func (r *drainer) drain() {
 	if !proctree.Enumerates && r.actor == nil {
 		_ = r.Tree.SignalGroup(syscall.SIGKILL) // who is in it can not be told; the leader pins its number
 	}
-	writers := Later(last, r.deadline)
+	writers := ladder.Later(last, r.deadline)
 	for {
 		now := time.Now()
 		if writers.After(last) && now.Before(writers) && r.reason(now) != CauseNone {
-			writers = Later(last, now.Add(r.cfg.Drain)) // canceled or stopped meanwhile
+			writers = ladder.Later(last, now.Add(r.cfg.Drain)) // canceled or stopped meanwhile
 			last = writers
 		}
 		next := r.settleInput(now, last)
 		for fd := 1; fd <= 2; fd++ {
-			next = Sooner(next, r.settleOutput(fd, now, giveUp, writers))
+			next = ladder.Sooner(next, r.settleOutput(fd, now, giveUp, writers))
 		}
 		if next.IsZero() {
 			break
@@ -61,7 +63,7 @@ func (r *drainer) drain() {
 // returns until when to wait, zero if that is over.
 func (r *drainer) settleInput(now, until time.Time) time.Time {
 	s := &r.Streams.Each[0]
-	if s.Kind != StreamInput || s.Finished {
+	if s.Kind != stdio.StreamInput || s.Finished {
 		return time.Time{}
 	}
 	r.Streams.Close(s)
@@ -108,13 +110,13 @@ func (r *drainer) settleOutput(fd int, now, giveUp, writers time.Time) time.Time
 	busy := s.Out.Busy()
 	stuck := writers
 	if !busy.IsZero() {
-		stuck = Earlier(Later(busy, r.mark).Add(r.cfg.Drain), writers)
+		stuck = ladder.Earlier(ladder.Later(busy, r.mark).Add(r.cfg.Drain), writers)
 	}
 	switch {
-	case s.Kind == StreamCaptured:
+	case s.Kind == stdio.StreamCaptured:
 		return next
 	case now.Before(stuck):
-		return Sooner(next, Earlier(stuck, now.Add(max(r.cfg.Drain, LastLook))))
+		return ladder.Sooner(next, ladder.Earlier(stuck, now.Add(max(r.cfg.Drain, ladder.LastLook))))
 	case busy.IsZero() && s.End.Open():
 		return next
 	}
@@ -139,7 +141,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		}
 		s.Out.TakeBack()
 		owed, err := s.End.Unread()
-		if last := r.mark.Add(r.cfg.Drain); errors.Is(err, ErrHeld) && (!r.left || now.Before(last)) {
+		if last := r.mark.Add(r.cfg.Drain); errors.Is(err, stdio.ErrHeld) && (!r.left || now.Before(last)) {
 			return last // asked anew when it is told
 		}
 		s.Final, s.Owed = true, owed
@@ -154,7 +156,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	case s.End.Hangup():
 		// Nobody can write any more. What was written between the two questions is still read.
 		owed, err := s.End.Unread()
-		if errors.Is(err, ErrHeld) {
+		if errors.Is(err, stdio.ErrHeld) {
 			return r.mark.Add(r.cfg.Drain)
 		}
 		if s.Owed = owed; owed > 0 {
@@ -171,7 +173,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	case !r.hold(fd, now):
 		if now.Before(r.mark.Add(r.cfg.Drain)) {
 			s.Final = false
-			s.Look = min(2*max(s.Look, FirstLook/2), LastLook)
+			s.Look = min(2*max(s.Look, ladder.FirstLook/2), ladder.LastLook)
 			s.NextLook = now.Add(s.Look)
 			return s.NextLook
 		}
@@ -207,9 +209,9 @@ func (r *drainer) leavePipe(fd int, now time.Time) bool {
 	reaper{r.Run}.listLeft()
 	elsewhere := true
 	for _, h := range holders {
-		who := Identity(h.Process)
+		who := ladder.Identity(h.Process)
 		switch {
-		case slices.ContainsFunc(r.Facts.Left, func(p proctree.Process) bool { return Identity(p) == who }):
+		case slices.ContainsFunc(r.Facts.Left, func(p proctree.Process) bool { return ladder.Identity(p) == who }):
 			elsewhere = false
 		case !h.Starting && h.Alive():
 			r.addHolder(h.Process, h.FDs)
@@ -275,7 +277,7 @@ func (r *drainer) holdersOf(fd int, now time.Time) []proctree.Holder {
 // addHolder adds a process once, whichever of the pipes it holds. It may have executed another program in between.
 func (r *drainer) addHolder(p proctree.Process, fds []int) {
 	for i := range r.Facts.Holders {
-		if h := &r.Facts.Holders[i]; Identity(h.Process) == Identity(p) {
+		if h := &r.Facts.Holders[i]; ladder.Identity(h.Process) == ladder.Identity(p) {
 			h.FDs = append(h.FDs, fds...)
 			return
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed841d8200/safeexec/internal/diagnose"
 	"github.com/seed841d8200/safeexec/internal/discard"
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 	"github.com/seed841d8200/safeexec/internal/fdtable"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/seam"
@@ -66,7 +67,7 @@ type Facts struct {
 	CoreDumped    bool
 	SignaledBy    Signaler
 	Abandoned     []Abandoned
-	Output        [3]Kept
+	Output        [3]stdio.Kept
 	End           *seam.End // of a fake
 }
 

@@ -1,11 +1,16 @@
 package engine
 
 import (
+	"context"
+	"io"
 	"os"
+	"sync"
 	"syscall"
 
 	"github.com/seed841d8200/safeexec/internal/cgroup"
 	"github.com/seed841d8200/safeexec/internal/discard"
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/terminal"
 )
@@ -20,7 +25,20 @@ type (
 	ProtectedError = proctree.ProtectedError
 	CgroupLimits   = cgroup.Limits
 	LeftPipe       = discard.Pipe
+	Kept           = stdio.Kept
+	Fanout         = stdio.Fanout
+	Follower       = stdio.Follower
+	TreeEnd        = ladder.TreeEnd
 )
+
+// What streams there are.
+const (
+	StreamInput    = stdio.StreamInput
+	StreamCaptured = stdio.StreamCaptured
+)
+
+// MaxSignal is the highest number that signal(7) gives to any signal.
+const MaxSignal = ladder.MaxSignal
 
 // Enumerates says that processes can be listed, Supported that commands can be run at all.
 const (
@@ -60,6 +78,20 @@ const (
 	TrackCgroup      = proctree.TrackCgroup
 	TrackAdoption    = proctree.TrackAdoption
 )
+
+// Direct reports whether a stream of the command's bypasses this process.
+func Direct(stream any) bool { return stdio.Direct(stream) }
+
+// Alone returns a Writer that is called by one goroutine at a time, if there is a lock for it.
+func Alone(w io.Writer, lock *sync.Mutex) io.Writer { return stdio.Alone(w, lock) }
+
+// PipesAreSeen reports whether os/exec keeps what StdoutPipe and its kin opened where it is looked for.
+func PipesAreSeen() bool { return stdio.PipesAreSeen() }
+
+// KillTree ends the tree of root, as the ladder says.
+func KillTree(ctx context.Context, root *Root, rungs ladder.Rungs) (TreeEnd, error) {
+	return ladder.KillTree(ctx, root, rungs)
+}
 
 // Inspect returns what is known of a process.
 func Inspect(pid int) Process { return proctree.Inspect(pid) }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/seam"
 )
@@ -46,7 +47,7 @@ func (r casting) stage() error {
 	_ = r.process.Release() // it can not be signaled or waited for
 	r.process.Pid = a.pid
 	r.cmd.Process, r.Facts.PID = r.process, a.pid
-	r.pipesOut = HasPipes(r.cmd)
+	r.pipesOut = stdio.HasPipes(r.cmd)
 	r.Streams.LastOutput = time.Now()
 
 	stage := seam.Stage{PID: a.pid, In: r.actorsInput(), Out: r.actorsOutput(1), Err: r.actorsOutput(2)}
@@ -56,7 +57,7 @@ func (r casting) stage() error {
 	}
 	var files []*os.File
 	for i, callers := range []any{r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr} {
-		if f, ok := callers.(*os.File); ok && MadeByPipe(r.cmd, f) {
+		if f, ok := callers.(*os.File); ok && stdio.MadeByPipe(r.cmd, f) {
 			files = append(files, f)
 		}
 		if f := r.Streams.Each[i].Child; f != nil {
@@ -99,7 +100,7 @@ func (r casting) actorsInput() io.Reader {
 	if f := r.Streams.Each[0].Child; f != nil {
 		return f
 	}
-	if f, ok := r.cmd.Stdin.(*os.File); ok && MadeByPipe(r.cmd, f) {
+	if f, ok := r.cmd.Stdin.(*os.File); ok && stdio.MadeByPipe(r.cmd, f) {
 		return f
 	}
 	return nil

@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
@@ -73,8 +74,8 @@ func (r reaper) takeStock() {
 		}
 		members, _ := r.Tree.All()
 		for _, m := range members {
-			alive[Identity(m.Process)] = true
-			r.Facts.Survivors = append(r.Facts.Survivors, Named(m.Process))
+			alive[ladder.Identity(m.Process)] = true
+			r.Facts.Survivors = append(r.Facts.Survivors, ladder.Named(m.Process))
 		}
 	}
 	r.Facts.Killed = r.Killed(alive)
@@ -102,7 +103,7 @@ func (r holdings) removeLeaf() {
 		return
 	}
 	r.Facts.OOMKilled = r.Leaf.OOMKilled()
-	until := Past
+	until := ladder.Past
 	if populated, err := r.Leaf.Populated(); err == nil && !populated {
 		until = time.Now().Add(RemoveBound)
 	}

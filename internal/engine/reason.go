@@ -6,6 +6,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
 )
 
 // reason returns why the run must end now, CauseNone if it need not.
@@ -45,7 +47,7 @@ func (r *Run) reason(now time.Time) Cause {
 func (r *Run) nextBound() time.Time {
 	bound := r.deadline
 	if r.cfg.Idle > 0 && r.Facts.PID != 0 {
-		bound = Earlier(bound, r.Streams.LastOutput.Add(r.cfg.Idle))
+		bound = ladder.Earlier(bound, r.Streams.LastOutput.Add(r.cfg.Idle))
 	}
 	return bound
 }

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
 )
 
 // Requests are what other goroutines want of a run. The poller is woken after one was written.
@@ -57,10 +59,10 @@ func (r *Run) Signal(sig syscall.Signal) error {
 	if r.exitSeen.Load() {
 		return os.ErrProcessDone
 	}
-	before := r.callerSent.Or(SignalBit(sig)) // first: the leader may be gone before Signal returns
+	before := r.callerSent.Or(ladder.SignalBit(sig)) // first: the leader may be gone before Signal returns
 	err := leader{r}.signal(sig)
-	if err != nil && before&SignalBit(sig) == 0 {
-		r.callerSent.And(^SignalBit(sig))
+	if err != nil && before&ladder.SignalBit(sig) == 0 {
+		r.callerSent.And(^ladder.SignalBit(sig))
 	}
 	return err
 }
@@ -97,7 +99,7 @@ func (r *Run) PassOn(sig syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	if !r.Exited {
-		r.callerSent.Or(SignalBit(sig))
+		r.callerSent.Or(ladder.SignalBit(sig))
 	}
 	r.Tree.Quiet(func() { r.Send(sig, members) })
 	return nil

@@ -7,14 +7,16 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 	"github.com/seed841d8200/safeexec/internal/seam"
 )
 
 // A Run is one command from the start to the end. All of it belongs to the goroutine that calls Begin and then Live,
 // except Requests and what Ask, Signal and StopAll are for.
 type Run struct {
-	Ending  // of its tree
-	Streams Streams
+	ladder.Ending // of its tree
+	Streams       stdio.Streams
 	Requests
 	Facts Facts // what is known so far
 
@@ -45,7 +47,7 @@ type Host interface {
 	Retried(err error)                 // the start is to be tried again
 	Ending(cause Cause)                // before the first signal
 	Settings() any                     // for a fake
-	Tee(fd int) *Fanout                // where an output that is kept goes besides; nil for nowhere
+	Tee(fd int) *stdio.Fanout          // where an output that is kept goes besides; nil for nowhere
 	LastLine(w io.Writer) func() error // what is called behind the last byte of a Writer; or nil
 }
 
@@ -168,7 +170,7 @@ func (r *Run) observe() {
 	for {
 		r.Facts.Cause = r.reason(time.Now())
 		if r.Facts.Cause != CauseNone && !r.Exited {
-			r.Step(Past) // this goroutine may come late to an exit that came in time
+			r.Step(ladder.Past) // this goroutine may come late to an exit that came in time
 			r.Exited = r.Exited || r.exitFD < 0 && leader{r}.exited()
 		}
 		if r.Exited {
@@ -195,14 +197,14 @@ func (r *Run) stop() {
 func (r *Run) Step(until time.Time) {
 	for _, e := range r.Await(until) {
 		switch {
-		case e.Token == TokenCgroup:
+		case e.Token == ladder.TokenCgroup:
 			r.LookAtLeaf()
-		case e.Token < TokenExit && !r.Streams.Each[e.Token].End.Open():
+		case e.Token < ladder.TokenExit && !r.Streams.Each[e.Token].End.Open():
 			// closed by an event before this one
-		case e.Token == TokenExit:
+		case e.Token == ladder.TokenExit:
 			r.Exited = true
 			leader{r}.unwatch()
-		case e.Token >= TokenMember:
+		case e.Token >= ladder.TokenMember:
 			r.MemberDied(e.Token)
 		case e.Token == 0:
 			r.Streams.Push(&r.Streams.Each[0])

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 	"github.com/seed841d8200/safeexec/internal/fdtable"
 	"github.com/seed841d8200/safeexec/internal/guard"
 	"github.com/seed841d8200/safeexec/internal/preflight"
@@ -139,7 +141,7 @@ func (r starter) examine() error {
 
 // openStreams makes the pipes. At the first error the caller closes what there is.
 func (r starter) openStreams() error {
-	if r.cmd.Stdin != nil && !Direct(r.cmd.Stdin) {
+	if r.cmd.Stdin != nil && !stdio.Direct(r.cmd.Stdin) {
 		s := &r.Streams.Each[0]
 		if err := s.OpenInput(r.Wake); err != nil {
 			return err
@@ -155,7 +157,7 @@ func (r starter) openStreams() error {
 }
 
 func (r starter) openOutput(fd int, w io.Writer) error {
-	if Direct(w) {
+	if stdio.Direct(w) {
 		return nil
 	}
 	s := &r.Streams.Each[fd]
@@ -237,11 +239,11 @@ func (r starter) spawn(attr *syscall.SysProcAttr) error {
 		}
 		r.Facts.StartRetries++
 		r.host.Retried(err)
-		for again := Earlier(now.Add(delay), until); time.Now().Before(again); {
+		for again := ladder.Earlier(now.Add(delay), until); time.Now().Before(again); {
 			if cause := r.mustEnd(); cause != nil {
 				return Errors{cause, r.startError(err)}
 			}
-			if _, err := r.Poller.Wait(Earlier(again, r.nextBound())); err != nil {
+			if _, err := r.Poller.Wait(ladder.Earlier(again, r.nextBound())); err != nil {
 				return err
 			}
 		}
@@ -356,7 +358,7 @@ func (r starter) startOwn() (err, ours error) {
 // forget lets go of what only the start needs: thousands of commands may be asleep at once.
 func (r starter) forget() {
 	r.own.Env, r.own.SysProcAttr, r.own.ExtraFiles = nil, nil, nil
-	r.pipesOut = HasPipes(r.own)
+	r.pipesOut = stdio.HasPipes(r.own)
 	r.own.Stdin, r.own.Stdout, r.own.Stderr = nil, nil, nil
 	if r.own.Cancel == nil && !r.pipesOut { // CommandContext sets Cancel
 		r.own = nil // there is nothing to release

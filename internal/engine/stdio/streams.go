@@ -1,4 +1,4 @@
-package engine
+package stdio
 
 import (
 	"io"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/drain"
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
 	"github.com/seed841d8200/safeexec/internal/pipe"
 	"github.com/seed841d8200/safeexec/internal/poll"
 )
@@ -19,11 +20,11 @@ type Streams struct {
 	LastOutput time.Time
 	Idle       bool // LastOutput is of interest
 
-	ending *Ending // whose poller tells of them
+	ending *ladder.Ending // whose poller tells of them
 }
 
 // Init has the poller of e tell of the streams.
-func (all *Streams) Init(e *Ending) { all.ending = e }
+func (all *Streams) Init(e *ladder.Ending) { all.ending = e }
 
 // CloseChildEnds leaves the command alone with its ends, so that its exit is the end of the pipe.
 func (all *Streams) CloseChildEnds() {
@@ -162,7 +163,7 @@ func (all *Streams) WriterBusy() bool {
 func (all *Streams) NoteDrawn() {
 	for i := range all.Each {
 		if s := &all.Each[i]; s.Kind.HasWriter() {
-			all.LastOutput = Later(all.LastOutput, s.Out.LastDrawn())
+			all.LastOutput = ladder.Later(all.LastOutput, s.Out.LastDrawn())
 		}
 	}
 }
