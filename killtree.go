@@ -8,13 +8,17 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/engine"
+	"github.com/seed841d8200/safeexec/internal/seam"
 )
 
 // A Target is a process that [KillTree] ends with its tree: a [ProcessInfo], also within a [Holder] or a
 // [ReportProcess], or what [OSProcess] returns.
 type Target interface {
 	hold() (*engine.Root, error)
+	identify() ProcessInfo // as far as it is known without a look
 }
+
+func (p ProcessInfo) identify() ProcessInfo { return p }
 
 func (p ProcessInfo) hold() (*engine.Root, error) {
 	if now := engine.BootID(); p.BootID != "" && now != "" && p.BootID != now {
@@ -29,10 +33,9 @@ func OSProcess(p *os.Process) Target { return osProcess{p} }
 
 type osProcess struct{ process *os.Process }
 
+func (p osProcess) identify() ProcessInfo { return ProcessInfo{PID: p.process.Pid} }
+
 func (p osProcess) hold() (*engine.Root, error) {
-	if p.process == nil {
-		return nil, &ConfigError{Name: "OSProcess", Reason: "is nil"}
-	}
 	return engine.HoldProcess(p.process)
 }
 
@@ -116,6 +119,11 @@ func (k *kill) run(target Target, opts []Option) []error {
 	if err := k.check(target, opts); err != nil {
 		return flatten(err)
 	}
+	if fake, ok := seam.From(k.ctx).(seam.Killer); ok {
+		result, errs := fake.KillTree(target.identify(), k.cfg.settings())
+		k.result, _ = result.(TreeResult)
+		return slices.Concat(errs, k.survivorErrors())
+	}
 	root, err := target.hold()
 	if err != nil {
 		if p, ok := target.(ProcessInfo); ok {
@@ -140,6 +148,8 @@ func (k *kill) check(target Target, opts []Option) error {
 		return &ConfigError{Name: "ctx", Reason: "is nil"}
 	case target == nil:
 		return &ConfigError{Name: "target", Reason: "is nil"}
+	case target == OSProcess(nil):
+		return &ConfigError{Name: "OSProcess", Reason: "is nil"}
 	}
 	if err := k.cfg.checkLadder(); err != nil {
 		return err
@@ -160,17 +170,21 @@ func (k *kill) takeStock(end engine.TreeEnd) []error {
 	if len(end.Survivors) == 0 && end.Sure {
 		return nil
 	}
-	errs := k.contextErrors()
-	if len(end.Survivors) > 0 {
-		errs = append(errs, ErrSurvivors)
-	}
-	for _, s := range end.Survivors {
-		if s.Err != nil && !slices.Contains(errs, s.Err) {
-			errs = append(errs, s.Err)
-		}
-	}
+	errs := append(k.contextErrors(), k.survivorErrors()...)
 	if !end.Sure {
 		errs = append(errs, ErrTreeUnseen)
+	}
+	return errs
+}
+
+// survivorErrors returns what the survivors come to.
+func (k *kill) survivorErrors() (errs []error) {
+	for _, s := range k.result.Survivors {
+		for _, err := range []error{ErrSurvivors, s.Err} {
+			if err != nil && !slices.Contains(errs, err) {
+				errs = append(errs, err)
+			}
+		}
 	}
 	return errs
 }

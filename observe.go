@@ -241,6 +241,7 @@ const logEnd = 1 << 10
 //
 //	command       the last element of the program's path; arguments are never logged
 //	pid, cause, exit_code, signal, signaled_by, duration
+//	usage         what the tree has used, as far as is known, see [Usage.LogValue]
 //	start_retries, killed, survivors, left, holders     numbers
 //	error         in one line
 //	stdout, stderr   groups, of outputs that went through this package:
@@ -277,7 +278,7 @@ func (o *logObserver) Observe(ctx context.Context, cmd *exec.Cmd) Observation {
 		if !o.logger.Enabled(ctx, level) {
 			return
 		}
-		attrs := append(make([]slog.Attr, 0, 16), slog.String("command", program))
+		attrs := append(make([]slog.Attr, 0, 17), slog.String("command", program))
 		attrs = appendFacts(attrs, &res, err)
 		attrs = o.appendOutputs(attrs, key, &res)
 		o.logger.LogAttrs(ctx, level, "command ended", attrs...)
@@ -321,6 +322,9 @@ func appendFacts(attrs []slog.Attr, res *Result, err error) []slog.Attr {
 		attrs = append(attrs, slog.String("signal", res.Signal.String()), slog.String("signaled_by", res.SignaledBy.String()))
 	}
 	attrs = append(attrs, slog.Duration("duration", res.Times.Total))
+	if res.Usage.CPU != UsageUnknown {
+		attrs = append(attrs, slog.Any("usage", res.Usage))
+	}
 	for _, n := range []struct {
 		name  string
 		count int

@@ -28,6 +28,7 @@ func (r *run) fill() {
 	res.OOMKilled, res.LeftCgroup = f.OOMKilled, f.LeftCgroup
 	res.MarkedFDs, res.LeakedFDs, res.DeclaredFDs = fds(f.MarkedFDs), fds(f.LeakedFDs), fds(f.DeclaredFDs)
 	res.FDsProved, res.FDErr = f.FDsProved, f.FDErr
+	res.Usage = newUsage(f.Usage)
 	res.GuardRestarts, res.StartRetries = f.GuardRestarts, f.StartRetries
 	t := f.Times
 	res.Times = Times{

@@ -108,6 +108,8 @@ type Result struct {
 	// of a second; [RemoveStaleCgroups] does that.
 	LeftCgroup string
 
+	Usage Usage // what the tree has used, as far as is known
+
 	// Descriptors that the command would have inherited undeclared, see [WithFDPolicy]. FDMark names
 	// in MarkedFDs what this start was the first to mark; to look costs more than to mark, so that
 	// looks take at most a thousandth of the time, and what is found marked is not named again.

@@ -2,7 +2,6 @@ package guard_test
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,12 +31,17 @@ func stageTwo(t *testing.T, variable string, victim *exec.Cmd) (*exec.Cmd, *os.F
 	table := os.NewFile(uintptr(memfd), "table")
 	st, err := procfs.ReadStat(victim.Process.Pid)
 	require.NoError(t, err)
-	text, err := json.Marshal(map[string]any{
-		"trace":  map[string]any{"pid": victim.Process.Pid, "start": st.StartTime},
-		"ladder": map[string]any{"signal": int(syscall.SIGKILL), "kill": 1e9},
-	})
-	require.NoError(t, err)
-	_, err = table.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(text))), text...))
+	record := []byte{0, 0, 0, 0}
+	for _, n := range []uint64{
+		1,                                                    // the start
+		uint64(victim.Process.Pid), st.StartTime, 0, 0, 0, 0, // its trace
+		uint64(syscall.SIGKILL), 0, 1e9, // its ladder
+		0, 0, // no names
+	} {
+		record = binary.AppendUvarint(record, n)
+	}
+	record[0] = byte(len(record) - 4)
+	_, err = table.Write(record)
 	require.NoError(t, err)
 	cmd := exec.Command(exe, "-test.run", "^$")
 	cmd.Env = append(os.Environ(), "SAFEEXEC_GUARD="+variable, "GORACE=atexit_sleep_ms=0")
@@ -57,7 +61,7 @@ func watches(t *testing.T, pid int) string {
 	t.Helper()
 	st, err := procfs.ReadStat(pid)
 	require.NoError(t, err)
-	return fmt.Sprintf("watch:%d:%d", pid, st.StartTime)
+	return fmt.Sprintf("copy:%d:%d:1", pid, st.StartTime)
 }
 
 func startVictim(t *testing.T) *exec.Cmd {
@@ -92,7 +96,7 @@ func TestDismissed(t *testing.T) {
 // of the program that is named.
 func TestForgedSocket(t *testing.T) {
 	victim := startVictim(t)
-	for _, variable := range []string{watches(t, os.Getppid()), "watch:1:1", "else:1:1"} {
+	for _, variable := range []string{watches(t, os.Getppid()), "copy:1:1:1", "else:1:1:1"} {
 		helper, ours := stageTwo(t, variable, victim)
 		require.NoError(t, ours.Close())
 		require.NoError(t, helper.Wait(), "it runs its tests")

@@ -21,6 +21,7 @@ import (
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/guard"
 	"github.com/seed841d8200/safeexec/internal/poll"
+	"github.com/seed841d8200/safeexec/internal/sys"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -35,6 +36,10 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if unknown := sys.Disable(testproc.Disabled()...); unknown != "" {
+		fmt.Fprintf(os.Stderr, "%s: there is no %q\n", testproc.DisableVariable, unknown)
+		os.Exit(2)
+	}
 	what := os.Getenv(hostVariable)
 	if what != "without Init" {
 		var opts []guard.Option
@@ -83,6 +88,8 @@ func host(what string) {
 	switch what {
 	case "in a cgroup":
 		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup))
+	case "patient in a cgroup":
+		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup), safeexec.WithGracePeriod(10*time.Minute))
 	case "patient":
 		opts = append(opts, safeexec.WithGracePeriod(10*time.Minute))
 	case "runs":

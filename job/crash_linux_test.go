@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -142,10 +141,9 @@ func killedAfter(t *testing.T, steps int, after time.Duration, env []string) {
 		_, err := a.Job.Stop(deadline(t))
 		require.NoError(t, err)
 	}
-	testproc.Wait(t, func() bool { // what holds a status ends after its job
-		return !slices.ContainsFunc(tagged(t, tag), isCopy)
-	})
-	assert.Empty(t, tagged(t, tag), "what is left")
+	// What holds a status ends after its job, and what was to become one once it finds its program dead. One that has
+	// just executed itself anew can escape a single list.
+	testproc.Wait(t, func() bool { return len(tagged(t, tag)) == 0 })
 	_, err = s.Clean(deadline(t))
 	require.NoError(t, err)
 	jobs, err := s.List()

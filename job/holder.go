@@ -9,7 +9,6 @@ import (
 	"math"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
@@ -33,13 +32,13 @@ var canHold atomic.Bool
 // Init comes first in main, and in TestMain, of a program that uses [KeepStatus]. It returns at once, except in the
 // copy of the program that holds the exit status of a job, where it does not return.
 func Init() {
-	socket, files, ok := reexec.Became(holderVariable, holderName)
-	if !ok {
+	copied := reexec.Became(holderVariable, holderName)
+	if copied == nil {
 		canHold.Store(true)
 		return
 	}
-	if len(files) == 2 {
-		hold(socket, files[0], files[1])
+	if len(copied.Files) == 2 {
+		hold(copied.Socket, copied.Files[0], copied.Files[1])
 	}
 	os.Exit(0) //nolint:forbidigo // a program of its own
 }
@@ -195,7 +194,6 @@ var errAbandoned = errors.New("start is abandoned")
 // hold is the holder: it starts the command, waits for it as its parent, writes down how it ended, and ends. Of the
 // program it has nothing from the start on but a lock, which says that it lives.
 func hold(socket, spec, lock *os.File) {
-	deafen()
 	runtime.GOMAXPROCS(1)
 	var o order
 	s := &Store{keepers: make(map[string]*keeper)}
@@ -234,19 +232,6 @@ func hold(socket, spec, lock *os.File) {
 	}
 	if state, err := l.own.Process.Wait(); err == nil {
 		writeExit(l.job.dir(), l.record, exited{l.record.Boot, exitOfState(state), usageOf(state)})
-	}
-}
-
-// deafen has this process not hear what asks a process to end, and its child hear it: what is caught is not caught
-// after execve(2), and what is ignored would be ignored.
-func deafen() {
-	caught := make(chan os.Signal, 1)
-	for _, sig := range []os.Signal{
-		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE, syscall.SIGALRM,
-	} {
-		if !signal.Ignored(sig) {
-			signal.Notify(caught, sig)
-		}
 	}
 }
 

@@ -161,7 +161,9 @@ func TestHolderHasNothing(t *testing.T) {
 	session, _, errno := syscall.Syscall(syscall.SYS_GETSID, uintptr(holder.PID), 0, 0)
 	require.Zero(t, errno)
 	assert.EqualValues(t, holder.PID, session)
-	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
+	for _, sig := range []syscall.Signal{
+		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGALRM, syscall.SIGUSR1, syscall.SIGUSR2,
+	} {
 		require.NoError(t, syscall.Kill(holder.PID, sig))
 	}
 	ignored, caught := signalsOf(t, st.PID)
@@ -266,7 +268,7 @@ func TestHeldStartIsKilled(t *testing.T) {
 func TestForgedHolder(t *testing.T) {
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	for _, text := range []string{"copy:1:2", "first:1:2", "copy::", "x", ""} {
+	for _, text := range []string{"copy:1:2:2", "first:1:2:2", "copy:::", "x", ""} {
 		cmd := exec.Command(exe, "-test.run", "^$")
 		cmd.Env = append(os.Environ(), holderVariable+"="+text, "GORACE=atexit_sleep_ms=0")
 		out, err := cmd.CombinedOutput()

@@ -388,7 +388,22 @@ func (k *keeper) enforce() {
 			return
 		}
 	}
-	k.late <- k.end(ByTimeout)
+	k.endForSure(ByTimeout, k.late)
+}
+
+// endForSure ends the job, again and again until that succeeds, and tells what came of the first time. A look that
+// proves nothing on a busy machine and a record that can not be read must not give it another life.
+func (k *keeper) endForSure(reason Reason, first chan<- error) {
+	for pause := lastPause; ; pause = min(2*pause, time.Minute) {
+		err := k.end(reason)
+		select {
+		case first <- err:
+		default: // somebody was told, or nobody listens
+		}
+		if err == nil || sleep(k.ctx, pause) != nil {
+			return
+		}
+	}
 }
 
 // end ends the job for a reason of the keeper's.

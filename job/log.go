@@ -90,9 +90,15 @@ const logPause = 50 * time.Millisecond
 
 // boundLog gives back the oldest of the log. While nothing is written nobody wakes.
 func (k *keeper) boundLog() {
-	f, err := os.OpenFile(k.job.LogPath(), os.O_RDWR, 0)
-	if err != nil {
-		return
+	var f *os.File
+	for { // until there is a descriptor
+		var err error
+		if f, err = os.OpenFile(k.job.LogPath(), os.O_RDWR, 0); err == nil {
+			break
+		}
+		if sleep(k.ctx, blindPause) != nil {
+			return
+		}
 	}
 	defer f.Close()
 	w := watchWrites(k.job.LogPath())
@@ -175,14 +181,16 @@ func (w *writeWatch) await(ctx context.Context, already func() bool) error {
 		return ctx.Err()
 	}
 	if err := w.file.SetReadDeadline(time.Time{}); err != nil {
-		return err
+		return sleep(ctx, blindPause)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var buf [4096]byte
-	_, err := w.file.Read(buf[:])
+	if _, err := w.file.Read(buf[:]); err != nil && ctx.Err() == nil {
+		return sleep(ctx, blindPause)
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return err
+	return nil
 }

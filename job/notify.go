@@ -226,7 +226,7 @@ func (k *keeper) guard() {
 		case <-k.ctx.Done():
 			return
 		case <-timer.C:
-			_ = k.end(ByWatchdog)
+			k.endForSure(ByWatchdog, nil)
 			return
 		}
 	}

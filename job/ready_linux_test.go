@@ -187,10 +187,12 @@ func TestReadyIsTheLastOfItsMessage(t *testing.T) {
 	}
 }
 
-// silentKeeper keeps a job that nobody has started.
+// silentKeeper keeps a job that nobody has started, and that has ended.
 func silentKeeper(t *testing.T) *keeper {
 	s := &Store{root: t.TempDir(), ctx: t.Context()}
 	k := newKeeper(&Job{s, "a"}, &record{}, nil)
+	require.NoError(t, os.Mkdir(k.job.dir(), 0o700))
+	require.NoError(t, (&record{Name: "a", Phase: phaseEnded}).write(k.job.dir()))
 	k.socket = newSocket("", nil)
 	t.Cleanup(k.cancel)
 	return k

@@ -76,14 +76,12 @@ func (j *Job) end(ctx context.Context, reason Reason, run int, ladder rungs) (St
 		return Stopped{}, err
 	}
 	if len(alive) > 0 { // before the first signal, so that whoever sees the end knows why
-		err := j.update(ctx, run, func(r *record) {
+		// A full disk or a lock that another holds does not keep the job alive: the last update tells.
+		_ = j.update(ctx, run, func(r *record) {
 			if r.Reason == ByItself {
 				r.Reason = reason
 			}
 		})
-		if err != nil {
-			return Stopped{}, err
-		}
 	}
 	did, err := endTree(ctx, r.Trace, ladder)
 	if err != nil {
@@ -91,10 +89,8 @@ func (j *Job) end(ctx context.Context, reason Reason, run int, ladder rungs) (St
 	}
 	if k := j.keeper(); k != nil && k.run == run { // it sees the same, and has the exit status
 		if k.awaitOver(ctx) == nil {
-			select {
-			case <-k.over:
+			if r, err := read(j.dir()); err == nil && (r.Run != run || r.Phase == phaseEnded) {
 				return did, nil
-			default:
 			}
 		}
 	} else if j.awaitWritten(ctx, run) {

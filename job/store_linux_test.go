@@ -224,5 +224,5 @@ func TestUsage(t *testing.T) {
 	require.NoError(t, err)
 	assert.Zero(t, after.Processes)
 	assert.GreaterOrEqual(t, after.CPU+10*time.Millisecond, used.CPU, "a tick more or less")
-	assert.Positive(t, after.Peak)
+	assert.Zero(t, after.Peak, "a shell has less than this process, and that can not be told")
 }

@@ -5,19 +5,21 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
-	"github.com/seed841d8200/safeexec/internal/sys"
+	"github.com/seed841d8200/safeexec/internal/usage"
 )
 
 // A Usage is what a job uses.
 type Usage struct {
 	Processes int `json:"-"` // that live
-	// CPU is the processor time of those that live and of the children that they have waited for;
-	// once the job has ended, that of its first process.
+	// CPU is the processor time, user and system, of those that live and of the children that they have waited
+	// for; once the job has ended, that of its first process. It is at least so much, as safeexec.UsageSeen has it: an
+	// orphan that has ended is lost.
 	CPU time.Duration `json:"cpu"`
 	// Memory is what they have in memory now, in bytes. What several share counts for each.
 	Memory int64 `json:"-"`
-	// Peak is the most that the first process, or a child that it has waited for, had in memory. It
-	// is known once the program that started the job has seen that one end.
+	// Peak is the most that the first process, or a child that it has waited for, had in memory, in bytes. It is
+	// known once the program that started the job has seen that one end, and if it is by more than an eighth above
+	// that program's own, see safeexec.Usage; 0 is unknown.
 	Peak int64 `json:"peak"`
 }
 
@@ -46,7 +48,7 @@ func (j *Job) Usage() (Usage, error) {
 			continue // it has ended
 		}
 		u.Processes++
-		u.CPU += procfs.Ticks(used.CPU)
+		u.CPU += procfs.Ticks(used.CPU())
 		u.Memory += int64(used.Pages) * int64(os.Getpagesize())
 	}
 	return u, nil
@@ -57,5 +59,5 @@ func usageOf(state *os.ProcessState) *Usage {
 	if state == nil {
 		return nil
 	}
-	return &Usage{CPU: state.UserTime() + state.SystemTime(), Peak: sys.PeakOf(state)}
+	return &Usage{CPU: state.UserTime() + state.SystemTime(), Peak: usage.PeakOf(state)}
 }

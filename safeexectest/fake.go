@@ -21,7 +21,7 @@ import (
 // Readers are read, Writers written to, output is limited, and the Result and the errors are those of safeexec.
 // Options about descriptors, containment, limits and the terminal are checked and have no effect, and a
 // [safeexec.BackgroundLeave] finds nobody to leave. The context of exec.CommandContext does not end the run; that of
-// Run does. KillTree is not answered for.
+// Run does. KillTree is answered for with [Fake.ExpectKillTree]; it ends no command of the Fake.
 type Fake struct {
 	// Ordered has the calls come in the order of the expectations.
 	Ordered bool
@@ -38,6 +38,7 @@ type Expectation struct {
 	what    string   // how it is named
 	args    []string // the command line; nil if match decides
 	match   func(args []string) bool
+	kill    *KillExpectation // in place of a command line
 	outcome Outcome
 	left    int
 }
@@ -80,14 +81,17 @@ func (e *Expectation) Times(n int) *Expectation {
 }
 
 func (e *Expectation) accepts(args []string) bool {
-	if e.match != nil {
+	switch {
+	case e.kill != nil:
+		return false
+	case e.match != nil:
 		return e.match(slices.Clone(args))
 	}
 	return slices.Equal(e.args, args)
 }
 
-// WithFake returns a context with which safeexec.Run, Start, Output and CombinedOutput, and a group that is made with
-// it, ask fake instead of starting a process. A command that fake does not expect fails the test and is not started;
+// WithFake returns a context with which safeexec.Run, Start, Output, CombinedOutput and KillTree, and a group that is
+// made with it, ask fake instead of starting a process. A command that fake does not expect fails the test and is not started;
 // one that was expected and did not come fails the test at its end.
 func WithFake(t testing.TB, ctx context.Context, fake *Fake) context.Context {
 	t.Helper()
@@ -121,12 +125,14 @@ func (f *Fake) unmet() []string {
 
 // A Call is a command that was run.
 type Call struct {
-	Args     []string // program first
+	Args     []string // program first; nil for KillTree
 	Dir      string
 	Env      []string          // nil: that of this process
 	Stdin    []byte            // what the command has read so far
 	Settings safeexec.Settings // Timeout is 0 where the context alone bounds the run
 	Deadline time.Time         // when it was to end, by whichever of the two is earlier
+
+	KillTree safeexec.ProcessInfo // the target of a call of KillTree, of an os.Process the PID alone
 }
 
 // record is a call, of which the standard input comes later.
@@ -185,15 +191,12 @@ func (a answers) Start(c seam.Call) (seam.Program, error) {
 	if len(r.call.Args) == 0 {
 		r.call.Args = []string{c.Cmd.Path}
 	}
-	f.calls = append(f.calls, r)
-	e := f.find(r.call.Args)
-	if e == nil {
-		err := &UnexpectedError{f.difference(r.call.Args)}
+	e, err := f.take(r, commandLine(r.call.Args), func(e *Expectation) bool { return e.accepts(r.call.Args) })
+	if err != nil {
 		f.mu.Unlock()
 		f.t.Errorf("%v", err)
 		return nil, err
 	}
-	e.left--
 	outcome := e.outcome
 	f.mu.Unlock()
 	if err := outcome.startError(c.Cmd); err != nil {
@@ -202,24 +205,28 @@ func (a answers) Start(c seam.Call) (seam.Program, error) {
 	return newProgram(outcome, r), nil
 }
 
-// find returns the expectation that a command meets, with the lock.
-func (f *Fake) find(args []string) *Expectation {
+// take notes a call and uses up the expectation that it meets, with the lock.
+func (f *Fake) take(r *record, what string, accepts func(*Expectation) bool) (*Expectation, error) {
+	f.calls = append(f.calls, r)
 	for _, e := range f.expects {
 		switch {
 		case e.left <= 0:
-		case e.accepts(args):
-			return e
-		case f.Ordered:
-			return nil
+			continue
+		case accepts(e):
+			e.left--
+			return e, nil
+		}
+		if f.Ordered {
+			break
 		}
 	}
-	return nil
+	return nil, &UnexpectedError{f.difference(what, r.call.Args)}
 }
 
 // difference says what was run, and what was expected instead, with the lock.
-func (f *Fake) difference(args []string) string {
+func (f *Fake) difference(what string, args []string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "unexpected command:\n  run:      %s", commandLine(args))
+	fmt.Fprintf(&b, "unexpected command:\n  run:      %s", what)
 	n := 0
 	for _, e := range f.expects {
 		if e.left <= 0 {
@@ -227,7 +234,7 @@ func (f *Fake) difference(args []string) string {
 		}
 		n++
 		fmt.Fprintf(&b, "\n  expected: %s", e.what)
-		if e.args != nil {
+		if e.args != nil && args != nil {
 			writeDifference(&b, e.args, args)
 		}
 		if f.Ordered {

@@ -34,6 +34,9 @@ type Outcome struct {
 	// Report says why it did not go on, for Result.Report and Process.Report.
 	Report *safeexec.Report
 
+	// Usage is what the Result says that it has used. The zero Usage says that nothing is known.
+	Usage safeexec.Usage
+
 	// StartErrs are why it is not started: what os/exec would say, or errors of safeexec, in the order of precedence.
 	StartErrs []error
 
@@ -42,6 +45,14 @@ type Outcome struct {
 	Result func(*safeexec.Result)
 
 	end seam.End // what has no field in the Result
+}
+
+// change adds to the Result what the run can not have seen.
+func (o *Outcome) change(r *safeexec.Result) {
+	r.Usage = o.Usage
+	if o.Result != nil {
+		o.Result(r)
+	}
 }
 
 // A Process is what [Outcome.Do] has of its command.

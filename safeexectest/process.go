@@ -35,7 +35,7 @@ func (p *program) Live(stage seam.Stage) seam.End {
 		p.untilKilled(func() { p.play(stage) })
 	}
 	end := o.end
-	end.Change = o.Result
+	end.Change = o.change
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {

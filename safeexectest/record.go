@@ -177,7 +177,9 @@ func (p *recordedProgram) Live(stage seam.Stage) seam.End {
 	p.cmd.Stderr = io.MultiWriter(&errs, orDiscard(stage.Err))
 	res, err := safeexec.Run(p.ctx, p.cmd, safeexec.WithTimeout(time.Until(p.deadline())),
 		safeexec.WithGracePeriod(p.settings.GracePeriod), safeexec.WithKillTimeout(p.settings.KillTimeout))
-	end := seam.End{Change: func(r *safeexec.Result) { r.Killed, r.Survivors = res.Killed, res.Survivors }}
+	end := seam.End{Change: func(r *safeexec.Result) {
+		r.Killed, r.Survivors, r.Usage = res.Killed, res.Survivors, res.Usage
+	}}
 	code := max(res.ExitCode, 0)
 	switch {
 	case res.Signal != 0:

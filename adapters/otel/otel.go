@@ -1,5 +1,5 @@
 // Package otelsafeexec makes a span of each run of safeexec, by OpenTelemetry's semantic conventions for
-// clients of command line programs.
+// clients of command line programs, and counts the runs. dashboard.json, beside it, is for Grafana.
 package otelsafeexec
 
 import (
@@ -18,6 +18,8 @@ import (
 	"github.com/seed841d8200/safeexec"
 )
 
+const scope = "github.com/seed841d8200/safeexec/adapters/otel"
+
 // Spans is a [safeexec.Observer], for [safeexec.WithObserver], that makes a span of kind CLIENT of each
 // run. The span is named after the program and holds process.executable.name, process.pid,
 // process.exit.code and, if the run failed, error.type: the exit code, "signal", or the
@@ -31,7 +33,7 @@ type Spans struct {
 // its environment: TRACEPARENT with [propagation.TraceContext].
 func New(provider trace.TracerProvider, propagator propagation.TextMapPropagator) *Spans {
 	return &Spans{
-		tracer:     provider.Tracer("github.com/seed841d8200/safeexec/adapters/otel"),
+		tracer:     provider.Tracer(scope),
 		propagator: propagator,
 	}
 }

@@ -1,4 +1,4 @@
-// Package promsafeexec counts the runs of safeexec for Prometheus.
+// Package promsafeexec counts the runs of safeexec for Prometheus. dashboard.json, beside it, is for Grafana.
 package promsafeexec
 
 import (

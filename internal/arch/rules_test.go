@@ -47,11 +47,33 @@ var (
 	onFace     = []string{"group"}
 )
 
-// belowEngine are what the engine moves bytes, waits and climbs with. The root has no part in that.
-var belowEngine = []string{"internal/drain", "internal/escalate", "internal/pipe", "internal/poll", "internal/procfs"}
+// belowRoot are all packages that the root may import: its engine, and what is no part of a run, which are parsers, lists
+// and texts. How a tree is found and a pipe is read is the engine's.
+var belowRoot = []string{
+	"internal/diagnose", "internal/engine", "internal/fdtable", "internal/lines", "internal/redact", "internal/repeats",
+	"internal/seam",
+}
 
-// maxRootFiles is how many files without tests the root may have. It only goes down.
-const maxRootFiles = 43
+// The engine's own parts, which it alone stands on.
+const (
+	ladderDir = "internal/engine/ladder"
+	stdioDir  = "internal/engine/stdio"
+)
+
+// maxRootFiles is how many files without tests the root may have, and maxMethods how many methods a type.
+const (
+	maxRootFiles = 14
+	maxMethods   = 30
+)
+
+// maxPackageLines is how long a package may be, without tests. Those that are longer say why.
+const maxPackageLines = 3000
+
+var longPackages = map[string]string{
+	".":                 "the docs of all that a user calls are two thirds of it",
+	"internal/proctree": "the tracks check each other: apart, each would show the others what it keeps",
+	"job":               "records, holders and restarts are one protocol between processes",
+}
 
 // A rule looks at the whole module and reports what breaks it.
 type rule struct {
@@ -66,6 +88,8 @@ var rules = []rule{
 	{"the root stands on the engine", rootOnEngine},
 	{"the engine is the root's", engineBelowRoot},
 	{"size of the root", rootSize},
+	{"size of a type", typeSize},
+	{"size of a package", packageSize},
 	{"packages beside the root", onPublicFace},
 	{"no build constraints in the root", rootPortable},
 	{"standard library only", onlyStdlib},
@@ -118,18 +142,25 @@ func rootWithoutSys(m *module, report func(pos, format string, args ...any)) {
 
 func rootOnEngine(m *module, report func(pos, format string, args ...any)) {
 	for f, imp := range m.imports() {
-		for _, dir := range belowEngine {
-			if f.dir == "." && !f.test && within(imp.path, m.path+"/"+dir) {
-				report(imp.pos, "the root leaves %s to internal/engine", dir)
-			}
+		if f.dir == "." && !f.test && within(imp.path, m.path+"/internal") &&
+			!within(imp.path, m.path+"/internal/sys") && !within(imp.path, m.path+"/internal/testproc") &&
+			!slices.Contains(belowRoot, strings.TrimPrefix(imp.path, m.path+"/")) {
+			report(imp.pos, "the root leaves %s to internal/engine", imp.path)
 		}
 	}
 }
 
 func engineBelowRoot(m *module, report func(pos, format string, args ...any)) {
 	for f, imp := range m.imports() {
-		if f.dir != "." && !f.test && within(imp.path, m.path+"/internal/engine") {
-			report(imp.pos, "%s imports the engine", f.dir)
+		if f.test || !within(imp.path, m.path+"/internal/engine") {
+			continue
+		}
+		switch from, to := f.dir, strings.TrimPrefix(imp.path, m.path+"/"); {
+		case from == "." && to == "internal/engine":
+		case from == "internal/engine":
+		case from == stdioDir && to == ladderDir:
+		default:
+			report(imp.pos, "%s imports %s", from, to)
 		}
 	}
 }
@@ -143,6 +174,36 @@ func rootSize(m *module, report func(pos, format string, args ...any)) {
 	}
 	if n > maxRootFiles {
 		report(".", "has %d files, more than %d", n, maxRootFiles)
+	}
+}
+
+func typeSize(m *module, report func(pos, format string, args ...any)) {
+	count := map[string]int{}
+	for _, f := range m.files {
+		for _, t := range f.methods {
+			if !f.test { // a method of several systems counts once for each
+				count[f.dir+" "+t]++
+			}
+		}
+	}
+	for name, n := range count {
+		if dir, t, _ := strings.Cut(name, " "); n > maxMethods {
+			report(dir, "type %s has %d methods, more than %d", t, n, maxMethods)
+		}
+	}
+}
+
+func packageSize(m *module, report func(pos, format string, args ...any)) {
+	lines := map[string]int{}
+	for _, f := range m.files {
+		if !f.test {
+			lines[f.dir] += f.lines
+		}
+	}
+	for dir, n := range lines {
+		if n > maxPackageLines && longPackages[dir] == "" {
+			report(dir, "has %d lines, more than %d", n, maxPackageLines)
+		}
 	}
 }
 
@@ -251,6 +312,7 @@ type file struct {
 	lines      int
 	constraint string // "" if the file is built everywhere
 	imports    []imported
+	methods    []string // the type of each
 }
 
 type imported struct{ path, pos string }
@@ -335,7 +397,7 @@ func loadFile(full, rel string) (*file, error) {
 		return nil, err
 	}
 	fset := token.NewFileSet()
-	syntax, err := parser.ParseFile(fset, rel, src, parser.ImportsOnly|parser.ParseComments)
+	syntax, err := parser.ParseFile(fset, rel, src, parser.SkipObjectResolution|parser.ParseComments)
 	if err != nil {
 		return nil, err
 	}
@@ -344,6 +406,11 @@ func loadFile(full, rel string) (*file, error) {
 		test:       strings.HasSuffix(rel, "_test.go") || within(path.Dir(rel), "internal/testproc"),
 		lines:      bytes.Count(src, []byte("\n")),
 		constraint: cmp.Or(tagConstraint(syntax), nameConstraint(path.Base(rel))),
+	}
+	for _, d := range syntax.Decls {
+		if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv != nil {
+			f.methods = append(f.methods, receiver(fn.Recv.List[0].Type))
+		}
 	}
 	for _, spec := range syntax.Imports {
 		p, err := strconv.Unquote(spec.Path.Value)
@@ -354,6 +421,19 @@ func loadFile(full, rel string) (*file, error) {
 		f.imports = append(f.imports, imported{path: p, pos: fmt.Sprintf("%s:%d", rel, line)})
 	}
 	return f, nil
+}
+
+// receiver returns the name of a method's type.
+func receiver(t ast.Expr) string {
+	switch t := t.(type) {
+	case *ast.StarExpr:
+		return receiver(t.X)
+	case *ast.IndexExpr:
+		return receiver(t.X)
+	case *ast.Ident:
+		return t.Name
+	}
+	return ""
 }
 
 // tagConstraint returns the //go:build line above the package clause, if there is one.

@@ -158,6 +158,19 @@ func EndStale(dir string) (bool, error) {
 
 var errNoLeaf = errors.New("is no cgroup of a run")
 
+// Watch opens a leaf that another process has made, without the lock, so that it is still removed by EndStale.
+func Watch(dir string) (*Leaf, error) {
+	if !isName(filepath.Base(dir)) {
+		return nil, &Error{Op: "open", Dir: dir, Err: errNoLeaf}
+	}
+	l := &Leaf{dir: dir, name: filepath.Base(dir), fd: -1}
+	var err error
+	if l.events, err = sys.OpenRead(dir + "/cgroup.events"); err != nil {
+		return nil, &Error{Op: "open", Dir: dir, Err: cause(err)}
+	}
+	return l, nil
+}
+
 // removeStale removes one leaf, and reports whether it did. The lock, which it has until it is done,
 // keeps off the owner of a leaf that was just made, and other removers.
 func removeStale(dir string) (bool, error) {

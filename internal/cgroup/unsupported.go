@@ -20,6 +20,9 @@ func RemoveStale(string) (int, error) { return 0, unsupported() }
 // EndStale is not to be had.
 func EndStale(string) (bool, error) { return false, unsupported() }
 
+// Watch is not to be had.
+func Watch(string) (*Leaf, error) { return nil, unsupported() }
+
 // Named reports that attr names none.
 func Named(*syscall.SysProcAttr) bool { return false }
 
@@ -34,7 +37,10 @@ func (*Leaf) Populated() (bool, error)      { return false, unsupported() }
 func (*Leaf) PIDs(func(pid int) bool) error { return unsupported() }
 func (*Leaf) Contains(int) bool             { return false }
 func (*Leaf) OOMKilled() bool               { return false }
+func (*Leaf) MemoryPeak() (int64, bool)     { return 0, false }
 func (*Leaf) Freeze() (func(), error)       { return nil, unsupported() }
 func (*Leaf) Kill() error                   { return unsupported() }
 func (*Leaf) Remove(time.Time) error        { return unsupported() }
 func (*Leaf) Close()                        {}
+
+func (*Leaf) CPU() (user, system time.Duration, ok bool) { return 0, 0, false }

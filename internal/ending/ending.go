@@ -26,25 +26,30 @@ const (
 	lastPause  = 50 * time.Millisecond
 )
 
-// Climb sends the signals of the ladder, one after the other, until a look finds nobody of the tree.
-func (e *Ending) Climb(ladder *escalate.Ladder) {
-	for !e.empty() {
+// Climb sends the signals of the ladder, one after the other, until a look finds nobody of the tree. It returns what
+// the last look found, and whether that is everybody.
+func (e *Ending) Climb(ladder *escalate.Ladder) (members []*proctree.Member, sure bool) {
+	for {
+		members, sure = e.Tree.Live()
+		if len(members) == 0 && sure {
+			return nil, true
+		}
 		rung, more := ladder.Next(time.Now())
 		if !more || e.canceled() {
-			return
+			return members, sure
 		}
 		e.Tree.Until(ladder.Until()) // as every look of the rung
-		e.signal(rung.Signal, ladder.Until())
-		e.await(rung.Signal, ladder.Until())
+		if !sure {
+			members, _ = e.Tree.Live()
+		}
+		e.signal(members, rung.Signal, ladder.Until())
+		if e.await(rung.Signal, ladder.Until()) {
+			return nil, true
+		}
 	}
 }
 
 func (e *Ending) canceled() bool { return e.Canceled != nil && e.Canceled() }
-
-func (e *Ending) empty() bool {
-	members, sure := e.Tree.Live()
-	return len(members) == 0 && sure
-}
 
 func (e *Ending) note(m *proctree.Member) {
 	if e.signaled == nil {
@@ -59,12 +64,11 @@ func identity(p proctree.Process) proctree.Process {
 	return proctree.Process{PID: p.PID, Start: p.Start}
 }
 
-func (e *Ending) signal(sig syscall.Signal, until time.Time) {
+func (e *Ending) signal(members []*proctree.Member, sig syscall.Signal, until time.Time) {
 	if sig == syscall.SIGKILL {
 		e.Tree.Kill(until, e.note)
 		return
 	}
-	members, _ := e.Tree.Live()
 	for _, sig := range []syscall.Signal{sig, proctree.SIGCONT} { // what is stopped would not hear of it
 		for _, m := range members {
 			e.note(m)
@@ -73,12 +77,17 @@ func (e *Ending) signal(sig syscall.Signal, until time.Time) {
 	}
 }
 
-// await looks at the tree until it is empty. What is born while SIGKILL is the rung gets it as well.
-func (e *Ending) await(rung syscall.Signal, until time.Time) {
-	for pause := firstPause; !e.empty(); pause = min(2*pause, lastPause) {
+// await looks at the tree until it is empty. It reports false if it is not in time. What is born while SIGKILL is the
+// rung gets it as well.
+func (e *Ending) await(rung syscall.Signal, until time.Time) bool {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		members, sure := e.Tree.Live()
+		if len(members) == 0 && sure {
+			return true
+		}
 		left := time.Until(until)
 		if left <= 0 || e.canceled() {
-			return
+			return false
 		}
 		if rung == syscall.SIGKILL && e.Tree.Fresh() {
 			e.Tree.Kill(until, e.note)

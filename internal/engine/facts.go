@@ -11,6 +11,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/fdtable"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/seam"
+	"github.com/seed841d8200/safeexec/internal/usage"
 )
 
 // Facts are what is known about a run. What was never reached is zero.
@@ -60,6 +61,7 @@ type Facts struct {
 	Hidden        int
 	OOMKilled     bool
 	LeftCgroup    string
+	Usage         usage.Total
 	GuardRestarts int
 	State         *os.ProcessState
 	WaitErr       error

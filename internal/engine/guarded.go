@@ -26,9 +26,10 @@ func (r guarding) check() error {
 	return nil
 }
 
-// take has the run guarded from its start on.
+// take has the run guarded from its start on. It comes before the run's turn to be started: the guard's own start
+// may take long.
 func (r guarding) take() error {
-	if !r.cfg.Guard {
+	if !r.cfg.Guard || r.fake != nil {
 		return nil
 	}
 	var err error
@@ -66,8 +67,8 @@ func (r guarding) leaderKnown() {
 	if r.ward == nil {
 		return
 	}
-	if leader := proctree.Inspect(r.Facts.PID); leader.Start != 0 { // its PID alone may be another's by then
-		r.ward.Started(r.marks.Trace(leader))
+	if trace := r.Tree.Trace(); trace.Start != 0 { // its PID alone may be another's by then
+		r.ward.Started(trace)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/terminal"
+	"github.com/seed841d8200/safeexec/internal/usage"
 )
 
 // What the root has to do with single processes, trees, cgroups and pipes that were left, beside its runs.
@@ -29,6 +30,7 @@ type (
 	Fanout         = stdio.Fanout
 	Follower       = stdio.Follower
 	TreeEnd        = ladder.TreeEnd
+	UsageTotal     = usage.Total
 )
 
 // What streams there are.

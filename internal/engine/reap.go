@@ -53,6 +53,8 @@ func (r reaper) reap() {
 	h := holdings(r)
 	h.close()
 	h.removeLeaf()
+	r.Meter.Reaped(&r.Tree, r.Facts.State)
+	r.Facts.Usage = r.Meter.Total()
 	r.Facts.GuardRestarts = r.ward.End() // last: had we died before, there was something to end
 	r.Facts.Times.Total = time.Since(r.Facts.Started)
 }
@@ -77,6 +79,9 @@ func (r reaper) takeStock() {
 			alive[ladder.Identity(m.Process)] = true
 			r.Facts.Survivors = append(r.Facts.Survivors, ladder.Named(m.Process))
 		}
+	}
+	if r.left || !r.Empty {
+		r.Meter.Look(&r.Tree)
 	}
 	r.Facts.Killed = r.Killed(alive)
 }
@@ -103,6 +108,9 @@ func (r holdings) removeLeaf() {
 		return
 	}
 	r.Facts.OOMKilled = r.Leaf.OOMKilled()
+	if r.Facts.PID != 0 {
+		r.Meter.Cgroup(r.Leaf)
+	}
 	until := ladder.Past
 	if populated, err := r.Leaf.Populated(); err == nil && !populated {
 		until = time.Now().Add(RemoveBound)

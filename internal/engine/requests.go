@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/engine/ladder"
+	"github.com/seed841d8200/safeexec/internal/usage"
 )
 
 // Requests are what other goroutines want of a run. The poller is woken after one was written.
@@ -86,6 +87,19 @@ func (r *Run) Ask(f func(), done <-chan struct{}) bool {
 	default:
 		return false
 	}
+}
+
+// UsageNow returns what the tree has used so far, within Ask.
+func (r *Run) UsageNow() usage.Total {
+	if r.actor != nil {
+		return usage.Total{}
+	}
+	r.Tree.Live()
+	r.Meter.Look(&r.Tree)
+	if r.Leaf != nil {
+		r.Meter.Cgroup(r.Leaf)
+	}
+	return r.Meter.Total()
 }
 
 // PassOn sends a signal of the caller's to the tree, within Ask. The leader, which is reaped later, pins the numbers.

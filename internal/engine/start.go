@@ -47,6 +47,9 @@ type started struct {
 // place in the scheduler.
 func (r starter) prepare(attr *syscall.SysProcAttr) (err error) {
 	r.marks.Begin()
+	if err = (guarding{r}).take(); err != nil {
+		return err
+	}
 	if err = r.takeTurn(); err != nil {
 		return err
 	}
@@ -70,9 +73,6 @@ func (r starter) prepare(attr *syscall.SysProcAttr) (err error) {
 	}
 	if r.fake != nil {
 		return casting{r}.stage()
-	}
-	if err = (guarding{r}).take(); err != nil {
-		return err
 	}
 	if err = r.contain(); err != nil {
 		return err

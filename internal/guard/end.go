@@ -48,11 +48,16 @@ func (d *Ended) endTree(run Run) error {
 		return err
 	}
 	defer e.Tree.Forget()
-	e.Climb(escalate.New(
+	if run.Cgroup != "" {
+		if leaf, err := cgroup.Watch(run.Cgroup); err == nil { // or endCgroup says why
+			defer leaf.Close()
+			e.Tree.Contain(leaf)
+		}
+	}
+	members, sure := e.Climb(escalate.New(
 		escalate.Rung{Signal: syscall.Signal(run.Ladder.Signal), Wait: run.Ladder.Grace},
 		escalate.Rung{Signal: syscall.SIGKILL, Wait: run.Ladder.Kill},
 	))
-	members, sure := e.Tree.Live()
 	d.Killed = append(d.Killed, e.Killed(members)...)
 	for _, m := range members {
 		d.Survivors = append(d.Survivors, m.Process)

@@ -3,98 +3,59 @@ package guard
 import (
 	"errors"
 	"os"
-	"os/signal"
 	"runtime"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/seed841d8200/safeexec/internal/fdtable"
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/reexec"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
 // Init makes this process the helper if it was started to be one, and then does not return. Otherwise the program
 // can be guarded from now on.
 func Init(log Log) {
-	text, set := os.LookupEnv(variable)
-	stage, pid, start, ok := parse(text)
-	if set {
-		_ = os.Unsetenv(variable) // for what the program starts
-	}
-	// Who may set the variable and open descriptors must not have a privileged program do as the table says.
-	if !ok || stage != stagePart && stage != stageWatch || sys.Privileges() || !sys.IsPairOf(socketFD, pid) {
+	copied := reexec.Became(variable, helperName)
+	if copied == nil {
 		ready.Store(true)
 		return
 	}
-	switch stage {
-	case stagePart:
-		if err := part(text); err != nil {
-			os.Exit(1) //nolint:forbidigo // a program of its own
-		}
-	case stageWatch:
-		h := helper{pid: pid, start: start, log: log, table: table{os.NewFile(tableFD, helperName)}}
-		if err := h.run(); err != nil {
-			h.logAll([]Ended{{Host: pid, Err: err}})
-			os.Exit(1) //nolint:forbidigo // a program of its own
-		}
+	if len(copied.Files) != 1 {
+		os.Exit(1) //nolint:forbidigo // a program of its own
+	}
+	h := helper{
+		pid: copied.PID, start: copied.Start, socket: copied.Socket, log: log, table: table{copied.Files[0]},
+		closed: make(chan struct{}),
+	}
+	if err := h.run(); err != nil {
+		h.logAll([]Ended{{Host: h.pid, Err: err}})
+		os.Exit(1) //nolint:forbidigo // a program of its own
 	}
 	os.Exit(0) //nolint:forbidigo // a program of its own
 }
 
-// part starts the second stage. Only what that needs is left open in it.
-func part(text string) error {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	if sys.MarkRange(socketFD, -1) != nil {
-		if found := fdtable.Seal(); found.Err != nil {
-			return found.Err
-		}
-	}
-	files := []*os.File{null, null, null, os.NewFile(socketFD, "socket"), os.NewFile(tableFD, helperName)}
-	return insist(func() error {
-		_, err := os.StartProcess("/proc/self/exe", []string{helperName}, &os.ProcAttr{
-			Dir:   "/",
-			Env:   append(environ(), variable+"="+stageWatch+text[len(stagePart):]),
-			Files: files,
-			Sys:   &syscall.SysProcAttr{Setsid: true},
-		})
-		return err
-	})
-}
-
 // A helper watches a program.
 type helper struct {
-	pid   int
-	start uint64
-	log   Log
-	table table
+	pid    int
+	start  uint64
+	socket *os.File
+	log    Log
+	table  table
 
 	closed    chan struct{} // once no process has the program's end of the socket
 	dismissed bool          // once it is closed: the program lives, and has no use for us
 }
 
-// asks are the signals that ask a process to end. Only the program's end ends the helper, or SIGKILL.
-var asks = []os.Signal{
-	syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE, syscall.SIGUSR1, syscall.SIGUSR2,
-	syscall.SIGALRM,
-}
-
 func (h *helper) run() error {
-	signal.Ignore(asks...)
-	_ = os.WriteFile("/proc/self/comm", []byte(helperName), 0) // for ps(1), and not for killall(1) of the program
 	runtime.GOMAXPROCS(1)
-	socket := os.NewFile(socketFD, "socket")
-	h.closed = make(chan struct{})
 	go func() {
 		defer close(h.closed)
-		var said [len(dismissal)]byte
+		var said [1]byte
 		for {
-			n, err := socket.Read(said[:])
+			n, err := h.socket.Read(said[:])
 			h.dismissed = h.dismissed || n > 0
 			if err != nil && !errors.Is(err, syscall.ECONNRESET) { // which says that the hello was not read
 				return
@@ -102,7 +63,7 @@ func (h *helper) run() error {
 		}
 	}()
 	fd, gone := h.hold()
-	if _, err := socket.Write(append([]byte(hello), problemOf(h.log.check())...)); err != nil {
+	if _, err := h.socket.Write(append([]byte(hello), problemOf(h.log.check())...)); err != nil {
 		<-h.closed
 	} else if !gone {
 		h.await(fd)

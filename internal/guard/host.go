@@ -1,37 +1,20 @@
 package guard
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/reexec"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// variable tells a copy of the program that it is the helper, and at which stage: STAGE:PID:START of the program.
+// variable makes a copy of the program the helper.
 const variable = "SAFEEXEC_GUARD"
-
-// The stages. The first starts the second and exits, so that the helper is no child of the program.
-const (
-	stagePart  = "part"
-	stageWatch = "watch"
-)
-
-// The helper's descriptors.
-const (
-	socketFD = 3
-	tableFD  = 4
-)
 
 // helperName is what ps(1) shows, at most 15 bytes.
 const helperName = "safeexec-guard"
@@ -48,6 +31,9 @@ const (
 
 // ready is set by Ready.
 var ready atomic.Bool
+
+// starts counts those that were written down.
+var starts atomic.Uint64
 
 // host is this program's side.
 var host struct {
@@ -75,6 +61,7 @@ func Available() bool { return ready.Load() }
 type Ward struct {
 	place int
 	lost  int
+	start uint64 // the number of the last one
 }
 
 // Take gives a run a place in the table, once there is a helper, which it starts if there is none. It takes until
@@ -126,13 +113,14 @@ func (w *Ward) Set(run Run) error {
 	if w == nil {
 		return nil
 	}
-	return table{host.table}.set(w.place, run)
+	w.start = starts.Add(1)
+	return table{host.table}.set(w.place, w.start, &run)
 }
 
 // Started writes down who the leader is.
 func (w *Ward) Started(trace proctree.Trace) {
 	if w != nil {
-		_ = table{host.table}.started(w.place, trace) // without it the marks tell
+		_ = table{host.table}.started(w.place, w.start, &trace) // without it the marks tell
 	}
 }
 
@@ -168,7 +156,7 @@ func (s *starting) run() {
 	began := time.Now()
 	var socket *os.File
 	var log error
-	err := insist(func() (err error) {
+	err := reexec.Insist(func() (err error) {
 		socket, log, err = spawn(began.Add(startBound))
 		return err
 	})
@@ -176,7 +164,7 @@ func (s *starting) run() {
 	defer host.Unlock()
 	host.start = nil
 	if log != nil && host.runs == 0 { // those under way are better guarded without a log than not
-		dismiss(socket)
+		reexec.Dismiss(socket)
 		socket, err = nil, log
 	}
 	host.socket, s.err = socket, err
@@ -192,26 +180,20 @@ func spawn(until time.Time) (socket *os.File, log, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ours, theirs, err := sys.SocketPair()
-	if err != nil {
+	ctx, cancel := context.WithDeadline(context.Background(), until)
+	defer cancel()
+	socket, err = reexec.Start(ctx, variable, helperName, table)
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return nil, nil, errSlow
+	case err != nil:
 		return nil, nil, err
 	}
-	err = launch(theirs, table, until)
-	theirs.Close()
-	if err == nil {
-		log, err = awaitHello(ours, until)
-	}
-	if err != nil {
-		dismiss(ours)
+	if log, err = awaitHello(socket, until); err != nil {
+		reexec.Dismiss(socket)
 		return nil, nil, err
 	}
-	return ours, log, nil
-}
-
-// dismiss closes the socket of a helper that may come late, and must not take us for dead.
-func dismiss(socket *os.File) {
-	_, _ = socket.Write([]byte(dismissal))
-	socket.Close()
+	return socket, log, nil
 }
 
 func openTable() (*os.File, error) {
@@ -227,55 +209,14 @@ func openTable() (*os.File, error) {
 	return file, err
 }
 
-// launch starts the first stage and waits for its end.
-func launch(socket, table *os.File, until time.Time) error {
-	self, err := procfs.ReadStat(os.Getpid())
-	if err != nil {
-		return err
-	}
-	attr, _ := sys.NewSession(nil)
-	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{helperName}, Dir: "/",
-		Env:         append(environ(), fmt.Sprintf("%s=%s:%d:%d", variable, stagePart, os.Getpid(), self.StartTime)),
-		ExtraFiles:  []*os.File{socket, table},
-		SysProcAttr: attr,
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	late := time.NewTimer(time.Until(until))
-	defer late.Stop()
-	select {
-	case err := <-done:
-		if errors.Is(err, syscall.ECHILD) {
-			return nil // the program ignores SIGCHLD, or waits for all children; the hello tells the rest
-		}
-		return err
-	case <-late.C:
-		_ = cmd.Process.Kill()
-		return errSlow
-	}
-}
-
 var (
 	errSlow  = errors.New("the guard takes too long to start")
 	errNoOne = errors.New("the guard died when it was started: is guard.Init called first in main?")
 )
 
-// environ is our environment without what makes a copy the helper.
-func environ() []string {
-	return slices.DeleteFunc(os.Environ(), func(entry string) bool {
-		return len(entry) > len(variable) && entry[:len(variable)+1] == variable+"="
-	})
-}
-
-// hello is what the helper says once it watches, followed by what is wrong with its log, and dismissal what it is told
-// by a program that lives and has no use for it.
+// hello is what the helper says once it watches, followed by what is wrong with its log.
 const (
-	hello     = "+"
-	dismissal = "-"
+	hello = "+"
 
 	maxHello = 16 << 10 // a path has at most 4 KiB, which JSON may make longer
 )
@@ -329,18 +270,4 @@ func nextPause() (time.Duration, bool) {
 	}
 	host.pause = min(max(2*host.pause, restartPause), lastRestartPause)
 	return host.pause, true
-}
-
-// parse reads the variable.
-func parse(text string) (stage string, pid int, start uint64, ok bool) {
-	fields := strings.Split(text, ":")
-	if len(fields) != 3 {
-		return "", 0, 0, false
-	}
-	pid, err := strconv.Atoi(fields[1])
-	if err != nil || pid <= 0 {
-		return "", 0, 0, false
-	}
-	start, err = strconv.ParseUint(fields[2], 10, 64)
-	return fields[0], pid, start, err == nil
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -67,7 +68,7 @@ func perform(t *testing.T, name string, f fault) (record, *report, string) {
 	})
 	err = cmd.Wait()
 	watch.Stop()
-	endBearers(s.token) // what is left would be supervised for ever
+	endBearers(t, s.token) // what is left would be supervised for ever
 	<-over
 	switch {
 	case s.err != nil && s.listener == 0 && strings.Contains(stderr.String(), "seccomp"):
@@ -116,12 +117,10 @@ func (s *supervisor) receive(socket int) error {
 }
 
 // endBearers kills what bears the token. No other process does: it has the test's own PID in it.
-func endBearers(token string) {
-	for {
+func endBearers(t *testing.T, token string) {
+	t.Helper()
+	testproc.Wait(t, func() bool {
 		list := bearers(token)
-		if len(list) == 0 {
-			return
-		}
 		for _, text := range list {
 			var pid int
 			fmt.Sscan(text, &pid)
@@ -130,8 +129,8 @@ func endBearers(token string) {
 				p.Release()
 			}
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return len(list) == 0
+	})
 }
 
 // judge says what became of a run, and what of it must not be.
@@ -242,6 +241,23 @@ func TestNthCall(t *testing.T) {
 			table.write(t)
 		}
 	})
+}
+
+// TestWaitidIsNoExit has the waitid of a run fail in ways that do not say that the command has exited.
+func TestWaitidIsNoExit(t *testing.T) {
+	testproc.HasProgram(t, "cat")
+	for _, errno := range []unix.Errno{unix.ECHILD, unix.EINVAL} {
+		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
+			for n, fired := 1, true; fired; n++ {
+				f := fault{"waitid", n, errno}
+				rec, r, broken := perform(t, "output", f)
+				fired = rec.fired
+				outcome, wrong := judge(f, rec, r, broken)
+				require.Empty(t, wrong, "call %d", n)
+				assert.NotContains(t, outcome, "Err", "call %d: %s", n, r.Err)
+			}
+		})
+	}
 }
 
 // A result is a row of the table.

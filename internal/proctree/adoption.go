@@ -47,10 +47,17 @@ func (t *Tree) reapAdopted(pid int) bool {
 	if t.judge(pid, anywhere) != ours {
 		return false
 	}
+	var used sys.Usage
 	if err == nil {
-		return sys.ReapPidfd(fd) == nil
+		used, err = sys.ReapPidfd(fd)
+	} else {
+		used, err = sys.Reap(pid)
 	}
-	return sys.Reap(pid) == nil
+	if err != nil {
+		return false
+	}
+	t.noteReaped(used)
+	return true
 }
 
 // deadChildren lists our zombies, but not the leaders of runs, which reap those themselves.

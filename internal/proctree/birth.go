@@ -343,7 +343,7 @@ func probeAll(l lookout, f visit, after, pidMax int) bool {
 // as long as there are few enough of them, and where there is no /proc they are in any case, see [probeAll]; after is
 // the leader's. It reports false where that does not tell of everybody.
 func everyPID(l lookout, f visit, after, pidMax int) bool {
-	all := everybody.take()
+	all := censusFor(l).take()
 	defer all.release()
 	pids, err := all.pids, all.err
 	absent := errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 // not mounted, or something else is

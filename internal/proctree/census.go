@@ -31,6 +31,7 @@ type roll struct {
 	pids []int // in ascending order
 	// bearers is parallel to pids, or empty.
 	bearers []bearer
+	traits  []traits // likewise
 	err     error
 
 	shared bool         // somebody else has asked as well
@@ -51,7 +52,7 @@ func (c *census) take() *roll {
 	if c.last == nil || c.last.number <= asked {
 		c.forget()
 		c.last = rolls.Get().(*roll)
-		c.last.pids, c.last.bearers, c.last.err = c.last.pids[:0], c.last.bearers[:0], nil
+		c.last.pids, c.last.bearers, c.last.traits, c.last.err = c.last.pids[:0], c.last.bearers[:0], c.last.traits[:0], nil
 		c.last.users.Store(1)
 		c.last.shared = shared
 		c.last.number = c.begun.Add(1)
@@ -130,7 +131,7 @@ func (r *roll) each(l lookout, f visit) bool {
 		if i%64 == 63 && l != nil && l.late() {
 			return false
 		}
-		if l != nil && len(r.bearers) > 0 && l.excludes(r.bearers[i]) {
+		if l != nil && r.excludes(l, i) {
 			continue
 		}
 		pulse.beat() // not before, where most of thousands are passed over by thousands

@@ -19,7 +19,7 @@ func (t *Tree) contained() (sure, vacant bool) {
 			return true
 		})
 	}
-	return err == nil && (!populated || t.namesContained() || !t.LeaderExited()), err == nil && !populated
+	return err == nil && (!populated || t.namesContained() || t.standing() == running), err == nil && !populated
 }
 
 // namesContained reports whether somebody in the leaf beside the leader is known. While the tree is killed

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -57,27 +58,88 @@ func (t *Tree) LendPidfd(f func(fd int)) bool {
 	return sys.Enabled(sys.Pidfd) && t.process.WithHandle(func(h uintptr) { f(int(h)) }) == nil
 }
 
-// WaitLeader blocks a thread until the leader has exited; it is not reaped.
-func (t *Tree) WaitLeader() { _ = sys.WaitExit(t.leader) }
+// A standing is what is known of a leader of ours.
+type standing int
 
-// LeaderExited reports whether the leader has exited, reaped or not.
-func (t *Tree) LeaderExited() bool {
-	exited, err := sys.ExitedUnreaped(t.leader)
-	return exited || err != nil
+const (
+	unsure  standing = iota // it could not be asked
+	running                 // or a zombie that a tracer holds: our wait does not see it, see ptrace(2)
+	zombie
+	reaped // by somebody else, or by the kernel where SIGCHLD is ignored: the number may be another's
+)
+
+// standing asks where the leader stands. An error of waitid(2) is not the leader's exit: a filter may give
+// it, and ECHILD too. So the pidfd is asked then, and where there is none waitid again.
+func (t *Tree) standing() standing {
+	now, _ := waited(t.leader)
+	if now != unsure {
+		return now
+	}
+	if sys.Enabled(sys.Pidfd) {
+		err := t.process.WithHandle(func(h uintptr) { now = held(int(h)) })
+		if errors.Is(err, os.ErrProcessDone) {
+			return reaped // through the os.Process
+		}
+	}
+	if now != unsure {
+		return now
+	}
+	now, err := waited(t.leader)
+	if now == unsure && (sys.NoChild(err) || gone(t.leader)) {
+		return reaped
+	}
+	return now
 }
+
+// waited asks by waitid(2).
+func waited(child int) (standing, error) {
+	exited, err := sys.ExitedUnreaped(child)
+	switch {
+	case err != nil:
+		return unsure, err
+	case exited:
+		return zombie, nil
+	}
+	return running, nil
+}
+
+// held asks a pidfd.
+func held(fd int) standing {
+	err := sys.PidfdSignal(fd, noSignal)
+	if sys.Gone(err) {
+		return reaped
+	}
+	found, unread := sys.Ready(fd)
+	switch {
+	case unread != nil:
+		return unsure
+	case !found.Readable:
+		return running
+	case err == nil || sys.Denied(err): // another user's is there as well
+		return zombie
+	}
+	return reaped // or not: nothing says that the number is pinned
+}
+
+// WaitLeader blocks a thread until the leader has exited; it is not reaped.
+func (t *Tree) WaitLeader() {
+	for pause := time.Millisecond; sys.WaitExit(t.leader) != nil && !t.LeaderExited(); pause = min(2*pause, time.Second) {
+		time.Sleep(pause)
+	}
+}
+
+// LeaderExited reports whether the leader is known to have exited, reaped or not.
+func (t *Tree) LeaderExited() bool { return t.standing() >= zombie }
 
 // Reapable reports whether reaping the leader, which has exited, takes no time. It does not while a
 // tracer holds the zombie: its parent does not see it until the tracer lets go (ptrace(2)).
-func (t *Tree) Reapable() bool {
-	unreaped, err := sys.ExitedUnreaped(t.leader)
-	return unreaped || err != nil
-}
+func (t *Tree) Reapable() bool { return t.LeaderExited() }
 
 // ReapLeader reaps the leader, which has exited, where the os.Process does not: somebody has released it.
 // Its status is lost.
 func (t *Tree) ReapLeader() {
 	if exited, err := sys.ExitedUnreaped(t.leader); err == nil && exited {
-		_ = sys.Reap(t.leader)
+		_, _ = sys.Reap(t.leader)
 	}
 }
 

@@ -133,42 +133,45 @@ func (t *Tree) readRuns(pid int) (string, bool) {
 	if t.recalled {
 		bound = recalledBound
 	}
+	if t.readers == nil {
+		t.readers = new(atomic.Int32)
+	}
 	began := time.Now()
-	defer func() { t.reading -= time.Since(began) }()
+	value, late := readRuns(pid, bound, t.readers)
+	t.reading -= time.Since(began)
+	if late && t.recalled {
+		if t.silent == nil {
+			t.silent = make(map[int]bool)
+		}
+		t.silent[pid] = true
+	}
+	return value, value != ""
+}
+
+// readRuns returns the value of the environment mark of a process, "" if it has none. It reports whether the process
+// does not answer within the bound, and leaves one of the readers behind then.
+func readRuns(pid int, bound time.Duration, readers *atomic.Int32) (value string, late bool) {
 	// Opened here: to the thread that reads, /proc may be another one.
 	thread, err := procfs.OpenThread(pid)
 	if err != nil {
 		return "", false
 	}
-	type answer struct {
-		value string
-		found bool
-	}
-	answers := make(chan answer, 1)
-	if t.readers == nil {
-		t.readers = new(atomic.Int32)
-	}
+	answer := make(chan string, 1)
 	stuckReaders.Add(1)
-	t.readers.Add(1)
-	go func(ofTree *atomic.Int32) {
+	readers.Add(1)
+	go func() {
 		defer stuckReaders.Add(-1)
-		defer ofTree.Add(-1)
+		defer readers.Add(-1)
 		defer thread.Close()
-		value, found, _ := thread.Environ(Variable)
-		answers <- answer{value, found == procfs.EnvironFound}
-	}(t.readers)
-	late := time.NewTimer(bound)
-	defer late.Stop()
+		value, _, _ := thread.Environ(Variable)
+		answer <- value
+	}()
+	timer := time.NewTimer(bound)
+	defer timer.Stop()
 	select {
-	case a := <-answers:
-		return a.value, a.found
-	case <-late.C:
-		if t.recalled {
-			if t.silent == nil {
-				t.silent = make(map[int]bool)
-			}
-			t.silent[pid] = true
-		}
-		return "", false
+	case value := <-answer:
+		return value, false
+	case <-timer.C:
+		return "", true
 	}
 }

@@ -73,6 +73,7 @@ func (t *Tree) admit(m *Member) {
 		t.members = make(map[int]*Member)
 	}
 	t.members[m.PID] = m
+	t.used.found++
 }
 
 // maxPidfds is how many members are held by a pidfd. The rest go by start time: a command must not

@@ -192,6 +192,6 @@ func (t *Tree) Pinned() bool {
 	if t.root != nil {
 		return t.root.exists()
 	}
-	_, err := sys.ExitedUnreaped(t.leader)
-	return err == nil
+	now := t.standing()
+	return now == running || now == zombie
 }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed841d8200/safeexec/internal/cgroup"
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
@@ -32,6 +33,11 @@ func (m *Mark) Trace(leader Process) Trace {
 		tr.Outer = m.half
 	}
 	return tr
+}
+
+// Trace returns what the tree, whose leader was started, is found by. Its Start is 0 if that can not be read.
+func (t *Tree) Trace() Trace {
+	return t.mark.Trace(Process{PID: t.leader, Start: t.leaderStart()})
 }
 
 // Foresee returns what the tree of the run will be found by, whose leader this thread is about to start: it is born
@@ -125,6 +131,9 @@ func (t *Tree) Recall(tr Trace, until time.Time) error {
 	}
 	return nil
 }
+
+// Contain has all that is in the cgroup belong to the tree as well, which was recalled.
+func (t *Tree) Contain(leaf *cgroup.Leaf) { t.leaf = leaf }
 
 // Forget closes what a tree that was recalled holds.
 func (t *Tree) Forget() {

@@ -56,8 +56,9 @@ type Tree struct {
 	spare    []*Member       // what Live returned last
 	corpses  corpses         // who need not be asked again
 	asked    *candidate      // the one that is considered, or was last
-	until    time.Time       // of Until
-	lookEnds time.Time       // the present look's deadline
+	used     used
+	until    time.Time // of Until
+	lookEnds time.Time // the present look's deadline
 
 	// Written by each look.
 	leaderReaped  bool
@@ -140,6 +141,7 @@ func (t *Tree) MarkBorn() {
 		t.missed = t.missed || t.blurred
 	}
 	t.Close()
+	t.used.found = 0 // who is still there is found again
 	t.young = false
 }
 
@@ -289,7 +291,7 @@ func (t *Tree) Complete() bool { return t.complete && !t.blurred }
 
 func (t *Tree) found() bool { return len(t.members) > 0 }
 
-func (t *Tree) settles() bool { return t.LeaderExited() }
+func (t *Tree) settles() bool { return t.root != nil || t.LeaderExited() } // a root that lives is found
 
 // excludes says of a bearer what the tracks do.
 func (t *Tree) excludes(b bearer) bool {
@@ -328,7 +330,7 @@ func (t *Tree) descend() {
 	}
 	t.descending = true
 	defer func() { t.descending = false }()
-	if !t.leaderReaped && !t.LeaderExited() { // who has exited has no children
+	if t.root == nil && !t.leaderReaped && !t.LeaderExited() { // who has exited has no children
 		t.descendFrom(t.leader)
 	}
 	for pid := range t.members {

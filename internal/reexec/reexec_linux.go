@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/seed841d8200/safeexec/internal/fdtable"
+	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
@@ -28,21 +30,26 @@ const (
 )
 
 // Start starts a copy and waits until its first stage has ended. It returns this process's end of the socket, on which
-// the copy is heard, or closes it.
+// the copy is heard. After an error a copy that comes late is dismissed.
 func Start(ctx context.Context, variable, name string, files ...*os.File) (*os.File, error) {
+	self, err := procfs.ReadStatNoComm(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
 	ours, theirs, err := sys.SocketPair()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Args, cmd.Dir = []string{name}, "/"
-	cmd.Env = append(environ(variable), fmt.Sprintf("%s=%s:%d:%d", variable, stageFirst, os.Getpid(), len(files)))
+	cmd.Env = append(environ(variable),
+		fmt.Sprintf("%s=%s:%d:%d:%d", variable, stageFirst, os.Getpid(), self.StartTime, len(files)))
 	cmd.ExtraFiles = append([]*os.File{theirs}, files...)
 	cmd.SysProcAttr, _ = sys.NewSession(nil)
 	err = cmd.Run()
 	theirs.Close()
 	if err != nil && !errors.Is(err, syscall.ECHILD) { // the program ignores SIGCHLD: the socket tells the rest
-		ours.Close()
+		Dismiss(ours)
 		return nil, err
 	}
 	return ours, nil
@@ -53,62 +60,82 @@ func environ(variable string) []string {
 	return slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, variable+"=") })
 }
 
-// Became reports whether this process is a copy that the variable has made, and then returns its end of the socket and
-// its files. In a first stage it does not return. Nobody who sets the variable and opens descriptors has a privileged
-// program take itself for a copy: the socket has to be one of the process that is named, and of this user.
-func Became(variable, name string) (socket *os.File, files []*os.File, ok bool) {
+// Became returns what this process is the copy of, nil if the variable has not made it one. In a first stage it does
+// not return. Nobody who sets the variable and opens descriptors has a privileged program take itself for a copy: the
+// socket has to be one of the process that is named, and of this user.
+//
+// A copy does not hear what asks a process to end.
+func Became(variable, name string) *Copy {
 	text, set := os.LookupEnv(variable)
 	if !set {
-		return nil, nil, false
+		return nil
 	}
 	_ = os.Unsetenv(variable) // for what the program starts
-	stage, pid, n, ok := parse(text)
-	if !ok || sys.Privileges() || !sys.IsPairOf(socketFD, pid) {
-		return nil, nil, false
+	stage, c, n, ok := parse(text)
+	if !ok || sys.Privileges() || !sys.IsPairOf(socketFD, c.PID) {
+		return nil
 	}
+	deafen()
 	if sys.MarkRange(socketFD, -1) != nil {
 		if found := fdtable.Seal(); found.Err != nil {
 			os.Exit(1) //nolint:forbidigo // a program of its own
 		}
 	}
-	socket = os.NewFile(socketFD, "socket")
+	c.Socket = os.NewFile(socketFD, "socket")
 	for i := range n {
-		files = append(files, os.NewFile(uintptr(firstFD+i), name))
+		c.Files = append(c.Files, os.NewFile(uintptr(firstFD+i), name))
 	}
 	if stage == stageFirst {
-		if err := again(variable, name, text, socket, files); err != nil {
+		if err := Insist(func() error { return c.again(variable, name, text) }); err != nil {
 			os.Exit(1) //nolint:forbidigo // a program of its own
 		}
 		os.Exit(0) //nolint:forbidigo // a program of its own
 	}
 	_ = os.WriteFile("/proc/self/comm", []byte(name), 0) // for ps(1), and not for killall(1) of the program
-	return socket, files, true
+	return &c
+}
+
+// deafen has this process not hear what asks a process to end, and its children hear it: what is caught is not caught
+// after execve(2), and what is ignored would be ignored.
+func deafen() {
+	caught := make(chan os.Signal, 1)
+	for _, sig := range []os.Signal{
+		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE, syscall.SIGALRM,
+		syscall.SIGUSR1, syscall.SIGUSR2,
+	} {
+		if !signal.Ignored(sig) {
+			signal.Notify(caught, sig)
+		}
+	}
 }
 
 // again starts the second stage, with nothing else open in it.
-func again(variable, name, text string, socket *os.File, files []*os.File) error {
+func (c *Copy) again(variable, name, text string) error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
+	defer null.Close()
 	_, err = os.StartProcess("/proc/self/exe", []string{name}, &os.ProcAttr{
 		Dir:   "/",
 		Env:   append(environ(variable), variable+"="+stageCopy+strings.TrimPrefix(text, stageFirst)),
-		Files: append([]*os.File{null, null, null, socket}, files...),
+		Files: append([]*os.File{null, null, null, c.Socket}, c.Files...),
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	return err
 }
 
-// parse reads the variable: STAGE:PID:FILES.
-func parse(text string) (stage string, pid, files int, ok bool) {
+// parse reads the variable: STAGE:PID:START:FILES.
+func parse(text string) (stage string, c Copy, files int, ok bool) {
 	fields := strings.Split(text, ":")
-	if len(fields) != 3 || fields[0] != stageFirst && fields[0] != stageCopy {
-		return "", 0, 0, false
+	if len(fields) != 4 || fields[0] != stageFirst && fields[0] != stageCopy {
+		return "", Copy{}, 0, false
 	}
-	pid, err := strconv.Atoi(fields[1])
-	files, e := strconv.Atoi(fields[2])
-	return fields[0], pid, files, err == nil && e == nil && pid > 0 && 0 <= files && files <= maxFiles
+	var errs [3]error
+	c.PID, errs[0] = strconv.Atoi(fields[1])
+	c.Start, errs[1] = strconv.ParseUint(fields[2], 10, 64)
+	files, errs[2] = strconv.Atoi(fields[3])
+	return fields[0], c, files, errors.Join(errs[:]...) == nil && c.PID > 0 && 0 <= files && files <= maxFiles
 }
 
 const maxFiles = 8

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -17,12 +18,12 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if socket, files, ok := Became(variable, name); ok {
-		_, err := files[0].WriteString("written")
-		if err == nil {
-			_, _ = socket.WriteString("hello")
+	if c := Became(variable, name); c != nil {
+		_, err := c.Files[0].WriteString("written")
+		if st, e := procfs.ReadStat(c.PID); err == nil && e == nil && st.StartTime == c.Start {
+			_, _ = c.Socket.WriteString("hello")
 		}
-		_, _ = socket.Read(make([]byte, 1)) // until the program's end is closed
+		_, _ = c.Socket.Read(make([]byte, 1)) // until the program's end is closed
 		os.Exit(0)
 	}
 	testproc.Main(m)
@@ -47,10 +48,12 @@ func TestCopy(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	stage, pid, files, ok := parse("copy:12:3")
+	stage, c, files, ok := parse("copy:12:345:3")
 	assert.True(t, ok)
-	assert.Equal(t, []any{stageCopy, 12, 3}, []any{stage, pid, files})
-	for _, text := range []string{"", "copy", "copy:1", "else:1:1", "copy:0:1", "copy:x:1", "copy:1:-1", "copy:1:99", "copy:1:2:3"} {
+	assert.Equal(t, []any{stageCopy, Copy{PID: 12, Start: 345}, 3}, []any{stage, c, files})
+	for _, text := range []string{
+		"", "copy", "copy:1:2", "else:1:1:1", "copy:0:1:1", "copy:x:1:1", "copy:1:-1:1", "copy:1:1:-1", "copy:1:1:99", "copy:1:1:1:1",
+	} {
 		_, _, _, ok := parse(text)
 		assert.False(t, ok, text)
 	}

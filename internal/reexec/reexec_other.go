@@ -13,5 +13,5 @@ func Start(context.Context, string, string, ...*os.File) (*os.File, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// Became reports that this process is no copy.
-func Became(string, string) (*os.File, []*os.File, bool) { return nil, nil, false }
+// Became says that this process is no copy.
+func Became(string, string) *Copy { return nil }

@@ -28,6 +28,13 @@ type Fake interface {
 	Start(call Call) (Program, error)
 }
 
+// A Killer is a Fake that answers for KillTree as well.
+type Killer interface {
+	// KillTree is called in place of it, with a safeexec.ProcessInfo and a safeexec.Settings. The result is a
+	// safeexec.TreeResult, and the errors are those that do not follow from it.
+	KillTree(target, settings any) (result any, errs []error)
+}
+
 // A Call is a command that is to be started.
 type Call struct {
 	Cmd      *exec.Cmd

@@ -132,16 +132,6 @@ func ExitOf(fd int) (syscall.WaitStatus, bool) {
 // WaitStatus is a wait status as wait4(2) has it.
 func WaitStatus(n int) syscall.WaitStatus { return syscall.WaitStatus(n) }
 
-// PeakOf returns the most that a process of ours, or a child that it has waited for, had in memory,
-// in bytes.
-func PeakOf(state *os.ProcessState) int64 {
-	used, ok := state.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return 0
-	}
-	return int64(used.Maxrss) << 10 //nolint:unconvert // of 32 bits elsewhere
-}
-
 // PassCredentials has each datagram of a socket come with who sent it (unix(7), SO_PASSCRED).
 func PassCredentials(fd int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1))

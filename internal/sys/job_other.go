@@ -4,7 +4,6 @@ package sys
 
 import (
 	"errors"
-	"os"
 	"syscall"
 	"time"
 )
@@ -17,7 +16,6 @@ func LockHeld(int, int64) (bool, error)               { return false, errors.Err
 func PunchHole(int, int64, int64) error               { return errors.ErrUnsupported }
 func DataFrom(int, int64) (int64, error)              { return 0, errors.ErrUnsupported }
 func NoData(error) bool                               { return false }
-func PeakOf(*os.ProcessState) int64                   { return 0 }
 func NoReader(error) bool                             { return false }
 func WatchWrites(string) (int, error)                 { return -1, errors.ErrUnsupported }
 func ArmWatch(int, string) error                      { return errors.ErrUnsupported }

@@ -35,7 +35,7 @@ func SetSubreaper() error { return errors.ErrUnsupported }
 func Adopts() bool { return false }
 
 // ReapPidfd has no counterpart here.
-func ReapPidfd(int) error { return errors.ErrUnsupported }
+func ReapPidfd(int) (Usage, error) { return Usage{}, errors.ErrUnsupported }
 
 // Reap is not needed here.
-func Reap(int) error { return errors.ErrUnsupported }
+func Reap(int) (Usage, error) { return Usage{}, errors.ErrUnsupported }

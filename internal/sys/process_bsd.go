@@ -127,3 +127,6 @@ func NoPidfds(error) bool { return true }
 
 // Gone reports whether err says that there is no such process.
 func Gone(err error) bool { return errors.Is(err, unix.ESRCH) }
+
+// NoChild reports whether err, of ExitedUnreaped, says that there is no such child of ours.
+func NoChild(err error) bool { return errors.Is(err, unix.ECHILD) }

@@ -81,22 +81,23 @@ func ExitedUnreaped(pid int) (bool, error) {
 }
 
 // ReapPidfd reaps the process of a pidfd if it is a zombie and a child of ours, and does not wait
-// (waitid(2), P_PIDFD, since 5.4).
-func ReapPidfd(fd int) error { return reap(unix.P_PIDFD, fd) }
+// (waitid(2), P_PIDFD, since 5.4). It returns what that and the children that it has waited for have used.
+func ReapPidfd(fd int) (Usage, error) { return reap(unix.P_PIDFD, fd) }
 
 // Reap does that by number. The caller says what pins it.
-func Reap(pid int) error { return reap(unix.P_PID, pid) }
+func Reap(pid int) (Usage, error) { return reap(unix.P_PID, pid) }
 
-func reap(kind, id int) error {
+func reap(kind, id int) (Usage, error) {
 	for {
 		var info unix.Siginfo
-		err := unix.Waitid(kind, id, &info, unix.WEXITED|unix.WNOHANG, nil)
+		var used unix.Rusage // of both, other than the function of the C library the system call has it
+		err := unix.Waitid(kind, id, &info, unix.WEXITED|unix.WNOHANG, &used)
 		switch {
 		case err == unix.EINTR:
 		case err == nil && info.Signo == 0:
-			return unix.EAGAIN // it runs
+			return Usage{}, unix.EAGAIN // it runs
 		default:
-			return err
+			return usageOf(&used), err
 		}
 	}
 }
@@ -219,3 +220,6 @@ func NoPidfds(err error) bool {
 
 // Gone reports whether err says that there is no such process.
 func Gone(err error) bool { return errors.Is(err, unix.ESRCH) }
+
+// NoChild reports whether err, of ExitedUnreaped, says that there is no such child of ours.
+func NoChild(err error) bool { return errors.Is(err, unix.ECHILD) }

@@ -54,5 +54,6 @@ func ChangesUser(*syscall.SysProcAttr) bool      { return false }
 func IsThread(error) bool                        { return false }
 func NoPidfds(error) bool                        { return true }
 func Gone(error) bool                            { return false }
+func NoChild(error) bool                         { return false }
 
 func NewSession(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, bool) { return attr, true }

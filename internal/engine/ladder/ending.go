@@ -10,6 +10,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/seam"
+	"github.com/seed841d8200/safeexec/internal/usage"
 )
 
 // An Ending is the end of one tree, for a run or for KillTree: it owns the tree and climbs the ladder.
@@ -36,6 +37,7 @@ type Ending struct {
 	Sent     uint64                      // signals that were sent to the leader, by SignalBit
 	Empty    bool                        // the tree was seen to be empty
 	Unseen   bool                        // the last look at the tree could not see everybody
+	Meter    usage.Meter                 // of what the tree uses
 }
 
 // A Waiter is who waits for a tree to end and has other things to see to meanwhile.
@@ -100,6 +102,9 @@ func (e *Ending) SignalTree(sig syscall.Signal, until time.Time) {
 		return
 	}
 	e.Tree.Until(until)
+	if sig == syscall.SIGKILL {
+		e.Meter.Look(&e.Tree) // at those that the last look has found
+	}
 	if !e.Exited {
 		e.Sent |= SignalBit(sig)
 	}
@@ -115,6 +120,7 @@ func (e *Ending) SignalTree(sig syscall.Signal, until time.Time) {
 
 func (e *Ending) signalAll(sig syscall.Signal) {
 	members, _ := e.Tree.All()
+	e.Meter.Look(&e.Tree)
 	for _, m := range members {
 		e.noteSignaled(m)
 	}

@@ -1,4 +1,4 @@
-package guard
+package reexec
 
 import (
 	"errors"
@@ -13,8 +13,14 @@ const insistBound = time.Second
 // wants are the errors that usually pass.
 var wants = []error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE}
 
-// insist calls f until it fails for no want, but not for long.
-func insist(f func() error) error {
+// The pauses between two tries.
+const (
+	firstPause = time.Millisecond
+	lastPause  = 50 * time.Millisecond
+)
+
+// Insist calls f until it fails for no want, but not for long.
+func Insist(f func() error) error {
 	until := time.Now().Add(insistBound)
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		err := f()

@@ -1,4 +1,4 @@
-package guard
+package reexec
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ func TestInsist(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			calls := 0
-			err := insist(func() error { calls++; return c.errs[calls-1] })
+			err := Insist(func() error { calls++; return c.errs[calls-1] })
 			assert.Equal(t, c.want, err, name)
 			assert.Equal(t, c.calls, calls, name)
 		})
@@ -35,7 +35,7 @@ func TestInsist(t *testing.T) {
 func TestInsistEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		assert.ErrorIs(t, insist(func() error { return syscall.ENFILE }), syscall.ENFILE)
+		assert.ErrorIs(t, Insist(func() error { return syscall.ENFILE }), syscall.ENFILE)
 		assert.Less(t, time.Since(began), insistBound+2*lastPause)
 	})
 }

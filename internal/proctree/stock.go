@@ -1,0 +1,104 @@
+package proctree
+
+import (
+	"strings"
+	"sync/atomic"
+
+	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// Traits are what the tracks of a recalled tree go by, of one process. They are read once for all trees that are ended
+// at the same time: hundreds of trees, each of which asks all processes itself, take the square of their number.
+type traits struct {
+	known   bool // or each tree asks for itself
+	limit   uint64
+	session int
+	slice   uint64
+	parent  int
+	runs    string // the value of the environment mark; empty if it has none
+}
+
+// stock lists all processes, with their traits.
+var stock = census{read: (*roll).takeStock}
+
+// censusFor returns who lists processes for l, which may be nil.
+func censusFor(l lookout) *census {
+	if t, ok := l.(*Tree); ok && t.recalled && sharing() > 1 {
+		return &stock
+	}
+	return &everybody
+}
+
+func (r *roll) takeStock() {
+	r.pids, r.err = procfs.AppendPIDs(r.pids)
+	pulse := newPulse()
+	for _, pid := range r.pids {
+		pulse.beat()
+		r.traits = append(r.traits, traitsOf(pid))
+	}
+}
+
+func traitsOf(pid int) (p traits) {
+	var err error
+	if p.limit, _, err = sys.RTTimeLimit(pid); err != nil {
+		return traits{known: sys.Gone(err)} // whoever has the number now was born since
+	}
+	if p.session, err = sys.Session(pid); err != nil {
+		return traits{known: sys.Gone(err)}
+	}
+	st, err := procfs.ReadStatNoComm(pid)
+	if err != nil {
+		return traits{}
+	}
+	p.parent = st.PPID
+	if s, err := sys.ScheduleOf(pid); err == nil {
+		p.slice = s.Slice()
+	}
+	p.runs, p.known = stockRuns(pid)
+	return p
+}
+
+// Environments of the stock that are being read, and those processes that did not answer in time. Only who has the
+// lock of the stock changes the map. Who has the number of one of them later is not asked here either, but by each tree.
+var (
+	stockReaders atomic.Int32
+	stockSilent  = map[int]bool{}
+)
+
+// stockRuns reports false for a process that does not answer.
+func stockRuns(pid int) (runs string, known bool) {
+	if stockSilent[pid] || stockReaders.Load() >= maxStuck {
+		return "", false
+	}
+	runs, late := readRuns(pid, recalledBound, &stockReaders)
+	if late {
+		stockSilent[pid] = true
+	}
+	return runs, !late
+}
+
+// excludes reports whether what was read of the i-th process tells l that it is none of its.
+func (r *roll) excludes(l lookout, i int) bool {
+	if t, ok := l.(*Tree); ok && len(r.traits) > 0 {
+		return t.rulesOut(&r.traits[i])
+	}
+	return len(r.bearers) > 0 && l.excludes(r.bearers[i])
+}
+
+// rulesOut reports whether no track would say of the process that it is of the tree.
+func (t *Tree) rulesOut(p *traits) bool {
+	m := t.mark
+	outer, inner, marked := runsOf(p.limit)
+	within, inRuns := strings.CutPrefix(p.runs, m.env)
+	switch {
+	case !p.known,
+		marked && m.bears(outer, inner),
+		t.leader != 0 && p.session == t.leader,
+		m.slice != 0 && (p.slice == m.slice || p.slice-uint64(inner&sliceMask) == m.slice),
+		t.members[p.parent] != nil,
+		m.env != "" && inRuns && (within == "" || within[0] == '/'):
+		return false
+	}
+	return true
+}

@@ -1,0 +1,65 @@
+package job
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// TestStopWithoutTheDisk has a record that can not be written, as on a full disk: the job ends all the same, and the
+// error says what is not written down.
+func TestStopWithoutTheDisk(t *testing.T) {
+	s := open(t, t.TempDir())
+	j, err := s.Start(deadline(t), sh("setsid sleep 1000 & exec sleep 1000"), Name("a"), Endless())
+	require.NoError(t, err)
+	testproc.Wait(t, func() bool {
+		u, err := j.Usage()
+		return err == nil && u.Processes == 2
+	})
+	r, err := read(j.dir())
+	require.NoError(t, err)
+	blocked := filepath.Join(j.dir(), newRecord, "in the way")
+	require.NoError(t, os.MkdirAll(blocked, 0o700))
+	did, err := j.Stop(deadline(t))
+	require.ErrorIs(t, err, os.ErrExist)
+	assert.Len(t, did.Killed, 2)
+	left, err := census(r.Trace)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+	require.NoError(t, os.RemoveAll(filepath.Dir(blocked)))
+	_, err = j.Stop(deadline(t))
+	require.NoError(t, err)
+	assert.Equal(t, Ended, status(t, j).State)
+}
+
+// TestTimeoutIsTriedAgain has a record that can not be read when the timeout passes.
+func TestTimeoutIsTriedAgain(t *testing.T) {
+	s := open(t, t.TempDir())
+	for timeout := 250 * time.Millisecond; ; timeout *= 2 {
+		j, err := s.Start(deadline(t), sh("exec sleep 1000"), Name("a"), Timeout(timeout), Grace(time.Millisecond))
+		require.NoError(t, err)
+		k := j.keeper()
+		record := filepath.Join(j.dir(), recordFile)
+		require.NoError(t, os.Rename(record, record+".away"))
+		select {
+		case err := <-k.late:
+			require.NoError(t, os.Rename(record+".away", record))
+			if err != nil {
+				require.ErrorIs(t, err, ErrNoJob)
+				st, _ := j.Wait(deadline(t))
+				assert.Equal(t, Ended, st.State)
+				assert.Equal(t, ByTimeout, st.Reason)
+				return
+			}
+		case <-k.over: // before the record was away
+			t.Fatal("nobody told what came of the timeout")
+		}
+		_, _ = j.Wait(deadline(t)) // this machine is slow: once more, with more time
+	}
+}
