@@ -183,7 +183,9 @@ func TestUsageOfAnAdoptedOrphan(t *testing.T) {
 func usagePeak([]string) int {
 	n := 2*proctree.Peak() + 64<<20
 	size := strconv.FormatInt(n, 10)
-	large := func() *exec.Cmd { return exec.Command("sh", "-c", "dd if=/dev/zero of=/dev/null bs=$0 count=1 status=none; exit $?", size) }
+	large := func() *exec.Cmd {
+		return exec.Command("sh", "-c", "dd if=/dev/zero of=/dev/null bs=$0 count=1 status=none; exit $?", size)
+	}
 	if status := printUsages(large(), exec.Command("true")); status != 0 {
 		return status
 	}
