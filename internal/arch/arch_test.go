@@ -81,9 +81,6 @@ func TestRules(t *testing.T) {
 		{"the root imports proctree", "the root stands on the engine", map[string]string{
 			"exec.go": "package safeexec\nimport \"" + modulePath + "/internal/proctree\"\n",
 		}, "exec.go:2:"},
-		{"the root imports the engine's streams", "the root stands on the engine", map[string]string{
-			"exec.go": "package safeexec\nimport \"" + modulePath + "/internal/engine/stdio\"\n",
-		}, "exec.go:2:"},
 		{"the ladder imports the streams", "the engine is the root's", map[string]string{
 			"internal/engine/ladder/a.go": "package ladder\nimport \"" + modulePath + "/internal/engine/stdio\"\n",
 			"internal/engine/stdio/a.go":  "package stdio\nimport \"" + modulePath + "/internal/engine/ladder\"\n",

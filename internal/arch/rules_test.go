@@ -156,7 +156,7 @@ func engineBelowRoot(m *module, report func(pos, format string, args ...any)) {
 			continue
 		}
 		switch from, to := f.dir, strings.TrimPrefix(imp.path, m.path+"/"); {
-		case from == "." && to == "internal/engine":
+		case from == ".": // see rootOnEngine
 		case from == "internal/engine":
 		case from == stdioDir && to == ladderDir:
 		default:
