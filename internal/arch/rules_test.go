@@ -60,24 +60,6 @@ const (
 	stdioDir  = "internal/engine/stdio"
 )
 
-// maxRootFiles is how many files without tests the root may have, and maxMethods how many methods a type.
-const (
-	maxRootFiles = 14
-	maxMethods   = 30
-)
-
-// wideTypes have more, as many as this and never more.
-var wideTypes = map[string]int{"internal/proctree Tree": 83, "job Job": 38}
-
-// maxPackageLines is how long a package may be, without tests. Those that are longer say why.
-const maxPackageLines = 3000
-
-var longPackages = map[string]string{
-	".":                 "the docs of all that a user calls are two thirds of it",
-	"internal/proctree": "the tracks check each other: apart, each would show the others what it keeps",
-	"job":               "records, holders and restarts are one protocol between processes",
-}
-
 // A rule looks at the whole module and reports what breaks it.
 type rule struct {
 	name  string
@@ -164,48 +146,6 @@ func engineBelowRoot(m *module, report func(pos, format string, args ...any)) {
 		case from == stdioDir && to == ladderDir:
 		default:
 			report(imp.pos, "%s imports %s", from, to)
-		}
-	}
-}
-
-func rootSize(m *module, report func(pos, format string, args ...any)) {
-	n := 0
-	for _, f := range m.files {
-		if f.dir == "." && !f.test {
-			n++
-		}
-	}
-	if n > maxRootFiles {
-		report(".", "has %d files, more than %d", n, maxRootFiles)
-	}
-}
-
-func typeSize(m *module, report func(pos, format string, args ...any)) {
-	count := map[string]int{}
-	for _, f := range m.files {
-		for _, t := range f.methods {
-			if !f.test { // a method of several systems counts once for each
-				count[f.dir+" "+t]++
-			}
-		}
-	}
-	for name, n := range count {
-		if dir, t, _ := strings.Cut(name, " "); n > max(maxMethods, wideTypes[name]) {
-			report(dir, "type %s has %d methods, more than %d", t, n, max(maxMethods, wideTypes[name]))
-		}
-	}
-}
-
-func packageSize(m *module, report func(pos, format string, args ...any)) {
-	lines := map[string]int{}
-	for _, f := range m.files {
-		if !f.test {
-			lines[f.dir] += f.lines
-		}
-	}
-	for dir, n := range lines {
-		if n > maxPackageLines && longPackages[dir] == "" {
-			report(dir, "has %d lines, more than %d", n, maxPackageLines)
 		}
 	}
 }
@@ -315,10 +255,12 @@ type file struct {
 	lines      int
 	constraint string // "" if the file is built everywhere
 	imports    []imported
-	methods    []string // the type of each
+	methods    []method
 }
 
 type imported struct{ path, pos string }
+
+type method struct{ of, name string }
 
 type requirement struct {
 	path, pos string
@@ -412,7 +354,7 @@ func loadFile(full, rel string) (*file, error) {
 	}
 	for _, d := range syntax.Decls {
 		if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv != nil {
-			f.methods = append(f.methods, receiver(fn.Recv.List[0].Type))
+			f.methods = append(f.methods, method{receiver(fn.Recv.List[0].Type), fn.Name.Name})
 		}
 	}
 	for _, spec := range syntax.Imports {
@@ -424,19 +366,6 @@ func loadFile(full, rel string) (*file, error) {
 		f.imports = append(f.imports, imported{path: p, pos: fmt.Sprintf("%s:%d", rel, line)})
 	}
 	return f, nil
-}
-
-// receiver returns the name of a method's type.
-func receiver(t ast.Expr) string {
-	switch t := t.(type) {
-	case *ast.StarExpr:
-		return receiver(t.X)
-	case *ast.IndexExpr:
-		return receiver(t.X)
-	case *ast.Ident:
-		return t.Name
-	}
-	return ""
 }
 
 // tagConstraint returns the //go:build line above the package clause, if there is one.
