@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/engine/ladder"
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 )
 
 // An ended is a run whose command has ended. Nothing of it is pinned any more.
@@ -60,7 +61,7 @@ func (r ended) release() {
 	if r.Exited && r.own != nil {
 		own := r.own
 		r.own = nil
-		own.Process = Released() // the number may be somebody else's by now
+		own.Process = stdio.Released() // the number may be somebody else's by now
 		if !r.pipesOut {
 			_ = own.Wait()
 			return

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/seed841d8200/safeexec/internal/cgroup"
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 	"github.com/seed841d8200/safeexec/internal/fdtable"
 	"github.com/seed841d8200/safeexec/internal/guard"
 	"github.com/seed841d8200/safeexec/internal/proctree"
@@ -114,7 +115,7 @@ func (r starter) refused() (again bool, err error) {
 	if err := r.withoutCgroup(reason); err != nil {
 		return false, err
 	}
-	if !FilesOpen(r.cmd) {
+	if !stdio.FilesOpen(r.cmd) {
 		return false, containmentError(reason)
 	}
 	return true, nil

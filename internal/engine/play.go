@@ -165,7 +165,7 @@ func (r play) release() {
 	if r.pipesOut {
 		own := *r.cmd
 		own.Process = nil // or Start would say something else
-		Spend(&own)
+		stdio.Spend(&own)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/engine/ladder"
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
@@ -33,7 +34,7 @@ func (r reaper) reap() {
 		go func() {
 			_, _ = r.process.Wait()
 			if r.own != nil {
-				r.own.Process = Released()
+				r.own.Process = stdio.Released()
 				_ = r.own.Wait()
 			}
 		}()

@@ -78,7 +78,7 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 		h.close()
 		h.removeLeaf()
 		r.Facts.GuardRestarts = r.ward.End()
-		Spend(cmd)
+		stdio.Spend(cmd)
 		return err
 	}
 	r.Facts.Times.Start = r.lap()

@@ -234,7 +234,7 @@ func (r starter) spawn(attr *syscall.SysProcAttr) error {
 		if until.IsZero() {
 			until = now.Add(r.cfg.StartRetry)
 		}
-		if !Transient(err) || !now.Before(until) || !FilesOpen(r.cmd) {
+		if !stdio.Transient(err) || !now.Before(until) || !stdio.FilesOpen(r.cmd) {
 			return r.startError(err)
 		}
 		r.Facts.StartRetries++
