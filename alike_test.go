@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 // TestAlike runs the same commands with os/exec and with safeexec: what the command sees, and what
@@ -102,7 +103,7 @@ func TestAlike(t *testing.T) {
 			if ours.SysProcAttr != nil {
 				attr = *ours.SysProcAttr
 			}
-			res, err := run(t, ours)
+			res, err := testrun.Run(t, ours)
 			var oursExit *exec.ExitError
 			require.Equal(t, errors.As(err, &oursExit), exit != nil, "%v", err)
 			if exit != nil {
@@ -142,7 +143,7 @@ func TestFieldsUnchanged(t *testing.T) {
 	cmd.Cancel = func() error { called++; return nil }
 	cmd.WaitDelay = time.Second
 	before, attr := *cmd, *cmd.SysProcAttr
-	_, err = run(t, cmd)
+	_, err = testrun.Run(t, cmd)
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit)
 	assertUnchanged(t, before, *cmd)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 func TestBound(t *testing.T) {
@@ -54,11 +55,11 @@ func TestBoundIsRefused(t *testing.T) {
 
 func TestTimeoutCode(t *testing.T) {
 	t.Parallel()
-	res, err := run(t, exec.Command("sleep", "600"), safeexec.WithTimeout(soon))
+	res, err := testrun.Run(t, exec.Command("sleep", "600"), safeexec.WithTimeout(testrun.Soon))
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.Equal(t, 128+int(syscall.SIGTERM), res.ShellCode())
 	assert.Equal(t, 124, res.TimeoutCode())
-	res, _ = run(t, exec.Command("sh", "-c", "exit 3"))
+	res, _ = testrun.Run(t, exec.Command("sh", "-c", "exit 3"))
 	assert.Equal(t, 3, res.TimeoutCode())
 	res, err = safeexec.Run(t.Context(), exec.Command("true"))
 	require.ErrorIs(t, err, safeexec.ErrNoTimeout)
@@ -68,7 +69,7 @@ func TestTimeoutCode(t *testing.T) {
 
 func TestWithoutReport(t *testing.T) {
 	t.Parallel()
-	res, err := run(t, exec.Command("sleep", "600"), safeexec.WithTimeout(soon), safeexec.WithoutReport())
+	res, err := testrun.Run(t, exec.Command("sleep", "600"), safeexec.WithTimeout(testrun.Soon), safeexec.WithoutReport())
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.Nil(t, res.Report)
 }
@@ -78,7 +79,7 @@ func TestStopOnWriteError(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command("sh", "-c", "echo; sleep 600")
 	cmd.Stdout = &refusingWriter{}
-	res, err := run(t, cmd, safeexec.WithStopOnWriteError())
+	res, err := testrun.Run(t, cmd, safeexec.WithStopOnWriteError())
 	require.ErrorIs(t, err, safeexec.ErrWriterFailed)
 	require.ErrorIs(t, err, errRefused)
 	require.NotErrorIs(t, err, safeexec.ErrTimeout)

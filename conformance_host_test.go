@@ -23,11 +23,12 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 func init() {
-	roles["list-fds"] = listFDs
-	roles["hung"] = hung
+	testproc.Roles["list-fds"] = listFDs
+	testproc.Roles["hung"] = hung
 }
 
 // bornWithRuns is how many children the parent of row 9 has.
@@ -48,7 +49,7 @@ func listFDs(args []string) int {
 		if args[0] == "os" {
 			err = cmd.Run()
 		} else {
-			_, err = safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(bound))
+			_, err = safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Bound))
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -72,7 +73,7 @@ func bornWith(t *testing.T, library string) map[int]int {
 		return path
 	}
 	want := map[int]string{3: file("declared"), 4: file("four"), 5: file("five"), 9: file("nine")}
-	role := roleCommand(t, "list-fds", library, want[3])
+	role := testproc.RoleCommand(t, "list-fds", library, want[3])
 	role.Args = append([]string{"sh", "-c", `exec 4<"$1" 5<"$2" 9<"$3"; shift 3; exec "$@"`, "sh",
 		want[4], want[5], want[9]}, append([]string{role.Path}, role.Args[1:]...)...)
 	role.Path = testproc.HasProgram(t, "sh")
@@ -157,14 +158,14 @@ func cappingWriter(t *testing.T) {
 	cmd := exec.Command("head", "-c", "1000000", "/dev/zero")
 	capped := &cappedBuffer{limit: cap10}
 	cmd.Stdout = capped
-	_, err := run(t, cmd)
+	_, err := testrun.Run(t, cmd)
 	assert.NoError(t, err)
 	t.Logf("kept %d bytes of a limit of %d", capped.Len(), cap10)
 	assert.Equal(t, cap10, capped.Len())
 
 	cmd = exec.Command("head", "-c", "1000000", "/dev/zero")
 	cmd.Stdout = &refusingWriter{n: cap10}
-	res, err := run(t, cmd)
+	res, err := testrun.Run(t, cmd)
 	assert.ErrorIs(t, err, errRefused)
 	assert.Zero(t, res.ExitCode, "the command lives on")
 	assert.Equal(t, safeexec.Stream{Total: 1_000_000, Dropped: 1_000_000 - cap10, Err: errRefused}, res.Stdout)
@@ -183,7 +184,7 @@ func hung(args []string) int {
 		}
 	}()
 	fmt.Println("starting")
-	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	ctx, cancel := context.WithTimeout(context.Background(), testrun.Soon)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "true")
 	if args[1] == "dir" {
@@ -214,8 +215,8 @@ func hung(args []string) int {
 
 func startHung(t *testing.T, library, what string) (role *exec.Cmd, stdout io.Reader, canary *testproc.Canary) {
 	t.Helper()
-	role = roleCommand(t, "hung", library, what, testproc.HungMount(t))
-	canary = withCanary(t, role)
+	role = testproc.RoleCommand(t, "hung", library, what, testproc.HungMount(t))
+	canary = testproc.WithCanary(t, role)
 	stdout, err := role.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, role.Start())
@@ -234,7 +235,7 @@ func osHungFileSystem(t *testing.T) {
 				assert.Empty(t, string(out), "it is not even canceled")
 				return role.Wait()
 			})
-			time.Sleep(soon)
+			time.Sleep(testrun.Soon)
 			a.stillBlocked(t, func() { killHolders(canary) })
 		})
 	}

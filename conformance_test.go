@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 // TestConformance runs the situations in which os/exec fails, with os/exec, to see that it still
@@ -47,12 +48,8 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-const (
-	// soon is a timeout that is meant to be hit.
-	soon = 200 * time.Millisecond
-	// patience is how long after it os/exec must still be blocked to count as blocked for ever.
-	patience = time.Second
-)
+// patience is how long after its timeout os/exec must still be blocked to count as blocked for ever.
+const patience = time.Second
 
 // An attempt is a call that may not return.
 type attempt struct {
@@ -120,21 +117,13 @@ func killHolders(canary *testproc.Canary) {
 	}
 }
 
-func run(t *testing.T, cmd *exec.Cmd, opts ...safeexec.Option) (safeexec.Result, error) {
-	t.Helper()
-	res, err := safeexec.Run(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(bound)}, opts...)...)
-	t.Logf("returned after %v: %v", res.Times.Total.Round(time.Millisecond), err)
-	assert.Less(t, res.Times.Total, bound)
-	return res, err
-}
-
 const backgroundJob = "sleep 61 & echo hi"
 
 func osBackgroundHoldsOutput(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	ctx, cancel := context.WithTimeout(t.Context(), testrun.Soon)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", backgroundJob)
-	canary := withCanary(t, cmd)
+	canary := testproc.WithCanary(t, cmd)
 	a := try(func() error { _, err := cmd.CombinedOutput(); return err })
 	<-ctx.Done()
 	a.stillBlocked(t, func() { killHolders(canary) })
@@ -142,16 +131,16 @@ func osBackgroundHoldsOutput(t *testing.T) {
 
 func backgroundHoldsOutput(t *testing.T) {
 	cmd := exec.Command("sh", "-c", backgroundJob)
-	canary := withCanary(t, cmd)
+	canary := testproc.WithCanary(t, cmd)
 	var out []byte
 	a := try(func() (err error) {
-		out, err = safeexec.CombinedOutput(t.Context(), cmd, safeexec.WithTimeout(bound))
+		out, err = safeexec.CombinedOutput(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 		return err
 	})
 	assert.NoError(t, a.wait(t))
 	assert.Equal(t, "hi\n", string(out))
 	canary.WaitGone(t)
-	assert.Less(t, time.Since(a.began), bound, "it returned long before its deadline")
+	assert.Less(t, time.Since(a.began), testrun.Bound, "it returned long before its deadline")
 }
 
 // careful is what people write who know os/exec well.
@@ -162,16 +151,16 @@ func careful(ctx context.Context, canceled *bool, name string, args ...string) *
 		*canceled = true
 		return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
-	cmd.WaitDelay = soon
+	cmd.WaitDelay = testrun.Soon
 	return cmd
 }
 
 func osCancelNotCalled(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	ctx, cancel := context.WithTimeout(t.Context(), testrun.Bound)
 	defer cancel()
 	var canceled bool
 	cmd := careful(ctx, &canceled, "sh", "-c", backgroundJob)
-	canary := withCanary(t, cmd)
+	canary := testproc.WithCanary(t, cmd)
 	a := try(func() error { _, err := cmd.CombinedOutput(); return err })
 	assert.ErrorIs(t, a.wait(t), exec.ErrWaitDelay)
 	canary.CloseParent()
@@ -180,12 +169,12 @@ func osCancelNotCalled(t *testing.T) {
 }
 
 func cancelNotCalled(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	ctx, cancel := context.WithTimeout(t.Context(), testrun.Bound)
 	defer cancel()
 	var canceled bool
 	cmd := careful(ctx, &canceled, "sh", "-c", backgroundJob)
-	canary := withCanary(t, cmd)
-	res, err := run(t, cmd)
+	canary := testproc.WithCanary(t, cmd)
+	res, err := testrun.Run(t, cmd)
 	assert.NoError(t, err)
 	assert.False(t, canceled, "it is not needed")
 	assert.Len(t, res.Killed, 1)
@@ -196,7 +185,7 @@ func osBlockedReader(t *testing.T) {
 	reader := testproc.NewStalledReader(nil)
 	defer reader.Release()
 	cmd := exec.CommandContext(t.Context(), "true")
-	cmd.Stdin, cmd.WaitDelay = reader, soon
+	cmd.Stdin, cmd.WaitDelay = reader, testrun.Soon
 	try(cmd.Run).stillBlocked(t, reader.Release)
 }
 
@@ -206,7 +195,7 @@ func blockedReader(t *testing.T) {
 	cmd := exec.Command("cat", "/dev/fd/3")
 	cmd.Stdin = reader
 	opensOnce(t, cmd, reader.Entered())
-	res, err := run(t, cmd)
+	res, err := testrun.Run(t, cmd)
 	assert.ErrorIs(t, err, safeexec.ErrReaderStuck)
 	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedStdin}, res.Abandoned)
 	assert.True(t, res.Success())
@@ -233,7 +222,7 @@ func osBlockedWriter(t *testing.T) {
 	writer := testproc.NewStalledWriter()
 	defer writer.Release()
 	cmd := exec.CommandContext(t.Context(), "echo", "hi")
-	cmd.Stdout, cmd.WaitDelay = writer, soon
+	cmd.Stdout, cmd.WaitDelay = writer, testrun.Soon
 	try(cmd.Run).stillBlocked(t, writer.Release)
 }
 
@@ -242,7 +231,7 @@ func blockedWriter(t *testing.T) {
 	defer writer.Release()
 	cmd := exec.Command("echo", "hi")
 	cmd.Stdout = writer
-	res, err := run(t, cmd, safeexec.WithDrainTimeout(soon))
+	res, err := testrun.Run(t, cmd, safeexec.WithDrainTimeout(testrun.Soon))
 	assert.ErrorIs(t, err, safeexec.ErrWriterStuck)
 	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedStdout}, res.Abandoned)
 	assert.Equal(t, safeexec.Stream{Total: 3, Dropped: 3}, res.Stdout)
@@ -251,8 +240,8 @@ func blockedWriter(t *testing.T) {
 
 func osExitAndHeldPipe(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", "sleep 61 & exit 3")
-	withCanary(t, cmd)
-	cmd.Stdout, cmd.WaitDelay = new(bytes.Buffer), soon
+	testproc.WithCanary(t, cmd)
+	cmd.Stdout, cmd.WaitDelay = new(bytes.Buffer), testrun.Soon
 	err := try(cmd.Run).wait(t)
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit)
@@ -262,13 +251,13 @@ func osExitAndHeldPipe(t *testing.T) {
 
 func exitAndHeldPipe(t *testing.T) {
 	job := exec.Command("sh", "-c", "sleep 61 & exit 3")
-	canary := withCanary(t, job)
-	_, err := run(t, job)
+	canary := testproc.WithCanary(t, job)
+	_, err := testrun.Run(t, job)
 	assert.IsType(t, (*exec.ExitError)(nil), err, "there is nothing else to say")
 	canary.WaitGone(t)
 
 	// A stranger, which no rule allows to kill, is this process.
-	p, release := startHeld(t, "exit 3", safeexec.WithTimeout(bound))
+	p, release := startHeld(t, "exit 3", safeexec.WithTimeout(testrun.Bound))
 	defer release()
 	a := try(func() error { _, err := p.Wait(); return err })
 	err = a.wait(t)
@@ -294,7 +283,7 @@ func startHeld(t *testing.T, script string, opts ...safeexec.Option) (p *safeexe
 }
 
 func osDeadlineInError(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	ctx, cancel := context.WithTimeout(t.Context(), testrun.Soon)
 	defer cancel()
 	err := try(exec.CommandContext(ctx, "sleep", "61").Run).wait(t)
 	assert.Error(t, err)
@@ -302,12 +291,12 @@ func osDeadlineInError(t *testing.T) {
 }
 
 func deadlineInError(t *testing.T) {
-	res, err := run(t, exec.Command("sleep", "61"), safeexec.WithTimeout(soon))
+	res, err := testrun.Run(t, exec.Command("sleep", "61"), safeexec.WithTimeout(testrun.Soon))
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 	var exit *exec.ExitError
 	assert.ErrorAs(t, err, &exit)
 	assert.Equal(t, safeexec.SignalerSafeexec, res.SignaledBy)
-	assert.GreaterOrEqual(t, res.Times.Total, soon)
+	assert.GreaterOrEqual(t, res.Times.Total, testrun.Soon)
 }
 
 func osStoppedChild(t *testing.T) {
@@ -325,7 +314,7 @@ func stoppedChild(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	p, err := safeexec.Start(ctx, exec.Command("sh", "-c", "kill -STOP $$"),
-		safeexec.WithTimeout(bound), safeexec.WithGracePeriod(bound))
+		safeexec.WithTimeout(testrun.Bound), safeexec.WithGracePeriod(testrun.Bound))
 	require.NoError(t, err)
 	testproc.WaitState(t, p.PID(), "T")
 	a := try(func() error { _, err := p.Wait(); return err })
@@ -349,7 +338,7 @@ func lateSink(pid <-chan int) *testproc.SlowWriter {
 		for !testproc.Dead(of) {
 			time.Sleep(time.Millisecond)
 		}
-		time.Sleep(2 * soon)
+		time.Sleep(2 * testrun.Soon)
 	})
 }
 
@@ -357,7 +346,7 @@ func osSlowSink(t *testing.T) {
 	pid := make(chan int, 1)
 	sink := lateSink(pid)
 	cmd := exec.Command("head", "-c", "60000", "/dev/zero")
-	cmd.Stdout, cmd.WaitDelay = sink, soon
+	cmd.Stdout, cmd.WaitDelay = sink, testrun.Soon
 	require.NoError(t, cmd.Start())
 	pid <- cmd.Process.Pid
 	assert.ErrorIs(t, try(cmd.Wait).wait(t), exec.ErrWaitDelay)
@@ -370,7 +359,7 @@ func slowSink(t *testing.T) {
 	sink := lateSink(pid)
 	cmd := exec.Command("head", "-c", "60000", "/dev/zero")
 	cmd.Stdout = sink
-	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	pid <- p.PID()
 	assert.NoError(t, try(func() error { _, err := p.Wait(); return err }).wait(t))

@@ -54,8 +54,8 @@ var (
 	// ErrTooManyLeft says that a command was not started with [BackgroundLeave]: as many pipes as
 	// [MaxLeftPipes] are left, or may be by runs under way, or there was no descriptor to wait with.
 	ErrTooManyLeft error = engine.ErrTooManyLeft
-	// ErrNoTerminal says that this process has no controlling terminal to lend. It matches the kernel's
-	// error.
+	// ErrNoTerminal says that this process has no controlling terminal to lend, or with [WithPTY] that no
+	// pseudo-terminal can be had. It matches the kernel's error.
 	ErrNoTerminal error = engine.ErrNoTerminal
 	// ErrNotForeground says that another process group has the terminal: a job of the shell's, or the
 	// command of another run.

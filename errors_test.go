@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 // kinds holds every sentinel with the older errors that it matches.
@@ -107,22 +108,22 @@ func failures() []failure {
 		{"too_long", command("true", strings.Repeat("x", 200<<10)), nil, nil, false},
 		{"nul", command("true", "\x00"), nil, nil, false},
 		{"nul_in_variable", inEnv("A=\x00"), nil, nil, false},
-		{"timeout", shell("echo; sleep 61"), []safeexec.Option{safeexec.WithTimeout(soon)},
+		{"timeout", shell("echo; sleep 61"), []safeexec.Option{safeexec.WithTimeout(testrun.Soon)},
 			[]error{safeexec.ErrTimeout, context.DeadlineExceeded}, true},
-		{"timeout_and_exit", shell("trap 'exit 5' TERM; while :; do sleep 0.01; done"), []safeexec.Option{safeexec.WithTimeout(soon)},
+		{"timeout_and_exit", shell("trap 'exit 5' TERM; while :; do sleep 0.01; done"), []safeexec.Option{safeexec.WithTimeout(testrun.Soon)},
 			[]error{safeexec.ErrTimeout, context.DeadlineExceeded}, true},
-		{"timeout_and_exit_0", shell("trap 'exit 0' TERM; while :; do sleep 0.01; done"), []safeexec.Option{safeexec.WithTimeout(soon)},
+		{"timeout_and_exit_0", shell("trap 'exit 0' TERM; while :; do sleep 0.01; done"), []safeexec.Option{safeexec.WithTimeout(testrun.Soon)},
 			[]error{safeexec.ErrTimeout}, false},
-		{"idle", shell("sleep 61"), []safeexec.Option{safeexec.WithIdleTimeout(soon)},
+		{"idle", shell("sleep 61"), []safeexec.Option{safeexec.WithIdleTimeout(testrun.Soon)},
 			[]error{safeexec.ErrIdle, os.ErrDeadlineExceeded}, true},
 		{"output_limit", shell("yes"), []safeexec.Option{safeexec.WithOverflow(safeexec.OverflowStop)},
 			[]error{safeexec.ErrOutputLimit}, true},
-		{"writer_stuck", with(shell("echo; exit 3"), stuckWriter), []safeexec.Option{safeexec.WithDrainTimeout(soon)},
+		{"writer_stuck", with(shell("echo; exit 3"), stuckWriter), []safeexec.Option{safeexec.WithDrainTimeout(testrun.Soon)},
 			[]error{safeexec.ErrWriterStuck, exec.ErrWaitDelay}, true},
 		{"reader_stuck", with(shell("cat <&3; exit 3"), stuckReader), nil,
 			[]error{safeexec.ErrReaderStuck, exec.ErrWaitDelay}, true},
 		{"everything", with(with(shell("echo; cat <&3; sleep 61"), stuckReader), stuckWriter),
-			[]safeexec.Option{safeexec.WithTimeout(soon), safeexec.WithDrainTimeout(soon)},
+			[]safeexec.Option{safeexec.WithTimeout(testrun.Soon), safeexec.WithDrainTimeout(testrun.Soon)},
 			[]error{safeexec.ErrTimeout, context.DeadlineExceeded, safeexec.ErrWriterStuck, safeexec.ErrReaderStuck}, true},
 		{"writer_fails", with(shell("echo; exit 3"), func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdout = &refusingWriter{} }), nil,
 			[]error{errRefused, safeexec.ErrWriterFailed}, true},
@@ -145,7 +146,7 @@ func TestErrorsMatch(t *testing.T) {
 			if strings.Contains(strings.Join(f.cmd(t).Env, ""), "\x00") {
 				cmd.Env = []string{"SECRET=" + secret + "\x00"} // Environ leaves out what has a NUL
 			}
-			res, err := safeexec.Run(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(bound)}, f.opts...)...)
+			res, err := safeexec.Run(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(testrun.Bound)}, f.opts...)...)
 			require.Error(t, err)
 			for _, is := range f.is {
 				assert.ErrorIs(t, err, is)
@@ -175,7 +176,7 @@ func TestErrorsOfManyFacts(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd/0"); err != nil {
 		t.Skipf("needs /proc to hold a pipe: %v", err)
 	}
-	p, release := startHeld(t, "exit 3", safeexec.WithTimeout(bound))
+	p, release := startHeld(t, "exit 3", safeexec.WithTimeout(testrun.Bound))
 	defer release()
 	res, err := p.Wait()
 	assert.ErrorIs(t, err, safeexec.ErrPipeHeld)
@@ -189,7 +190,7 @@ func TestErrorsOfManyFacts(t *testing.T) {
 
 	cause := errors.New("the test's reason")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	p, err = safeexec.Start(ctx, exec.Command("sleep", "61"), safeexec.WithTimeout(bound))
+	p, err = safeexec.Start(ctx, exec.Command("sleep", "61"), safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	cancel(cause)
 	_, err = p.Wait()
@@ -199,7 +200,7 @@ func TestErrorsOfManyFacts(t *testing.T) {
 	assert.NotErrorIs(t, err, context.DeadlineExceeded)
 	assert.ErrorAs(t, err, &exit)
 
-	p, err = safeexec.Start(t.Context(), exec.Command("sleep", "61"), safeexec.WithTimeout(bound))
+	p, err = safeexec.Start(t.Context(), exec.Command("sleep", "61"), safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	_, err = p.Stop()
 	assert.ErrorIs(t, err, safeexec.ErrStopped)
@@ -226,7 +227,7 @@ func TestErrorIsOneLine(t *testing.T) {
 		"nul":            exec.Command("/nonexistent/\x00" + hostile),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(soon))
+			_, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(testrun.Soon))
 			require.Error(t, err)
 			for _, bad := range []string{"\n", "\r", "\x1b", "\x00", "\u2028"} {
 				assert.NotContains(t, err.Error(), bad)
@@ -237,7 +238,7 @@ func TestErrorIsOneLine(t *testing.T) {
 
 func TestErrorFields(t *testing.T) {
 	t.Parallel()
-	res, err := safeexec.Run(t.Context(), exec.Command("sleep", "61"), safeexec.WithTimeout(soon))
+	res, err := safeexec.Run(t.Context(), exec.Command("sleep", "61"), safeexec.WithTimeout(testrun.Soon))
 	var failed *safeexec.Error
 	require.ErrorAs(t, err, &failed)
 	assert.Equal(t, "run", failed.Op)

@@ -56,7 +56,8 @@
 // # Terminals
 //
 // A command has no terminal, since it leads a session of its own. [WithTerminal] lends it the one that
-// this process has, takes it back when the tree has ended, and puts it in order after a kill.
+// this process has, takes it back when the tree has ended, and puts it in order after a kill. [WithPTY] gives
+// it one of its own, whose output is captured.
 //
 // # What it does not promise
 //

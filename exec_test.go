@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"sync"
 	"syscall"
@@ -19,25 +20,8 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
-
-// unbounded is a timeout that no test is meant to reach: the test's own deadline comes first.
-const unbounded = time.Hour
-
-// startReady starts a helper whose standard output the test reads itself, and waits for its ready
-// line. The reader goes on with what the helper prints afterwards.
-func startReady(t *testing.T, ctx context.Context, cmd *exec.Cmd, opts ...safeexec.Option) (*safeexec.Process, []int, io.Reader) {
-	t.Helper()
-	out, w, err := os.Pipe()
-	require.NoError(t, err)
-	t.Cleanup(func() { out.Close() })
-	cmd.Stdout = w
-	p, err := safeexec.Start(ctx, cmd, opts...)
-	require.NoError(t, w.Close())
-	require.NoError(t, err)
-	t.Cleanup(func() { _, _ = p.Stop() })
-	return p, testproc.Ready(t, out), out
-}
 
 func TestRunStatus(t *testing.T) {
 	t.Parallel()
@@ -85,7 +69,7 @@ func TestTimesAddUp(t *testing.T) {
 func TestProcessWaitFromEverywhere(t *testing.T) {
 	testproc.NoLeaks(t)
 	cmd := testproc.Command("term-exit", "7")
-	p, pids, out := startReady(t, testproc.Deadline(t), cmd)
+	p, pids, out := testrun.StartReady(t, testproc.Deadline(t), cmd)
 	assert.Equal(t, pids[0], p.PID())
 	select {
 	case <-p.Done():
@@ -138,7 +122,7 @@ func TestProcessStop(t *testing.T) {
 	canary := testproc.NewCanary(t)
 	cmd := testproc.Command("fork", "3")
 	cmd.ExtraFiles = []*os.File{canary.File()}
-	p, pids, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(unbounded))
+	p, pids, _ := testrun.StartReady(t, context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded))
 	require.Len(t, pids, 4)
 	res, err := p.Stop()
 	canary.WaitGone(t)
@@ -152,7 +136,7 @@ func TestProcessStop(t *testing.T) {
 
 func TestSignalIsTheCallers(t *testing.T) {
 	t.Parallel()
-	p, _, _ := startReady(t, testproc.Deadline(t), testproc.Command("hang"))
+	p, _, _ := testrun.StartReady(t, testproc.Deadline(t), testproc.Command("hang"))
 	require.NoError(t, p.Signal(syscall.SIGHUP))
 	_ = p.Signal(syscall.SIGCONT) // what was sent before is not forgotten
 	res, err := p.Wait()
@@ -188,7 +172,7 @@ func TestContextEndsRun(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := c.ctx()
 			cmd := testproc.Command("hang")
-			p, err := safeexec.Start(ctx, cmd, safeexec.WithTimeout(unbounded))
+			p, err := safeexec.Start(ctx, cmd, safeexec.WithTimeout(testrun.Unbounded))
 			require.NoError(t, err)
 			cancel()
 			res, err := p.Wait()
@@ -220,7 +204,7 @@ func TestLateCancelChangesNothing(t *testing.T) {
 
 func TestEarlierOfTimeoutAndDeadline(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), unbounded)
+	ctx, cancel := context.WithTimeout(context.Background(), testrun.Unbounded)
 	defer cancel()
 	_, err := safeexec.Run(ctx, testproc.Command("hang"), safeexec.WithTimeout(50*time.Millisecond))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -228,7 +212,7 @@ func TestEarlierOfTimeoutAndDeadline(t *testing.T) {
 
 	ctx, cancel = context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	_, err = safeexec.Run(ctx, testproc.Command("hang"), safeexec.WithTimeout(unbounded))
+	_, err = safeexec.Run(ctx, testproc.Command("hang"), safeexec.WithTimeout(testrun.Unbounded))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
@@ -243,7 +227,7 @@ func TestCommandContextEndsRun(t *testing.T) {
 		cmd := exec.CommandContext(ctx, helper.Path, helper.Args[1:]...)
 		cmd.Env = helper.Env
 		cmd.Cancel = func() error { called = true; return nil }
-		p, _, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(unbounded))
+		p, _, _ := testrun.StartReady(t, context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded))
 		cancel()
 		res, err := p.Wait()
 		require.ErrorIs(t, err, context.Canceled)
@@ -259,7 +243,7 @@ func TestCommandContextEndsRun(t *testing.T) {
 		helper := testproc.Command("hang")
 		cmd := exec.CommandContext(ctx, helper.Path, helper.Args[1:]...)
 		cmd.Env = helper.Env
-		res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(unbounded))
+		res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.NotErrorIs(t, err, context.Canceled)
 		assert.Equal(t, safeexec.CauseTimeout, res.Cause)
@@ -271,7 +255,7 @@ func TestCommandContextEndsRun(t *testing.T) {
 		helper := testproc.Command("exit", "0")
 		cmd := exec.CommandContext(ctx, helper.Path, helper.Args[1:]...)
 		cmd.Env = helper.Env
-		_, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(unbounded))
+		_, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded))
 		require.NoError(t, err)
 	})
 }
@@ -328,7 +312,7 @@ func exitedSomehow(t *testing.T, res safeexec.Result, err error) {
 // A foreign reaper races with the run. Whoever wins, the run ends.
 func TestForeignReaper(t *testing.T) {
 	testproc.NoLeaks(t)
-	for range 20 {
+	for range testproc.Rounds(5) {
 		p, _, end := startReading(t)
 		var reaper sync.WaitGroup
 		reaper.Go(func() {
@@ -350,7 +334,7 @@ func TestForeignReaper(t *testing.T) {
 // seen all the same, and take no thread.
 func TestCallerReleasesTheProcess(t *testing.T) {
 	testproc.NoLeaks(t)
-	for range 20 {
+	for range testproc.Rounds(5) {
 		p, cmd, end := startReading(t)
 		require.NoError(t, cmd.Process.Release())
 		if !testproc.IsDisabled("pidfd") && !testproc.IsDisabled("epoll") {
@@ -376,4 +360,30 @@ func TestCallerWaitsForTheProcess(t *testing.T) {
 		waiting.Wait()
 		exitedSomehow(t, res, err)
 	}
+}
+
+// ignoreChildren has the kernel reap this process's children, until restoreChildren.
+func ignoreChildren() { signal.Ignore(syscall.SIGCHLD) }
+
+// restoreChildren goes by way of a handler: signal.Reset leaves SIGCHLD ignored.
+func restoreChildren() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGCHLD)
+	signal.Stop(c)
+}
+
+// Who has cmd.Process may release it. The command is reaped all the same.
+func TestReleasedProcessIsReaped(t *testing.T) {
+	testproc.NoLeaks(t)
+	stdin, release := io.Pipe()
+	cmd := exec.Command("cat")
+	cmd.Stdin = stdin
+	p, err := safeexec.Start(testproc.Deadline(t), cmd)
+	require.NoError(t, err)
+	require.NoError(t, cmd.Process.Release())
+	require.NoError(t, release.Close())
+	res, err := p.Wait()
+	require.ErrorIs(t, err, safeexec.ErrStatusUnknown)
+	assert.Nil(t, res.State)
+	testproc.WaitState(t, p.PID(), "\x00")
 }

@@ -17,23 +17,16 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
-
-// inherits makes the whole tree of cmd hold a canary.
-func inherits(t *testing.T, cmd *exec.Cmd) *testproc.Canary {
-	t.Helper()
-	canary := testproc.NewCanary(t)
-	cmd.ExtraFiles = append(cmd.ExtraFiles, canary.File())
-	return canary
-}
 
 func TestCancelEndsTheTree(t *testing.T) {
 	testproc.NoLeaks(t)
 	cmd := testproc.Command("fork", "10")
-	canary := inherits(t, cmd)
+	canary := testproc.WithCanary(t, cmd)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	p, pids, _ := startReady(t, ctx, cmd, safeexec.WithTimeout(unbounded))
+	p, pids, _ := testrun.StartReady(t, ctx, cmd, safeexec.WithTimeout(testrun.Unbounded))
 	require.Len(t, pids, 11)
 	cancel()
 	res, err := p.Wait()
@@ -56,9 +49,9 @@ func TestGracePeriodWatchesTheTree(t *testing.T) {
 	defer w.Close()
 	cmd := testproc.Command("grandchild-term")
 	cmd.Stdin = in
-	canary := inherits(t, cmd)
-	p, _, out := startReady(t, context.Background(), cmd,
-		safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded))
+	canary := testproc.WithCanary(t, cmd)
+	p, _, out := testrun.StartReady(t, context.Background(), cmd,
+		safeexec.WithTimeout(testrun.Unbounded), safeexec.WithGracePeriod(testrun.Unbounded))
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); _, _ = p.Stop() }()
 	require.Equal(t, "child got TERM", testproc.ReadLine(t, out))
@@ -78,8 +71,8 @@ func TestTermIgnored(t *testing.T) {
 	testproc.NoLeaks(t)
 	const grace = 100 * time.Millisecond
 	cmd := testproc.Command("ignore", "TERM")
-	canary := inherits(t, cmd)
-	p, _, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(grace))
+	canary := testproc.WithCanary(t, cmd)
+	p, _, _ := testrun.StartReady(t, context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded), safeexec.WithGracePeriod(grace))
 	res, err := p.Stop()
 	canary.WaitGone(t)
 	require.ErrorIs(t, err, safeexec.ErrStopped)
@@ -91,8 +84,8 @@ func TestTermIgnored(t *testing.T) {
 func TestNoGracePeriod(t *testing.T) {
 	testproc.NoLeaks(t)
 	cmd := testproc.Command("ignore", "TERM")
-	canary := inherits(t, cmd)
-	p, _, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(0))
+	canary := testproc.WithCanary(t, cmd)
+	p, _, _ := testrun.StartReady(t, context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded), safeexec.WithGracePeriod(0))
 	res, _ := p.Stop()
 	canary.WaitGone(t)
 	assert.Equal(t, syscall.SIGKILL, res.Signal)
@@ -101,8 +94,8 @@ func TestNoGracePeriod(t *testing.T) {
 func TestTermSignal(t *testing.T) {
 	testproc.NoLeaks(t)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP, syscall.SIGKILL} {
-		p, _, _ := startReady(t, context.Background(), testproc.Command("ignore", "TERM"),
-			safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded), safeexec.WithTermSignal(sig))
+		p, _, _ := testrun.StartReady(t, context.Background(), testproc.Command("ignore", "TERM"),
+			safeexec.WithTimeout(testrun.Unbounded), safeexec.WithGracePeriod(testrun.Unbounded), safeexec.WithTermSignal(sig))
 		res, _ := p.Stop()
 		assert.Equal(t, sig, res.Signal)
 	}
@@ -111,10 +104,10 @@ func TestTermSignal(t *testing.T) {
 // A member that dies just before a look must not leave the run waiting for its death to be reported.
 func TestManyMembersDieAtOnce(t *testing.T) {
 	testproc.NoLeaks(t)
-	for range testproc.Rounds(2) {
+	for range testproc.Rounds(1) {
 		cmd := testproc.Command("fork", "40")
-		canary := inherits(t, cmd)
-		p, _, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded))
+		canary := testproc.WithCanary(t, cmd)
+		p, _, _ := testrun.StartReady(t, context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded), safeexec.WithGracePeriod(testrun.Unbounded))
 		res, err := p.Stop()
 		canary.WaitGone(t)
 		require.ErrorIs(t, err, safeexec.ErrStopped)
@@ -126,8 +119,8 @@ func TestManyMembersDieAtOnce(t *testing.T) {
 func TestStoppedProcessEnds(t *testing.T) {
 	testproc.NoLeaks(t)
 	cmd := testproc.Command("stop-self")
-	canary := inherits(t, cmd)
-	p, _, _ := startReady(t, context.Background(), cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded))
+	canary := testproc.WithCanary(t, cmd)
+	p, _, _ := testrun.StartReady(t, context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded), safeexec.WithGracePeriod(testrun.Unbounded))
 	var ws syscall.WaitStatus
 	_, err := syscall.Wait4(p.PID(), &ws, syscall.WUNTRACED, nil)
 	require.NoError(t, err)
@@ -141,7 +134,7 @@ func TestStoppedProcessEnds(t *testing.T) {
 func TestBackgroundProcessIsEnded(t *testing.T) {
 	testproc.NoLeaks(t)
 	cmd := testproc.Command("background")
-	canary := inherits(t, cmd)
+	canary := testproc.WithCanary(t, cmd)
 	res, err := safeexec.Run(testproc.Deadline(t), cmd)
 	canary.WaitGone(t)
 	require.NoError(t, err)
@@ -156,7 +149,7 @@ func TestBackgroundProcessIsEnded(t *testing.T) {
 func TestBackgroundProcessLingers(t *testing.T) {
 	testproc.NoLeaks(t)
 	res, err := safeexec.Run(testproc.Deadline(t), exec.Command("sh", "-c", "(sleep 0.2; echo late) & echo early"),
-		safeexec.WithLinger(unbounded))
+		safeexec.WithLinger(testrun.Unbounded))
 	require.NoError(t, err)
 	assert.Equal(t, "early\nlate", res.Stdout.String())
 	assert.Empty(t, res.Killed)
@@ -168,9 +161,9 @@ func TestHolderIsNamed(t *testing.T) {
 	stdin, release := io.Pipe()
 	cmd := exec.Command("sh", "-c", "read x; echo start ok")
 	cmd.Stdin = stdin
-	p, err := safeexec.Start(testproc.Deadline(t), cmd, safeexec.WithDrainTimeout(soon))
+	p, err := safeexec.Start(testproc.Deadline(t), cmd, safeexec.WithDrainTimeout(testrun.Soon))
 	require.NoError(t, err)
-	stranger := holdPipes(t, p.PID())
+	stranger := testproc.HoldPipes(t, p.PID())
 	require.NoError(t, release.Close())
 	res, err := p.Wait()
 	require.ErrorIs(t, err, safeexec.ErrPipeHeld)
@@ -215,7 +208,7 @@ func TestChainIsCaughtUpWith(t *testing.T) {
 					for (1 .. $ARGV[0]) { exit if fork }
 					sleep 600;
 				}`, hops)
-			canary := inherits(t, cmd)
+			canary := testproc.WithCanary(t, cmd)
 			res, err := safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithLinger(0))
 			canary.CloseParent()
 			if testproc.IsDisabled("loadavg") && len(canary.Living()) > 0 {
@@ -232,7 +225,7 @@ func TestChainIsCaughtUpWith(t *testing.T) {
 func TestLingerIsCutShort(t *testing.T) {
 	t.Parallel()
 	script := func() *exec.Cmd { return exec.Command("sh", "-c", "sleep 600 & echo ok") }
-	lingers := safeexec.Options(safeexec.WithLinger(unbounded), safeexec.WithGracePeriod(unbounded))
+	lingers := safeexec.Options(safeexec.WithLinger(testrun.Unbounded), safeexec.WithGracePeriod(testrun.Unbounded))
 	t.Run("timeout", func(t *testing.T) {
 		t.Parallel()
 		res, err := safeexec.Run(context.Background(), script(), lingers, safeexec.WithTimeout(time.Second))
@@ -242,7 +235,7 @@ func TestLingerIsCutShort(t *testing.T) {
 	})
 	t.Run("stop", func(t *testing.T) {
 		t.Parallel()
-		p, err := safeexec.Start(context.Background(), script(), lingers, safeexec.WithTimeout(unbounded))
+		p, err := safeexec.Start(context.Background(), script(), lingers, safeexec.WithTimeout(testrun.Unbounded))
 		require.NoError(t, err)
 		testproc.WaitState(t, p.PID(), "Z")
 		res, err := p.Stop()
@@ -256,7 +249,7 @@ func TestTracedLeaderIsNotWaitedFor(t *testing.T) {
 	testproc.HasProgram(t, "python3")
 	testproc.NoLeaks(t)
 	cmd := exec.Command("sleep", "600")
-	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(0),
+	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded), safeexec.WithGracePeriod(0),
 		safeexec.WithKillTimeout(100*time.Millisecond))
 	require.NoError(t, err)
 	// The tracer is none of the tree's, outlives the run, and is ended by the end of its input.
@@ -267,7 +260,7 @@ print("ready", os.getpid() if ok else 1, flush=True)
 os.read(0, 1)`, strconv.Itoa(p.PID()))
 	release, err := tracer.StdinPipe()
 	require.NoError(t, err)
-	seized := startStranger(t, tracer)
+	seized := testproc.StartStranger(t, tracer)
 	res, err := p.Stop()
 	if seized[0] == 1 {
 		t.Skip("needs a process that may trace another")

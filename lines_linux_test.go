@@ -24,13 +24,14 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 // collect runs a command and returns its lines, with the number of the stream before and "…" behind those that go on.
 func collect(t *testing.T, cmd *exec.Cmd, opts ...safeexec.Option) (lines []string, res safeexec.Result) {
 	t.Helper()
 	begun := time.Now()
-	res, err := run(t, cmd, safeexec.Options(opts...), safeexec.WithLines(func(line safeexec.Line) {
+	res, err := testrun.Run(t, cmd, safeexec.Options(opts...), safeexec.WithLines(func(line safeexec.Line) {
 		assert.False(t, line.Time.Before(begun))
 		lines = append(lines, shown(line))
 	}))
@@ -94,7 +95,7 @@ func TestLongLine(t *testing.T) {
 	var got hash.Hash = sha256.New()
 	bytesSeen, lines := 0, 0
 	cmd := exec.Command("sh", "-c", fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x; echo; printf end", size))
-	res, err := run(t, cmd, safeexec.WithOutputLimit(100), safeexec.WithLines(func(line safeexec.Line) {
+	res, err := testrun.Run(t, cmd, safeexec.WithOutputLimit(100), safeexec.WithLines(func(line safeexec.Line) {
 		assert.LessOrEqual(t, len(line.Text), 64<<10)
 		if bytesSeen < size {
 			_, _ = io.WriteString(got, line.Text)
@@ -116,7 +117,7 @@ func TestLongLine(t *testing.T) {
 func TestBinaryLines(t *testing.T) {
 	t.Parallel()
 	var got strings.Builder
-	res, err := run(t, testproc.Command("spew", "300000"), safeexec.WithLines(func(line safeexec.Line) { got.WriteString(line.Text) }))
+	res, err := testrun.Run(t, testproc.Command("spew", "300000"), safeexec.WithLines(func(line safeexec.Line) { got.WriteString(line.Text) }))
 	require.NoError(t, err)
 	ends := strings.NewReplacer("\n", "", "\r", "")
 	assert.True(t, ends.Replace(string(res.Stdout.Bytes())) == got.String(), "the bytes of the lines")
@@ -128,7 +129,7 @@ func TestLineFunction(t *testing.T) {
 	t.Run("panics", func(t *testing.T) {
 		t.Parallel()
 		calls := 0
-		res, err := run(t, exec.Command("sh", "-c", "echo a; echo b; echo c >&2; exit 3"),
+		res, err := testrun.Run(t, exec.Command("sh", "-c", "echo a; echo b; echo c >&2; exit 3"),
 			safeexec.WithMergedOutput(), safeexec.WithLines(func(safeexec.Line) { calls++; panic("oh") }))
 		require.ErrorIs(t, err, safeexec.ErrWriterFailed)
 		assert.ErrorContains(t, err, "panicked: oh")
@@ -139,12 +140,12 @@ func TestLineFunction(t *testing.T) {
 	})
 	t.Run("panics at the last line", func(t *testing.T) {
 		t.Parallel()
-		_, err := run(t, exec.Command("printf", "a"), safeexec.WithLines(func(safeexec.Line) { panic("oh") }))
+		_, err := testrun.Run(t, exec.Command("printf", "a"), safeexec.WithLines(func(safeexec.Line) { panic("oh") }))
 		require.ErrorIs(t, err, safeexec.ErrWriterFailed)
 	})
 	t.Run("ends its goroutine", func(t *testing.T) {
 		t.Parallel()
-		res, err := run(t, exec.Command("sh", "-c", "echo a; echo b; echo c >&2"),
+		res, err := testrun.Run(t, exec.Command("sh", "-c", "echo a; echo b; echo c >&2"),
 			safeexec.WithLines(func(safeexec.Line) { runtime.Goexit() }))
 		require.ErrorIs(t, err, safeexec.ErrWriterFailed)
 		assert.Equal(t, "a\nb", res.Stdout.String())
@@ -153,7 +154,7 @@ func TestLineFunction(t *testing.T) {
 		t.Parallel()
 		release := make(chan struct{})
 		defer close(release)
-		res, err := run(t, exec.Command("sh", "-c", "echo a; echo b >&2"),
+		res, err := testrun.Run(t, exec.Command("sh", "-c", "echo a; echo b >&2"),
 			safeexec.WithDrainTimeout(50*time.Millisecond), safeexec.WithLines(func(safeexec.Line) { <-release }))
 		require.ErrorIs(t, err, safeexec.ErrWriterStuck)
 		assert.Equal(t, "a", res.Stdout.String())
@@ -163,18 +164,18 @@ func TestLineFunction(t *testing.T) {
 		t.Parallel()
 		started := make(chan *safeexec.Process, 1)
 		p, err := safeexec.Start(t.Context(), exec.Command("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"),
-			safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded),
+			safeexec.WithTimeout(testrun.Unbounded), safeexec.WithGracePeriod(testrun.Unbounded),
 			safeexec.WithLines(func(safeexec.Line) { (<-started).Kill() }))
 		require.NoError(t, err)
 		started <- p
 		res, err := p.Wait()
 		require.ErrorIs(t, err, safeexec.ErrStopped)
-		killed(t, res, safeexec.CauseStopped)
+		testrun.Killed(t, res, safeexec.CauseStopped)
 	})
 	t.Run("is one at a time", func(t *testing.T) {
 		t.Parallel()
 		within := false
-		_, err := run(t, exec.Command("sh", "-c", "for i in $(seq 300); do echo o; echo e >&2; done"),
+		_, err := testrun.Run(t, exec.Command("sh", "-c", "for i in $(seq 300); do echo o; echo e >&2; done"),
 			safeexec.WithLines(func(safeexec.Line) {
 				assert.False(t, within)
 				within = true
@@ -202,7 +203,7 @@ func TestManyLines(t *testing.T) {
 	var before, m runtime.MemStats
 	runtime.ReadMemStats(&before)
 	highest := uint64(0)
-	res, err := run(t, manyLines(n), safeexec.WithOutputLimit(1000), safeexec.WithLines(func(line safeexec.Line) {
+	res, err := testrun.Run(t, manyLines(n), safeexec.WithOutputLimit(1000), safeexec.WithLines(func(line safeexec.Line) {
 		if seen++; line.Text != strconv.Itoa(seen) {
 			t.Errorf("%q is line %d", line.Text, seen)
 			runtime.Goexit()
@@ -224,7 +225,7 @@ func TestManyLines(t *testing.T) {
 func TestLinesOfAProcess(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, cmd *exec.Cmd, opts ...safeexec.Option) *safeexec.Process {
-		p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound), safeexec.Options(opts...))
+		p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound), safeexec.Options(opts...))
 		require.NoError(t, err)
 		return p
 	}
@@ -270,7 +271,7 @@ func TestLinesOfAProcess(t *testing.T) {
 		n, want := lineCount(), 0
 		cmd := exec.Command("sh", "-c", "read line; exec seq "+strconv.Itoa(n))
 		cmd.Stdin = in
-		p := start(t, cmd, safeexec.WithOutputLimit(0), safeexec.WithDrainTimeout(bound))
+		p := start(t, cmd, safeexec.WithOutputLimit(0), safeexec.WithDrainTimeout(testrun.Bound))
 		begun := make(chan struct{})
 		go func() { <-begun; next.Close() }()
 		go func() {
@@ -370,7 +371,7 @@ func TestPrefix(t *testing.T) {
 				"for n in $(seq %d); do echo %d out; printf '%d ' >&2; echo err >&2; done; printf '%d last'", each, i, i, i))
 			cmd.Stdout = safeexec.Prefix(terminal, fmt.Sprintf("%d | ", i))
 			cmd.Stderr = safeexec.Prefix(terminal, fmt.Sprintf("%d ! ", i))
-			_, err := run(t, cmd)
+			_, err := testrun.Run(t, cmd)
 			assert.NoError(t, err)
 		})
 	}

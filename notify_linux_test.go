@@ -19,10 +19,11 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 func init() {
-	roles["interrupted"] = interrupted
+	testproc.Roles["interrupted"] = interrupted
 }
 
 // TestSignalsThatBelongTogether has signals come as a terminal and a supervisor send them.
@@ -93,9 +94,9 @@ func TestNotifyContextOfANotifyContext(t *testing.T) {
 func interrupted([]string) int {
 	ctx, stop := safeexec.NotifyContext(context.Background())
 	defer stop()
-	cmd := exec.Command("sh", "-c", stubborn)
+	cmd := exec.Command("sh", "-c", testrun.Stubborn)
 	cmd.Stdout = os.Stdout
-	res, err := safeexec.Run(ctx, cmd, safeexec.WithTimeout(unbounded), safeexec.WithGracePeriod(unbounded))
+	res, err := safeexec.Run(ctx, cmd, safeexec.WithTimeout(testrun.Unbounded), safeexec.WithGracePeriod(testrun.Unbounded))
 	fmt.Println(res.Cause, res.Signal)
 	fmt.Println(err)
 	return 0
@@ -115,7 +116,7 @@ func TestNotifyContext(t *testing.T) {
 			out, w, err := os.Pipe()
 			require.NoError(t, err)
 			defer out.Close()
-			role := roleCommand(t, "interrupted")
+			role := testproc.RoleCommand(t, "interrupted")
 			role.Stdout = w
 			require.NoError(t, role.Start())
 			w.Close()
@@ -152,7 +153,7 @@ func TestNotifyContextLeavesWhatIsIgnored(t *testing.T) {
 	out, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer out.Close()
-	role := roleCommand(t, "interrupted")
+	role := testproc.RoleCommand(t, "interrupted")
 	role.Args = append([]string{"nohup", role.Path}, role.Args[1:]...)
 	role.Path, err = exec.LookPath("nohup")
 	require.NoError(t, err)

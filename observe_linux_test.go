@@ -19,6 +19,7 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 // A recorder is an observer that keeps what it is told.
@@ -74,7 +75,7 @@ func TestObserver(t *testing.T) {
 	}{
 		{"exit", testproc.Command("exit", "3"), nil, []string{"observe", "started", "ended exited"}},
 		{
-			"timeout", testproc.Command("hang"), []safeexec.Option{safeexec.WithTimeout(soon)},
+			"timeout", testproc.Command("hang"), []safeexec.Option{safeexec.WithTimeout(testrun.Soon)},
 			[]string{"observe", "started", "ending timeout", "ended timeout"},
 		},
 		{"not found", exec.Command("/nowhere/program"), nil, []string{"observe", "ended start failed"}},
@@ -82,7 +83,7 @@ func TestObserver(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			one, two := newRecorder(), newRecorder()
-			res, err := run(t, test.cmd, append(test.opts,
+			res, err := testrun.Run(t, test.cmd, append(test.opts,
 				safeexec.WithObserver(one), safeexec.WithObserver(nil), safeexec.WithObserver(two))...)
 			for _, o := range []*recorder{one, two} {
 				assert.Equal(t, test.want, o.told())
@@ -107,7 +108,7 @@ func TestObserverOfStart(t *testing.T) {
 	t.Parallel()
 	o := newRecorder()
 	p, err := safeexec.Start(t.Context(), testproc.Command("exit", "3"),
-		safeexec.WithTimeout(bound), safeexec.WithObserver(o))
+		safeexec.WithTimeout(testrun.Bound), safeexec.WithObserver(o))
 	require.NoError(t, err)
 	<-o.ended
 	<-p.Done()
@@ -120,7 +121,7 @@ func TestObserverOfStart(t *testing.T) {
 	cmd := testproc.Command("exit", "0")
 	_, err = cmd.StdoutPipe()
 	require.NoError(t, err)
-	p, err = safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound), safeexec.WithObserver(piped))
+	p, err = safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound), safeexec.WithObserver(piped))
 	require.NoError(t, err)
 	<-p.Done()
 	assert.NotContains(t, piped.told(), "ended exited", "the caller may be reading")
@@ -130,7 +131,7 @@ func TestObserverOfStart(t *testing.T) {
 
 	failed := newRecorder()
 	_, err = safeexec.Start(t.Context(), exec.Command("/nowhere/program"),
-		safeexec.WithTimeout(bound), safeexec.WithObserver(failed))
+		safeexec.WithTimeout(testrun.Bound), safeexec.WithObserver(failed))
 	require.ErrorIs(t, err, safeexec.ErrNotFound)
 	assert.Equal(t, []string{"observe", "ended start failed"}, failed.told())
 }
@@ -144,20 +145,20 @@ func TestObserverEnv(t *testing.T) {
 	cmd.Dir = t.TempDir()
 	cmd.Env = []string{"A=callers", "B=callers"}
 	before := slices.Clone(cmd.Env)
-	res, err := run(t, cmd, with("B=one"), with("C=two"))
+	res, err := testrun.Run(t, cmd, with("B=one"), with("C=two"))
 	require.NoError(t, err)
 	assert.Equal(t, "callers one two "+cmd.Dir, res.Stdout.String())
 	assert.Equal(t, before, cmd.Env)
 
 	inherits := exec.Command(testproc.HasProgram(t, "sh"), "-c", `echo "$PATH"`)
-	res, err = run(t, inherits, with("B=one"))
+	res, err = testrun.Run(t, inherits, with("B=one"))
 	require.NoError(t, err)
 	assert.Equal(t, os.Getenv("PATH"), res.Stdout.String())
 	assert.Nil(t, inherits.Env)
 
 	for _, bad := range []string{"", "A", "=x", "A=\x00"} {
 		var config *safeexec.ConfigError
-		res, err := run(t, exec.Command("true"), with(bad))
+		res, err := testrun.Run(t, exec.Command("true"), with(bad))
 		require.ErrorAs(t, err, &config, "%q", bad)
 		assert.Zero(t, res.PID)
 	}
@@ -166,7 +167,7 @@ func TestObserverEnv(t *testing.T) {
 func TestObserverRetried(t *testing.T) {
 	t.Parallel()
 	o := newRecorder()
-	res, err := run(t, exec.Command(busyProgram(t)), safeexec.WithObserver(o))
+	res, err := testrun.Run(t, exec.Command(testproc.BusyProgram(t)), safeexec.WithObserver(o))
 	require.ErrorIs(t, err, syscall.ETXTBSY)
 	want := append([]string{"observe"}, slices.Repeat([]string{"retried true"}, res.StartRetries)...)
 	assert.Equal(t, append(want, "ended start failed"), o.told())
@@ -192,7 +193,7 @@ func TestObserverMisbehaves(t *testing.T) {
 		} {
 			t.Run(name+" in "+where, func(t *testing.T) {
 				after := newRecorder()
-				res, err := run(t, testproc.Command("hang"), safeexec.WithTimeout(soon), safeexec.WithDrainTimeout(50*time.Millisecond),
+				res, err := testrun.Run(t, testproc.Command("hang"), safeexec.WithTimeout(testrun.Soon), safeexec.WithDrainTimeout(50*time.Millisecond),
 					safeexec.WithObserver(o), safeexec.WithObserver(after))
 				require.ErrorIs(t, err, safeexec.ErrTimeout)
 				assert.Empty(t, res.Survivors)
@@ -231,7 +232,7 @@ func TestObserverOfPanic(t *testing.T) {
 		return safeexec.Observation{Started: func(int) { ctx.broken.Store(true) }}
 	})
 	assert.Panics(t, func() {
-		_, _ = safeexec.Run(ctx, testproc.Command("hang"), safeexec.WithTimeout(soon), safeexec.WithReportBound(bound),
+		_, _ = safeexec.Run(ctx, testproc.Command("hang"), safeexec.WithTimeout(testrun.Soon), safeexec.WithReportBound(testrun.Bound),
 			safeexec.WithObserver(o), safeexec.WithObserver(breaker))
 	})
 	select {
@@ -252,7 +253,7 @@ func BenchmarkObserver(b *testing.B) {
 		b.Run("observer="+name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				_, err := safeexec.Run(b.Context(), exec.Command("/bin/true"), safeexec.WithTimeout(bound), opt)
+				_, err := safeexec.Run(b.Context(), exec.Command("/bin/true"), safeexec.WithTimeout(testrun.Bound), opt)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -39,6 +39,7 @@ type config struct {
 
 	tee   [2]io.Writer // of standard output and standard error
 	lines func(Line)
+	pty   *ptyOption // of WithPTY; else nil
 
 	timeoutSet, idleSet, memorySet, pidsSet, cpuSet bool
 
@@ -208,6 +209,9 @@ func (c *config) check(cmd *exec.Cmd) error {
 	case c.Idle > 0 && engine.Direct(cmd.Stdout) && engine.Direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
 	}
+	if err := c.checkPTY(cmd); err != nil {
+		return err
+	}
 	if err := c.checkTee(cmd); err != nil {
 		return err
 	}
@@ -350,6 +354,8 @@ type Settings struct {
 	Containment Containment `json:"containment"`
 	Report      bool        `json:"report"` // why the command was stuck, before it is ended by force
 	Terminal    bool        `json:"terminal"`
+	PTYRows     int         `json:"pty_rows,omitzero"` // of the command's own terminal; 0 for none
+	PTYCols     int         `json:"pty_cols,omitzero"`
 }
 
 // Resolve returns the settings that hold with these options. The error is that of [Run] for options that can
@@ -372,6 +378,9 @@ func (c *config) settings() Settings {
 	}
 	if c.Containment != nil {
 		s.Containment = Containment(c.Containment.Rung)
+	}
+	if c.pty != nil {
+		s.PTYRows, s.PTYCols = c.pty.rows, c.pty.cols
 	}
 	return s
 }

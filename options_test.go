@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 func TestOptionsAreChecked(t *testing.T) {
@@ -37,7 +38,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"", safeexec.WithDrainTimeout(math.MaxInt64)},
 		{"WithIdleTimeout", safeexec.WithIdleTimeout(0)},
 		{"WithIdleTimeout", safeexec.WithIdleTimeout(-1)},
-		{"", safeexec.WithIdleTimeout(bound)},
+		{"", safeexec.WithIdleTimeout(testrun.Bound)},
 		{"", safeexec.WithIdleTimeout(math.MaxInt64)},
 		{"WithOutputLimit", safeexec.WithOutputLimit(-1)},
 		{"WithOutputLimit", safeexec.WithOutputLimit(math.MaxInt64)},
@@ -59,7 +60,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"", safeexec.Options(nil, nil)},
 	} {
 		cmd := testproc.Command("exit", "0")
-		res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(bound), test.option)
+		res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Bound), test.option)
 		if test.name == "" {
 			assert.NoError(t, err, "%v", test.option)
 			assert.True(t, res.Success())
@@ -87,7 +88,7 @@ func TestIdleTimeoutNeedsAStream(t *testing.T) {
 		if test.err {
 			cmd.Stderr = os.Stderr
 		}
-		_, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(bound), safeexec.WithIdleTimeout(bound))
+		_, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Bound), safeexec.WithIdleTimeout(testrun.Bound))
 		var config *safeexec.ConfigError
 		if !test.refused {
 			assert.NoError(t, err)
@@ -104,16 +105,16 @@ func TestTimeoutIsMandatory(t *testing.T) {
 	}
 	ctx := context.Background()
 	assert.ErrorIs(t, start(ctx), safeexec.ErrNoTimeout)
-	assert.ErrorIs(t, start(ctx, safeexec.WithIdleTimeout(bound)), safeexec.ErrNoTimeout, "a chatty command never ends")
+	assert.ErrorIs(t, start(ctx, safeexec.WithIdleTimeout(testrun.Bound)), safeexec.ErrNoTimeout, "a chatty command never ends")
 	cancelable, cancel := context.WithCancel(ctx)
 	defer cancel()
 	assert.ErrorIs(t, start(cancelable), safeexec.ErrNoTimeout)
 	cmd := exec.CommandContext(ctx, "true")
-	limited, cancel := context.WithTimeout(ctx, bound)
+	limited, cancel := context.WithTimeout(ctx, testrun.Bound)
 	defer cancel()
 	assert.NoError(t, start(limited))
-	assert.NoError(t, start(ctx, safeexec.WithTimeout(bound)))
-	assert.NoError(t, start(ctx, safeexec.Options(safeexec.WithTimeout(bound))))
+	assert.NoError(t, start(ctx, safeexec.WithTimeout(testrun.Bound)))
+	assert.NoError(t, start(ctx, safeexec.Options(safeexec.WithTimeout(testrun.Bound))))
 
 	p, err := safeexec.Start(ctx, cmd)
 	assert.ErrorIs(t, err, safeexec.ErrNoTimeout)
@@ -128,7 +129,7 @@ func TestTimeoutIsMandatory(t *testing.T) {
 // TestLastOptionWins tells which option was in force by which output is kept.
 func TestLastOptionWins(t *testing.T) {
 	house := safeexec.Options(safeexec.WithTimeout(-1), safeexec.WithOutputLimit(10), nil,
-		safeexec.Options(safeexec.WithOutputLimit(20), safeexec.WithTimeout(bound)))
+		safeexec.Options(safeexec.WithOutputLimit(20), safeexec.WithTimeout(testrun.Bound)))
 	for _, test := range []struct {
 		opts []safeexec.Option
 		want int
@@ -148,7 +149,7 @@ func TestLastOptionWins(t *testing.T) {
 // TestOptionsAreNotKept runs Output, which adds options of its own, with a slice that has room.
 func TestOptionsAreNotKept(t *testing.T) {
 	opts := make([]safeexec.Option, 1, 8)
-	opts[0] = safeexec.WithTimeout(bound)
+	opts[0] = safeexec.WithTimeout(testrun.Bound)
 	_, err := safeexec.CombinedOutput(context.Background(), testproc.Command("exit", "0"), opts...)
 	require.NoError(t, err)
 	for _, o := range opts[:cap(opts)][1:] {
@@ -163,7 +164,7 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, 2*time.Second, safeexec.DefaultDrainTimeout)
 	assert.Equal(t, 1<<20, safeexec.DefaultOutputLimit)
 
-	res, err := safeexec.Run(context.Background(), testproc.Command("spew", "1048577"), safeexec.WithTimeout(bound))
+	res, err := safeexec.Run(context.Background(), testproc.Command("spew", "1048577"), safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	assert.Len(t, res.Stdout.Bytes(), safeexec.DefaultOutputLimit)
 	assert.EqualValues(t, 1, res.Stdout.Dropped)

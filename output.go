@@ -203,7 +203,7 @@ func (p *Process) Output() (stdout, stderr Stream) {
 func (p *Process) Lines(ctx context.Context) iter.Seq[Line] {
 	return func(yield func(Line) bool) {
 		f := &following{
-			pieces: make(chan piece, 1), used: make(chan []byte, 2), left: make(chan struct{}), done: p.done,
+			pieces: make(chan piece, ahead), used: make(chan []byte, ahead+1), left: make(chan struct{}), done: p.done,
 		}
 		defer f.leave()
 		on := true
@@ -253,6 +253,9 @@ func (p *Process) Lines(ctx context.Context) iter.Seq[Line] {
 		}
 	}
 }
+
+// ahead is how many pieces are read ahead of the loop, so that neither waits for the other at each of them.
+const ahead = 4
 
 // A piece is a part of an output.
 type piece struct {

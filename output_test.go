@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 // TestCapture compares what is kept with the pattern that was written, around the limit.
@@ -33,7 +34,7 @@ func TestCapture(t *testing.T) {
 					continue
 				}
 				res, err := safeexec.Run(t.Context(), testproc.Command("spew", strconv.FormatInt(size, 10), fd),
-					safeexec.WithTimeout(bound), safeexec.WithOutputLimit(limit))
+					safeexec.WithTimeout(testrun.Bound), safeexec.WithOutputLimit(limit))
 				require.NoError(t, err)
 				got, other := &res.Stdout, &res.Stderr
 				if fd == "2" {
@@ -73,7 +74,7 @@ func TestStreamString(t *testing.T) {
 		{"printf ' bcdefghi\\n'", 4, " b\n[6 bytes dropped]\ni"},
 		{"printf 'a\\303\\244xxxx\\303\\244b'", 4, "a\n[8 bytes dropped]\nb"},
 	} {
-		res, err := run(t, exec.Command("sh", "-c", test.script), safeexec.WithOutputLimit(test.limit))
+		res, err := testrun.Run(t, exec.Command("sh", "-c", test.script), safeexec.WithOutputLimit(test.limit))
 		require.NoError(t, err)
 		assert.Equal(t, test.want, res.Stdout.String())
 	}
@@ -82,13 +83,13 @@ func TestStreamString(t *testing.T) {
 func TestOutputIsTruncated(t *testing.T) {
 	t.Parallel()
 	out, err := safeexec.Output(t.Context(), testproc.Command("spew", "1000"),
-		safeexec.WithTimeout(bound), safeexec.WithOutputLimit(100))
+		safeexec.WithTimeout(testrun.Bound), safeexec.WithOutputLimit(100))
 	assert.ErrorIs(t, err, safeexec.ErrOutputLimit)
 	require.Len(t, out, 100)
 	assert.NoError(t, testproc.CheckPattern(out[:50], 0))
 	assert.NoError(t, testproc.CheckPattern(out[50:], 950))
 
-	out, err = safeexec.Output(t.Context(), exec.Command("sh", "-c", "echo out; echo problem >&2; exit 3"), safeexec.WithTimeout(bound))
+	out, err = safeexec.Output(t.Context(), exec.Command("sh", "-c", "echo out; echo problem >&2; exit 3"), safeexec.WithTimeout(testrun.Bound))
 	assert.Equal(t, "out\n", string(out))
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit)
@@ -123,19 +124,19 @@ func TestSameWriterTwice(t *testing.T) {
 	writer := new(soleWriter)
 	cmd := exec.Command("sh", "-c", alternating)
 	cmd.Stdout, cmd.Stderr = writer, writer
-	_, err := run(t, cmd)
+	_, err := testrun.Run(t, cmd)
 	require.NoError(t, err)
 	assert.Equal(t, want.String(), writer.String())
 	assert.False(t, writer.overlap)
 
-	out, err := safeexec.CombinedOutput(t.Context(), exec.Command("sh", "-c", alternating), safeexec.WithTimeout(bound))
+	out, err := safeexec.CombinedOutput(t.Context(), exec.Command("sh", "-c", alternating), safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	assert.Equal(t, want.String(), string(out))
 
 	// Writers that can not be compared are two.
 	cmd = exec.Command("sh", "-c", alternating)
 	cmd.Stdout, cmd.Stderr = incomparable{io.Discard}, incomparable{io.Discard}
-	res, err := run(t, cmd)
+	res, err := testrun.Run(t, cmd)
 	require.NoError(t, err)
 	assert.Equal(t, res.Stdout.Total, res.Stderr.Total)
 }
@@ -152,7 +153,7 @@ func TestFileIsHandedOver(t *testing.T) {
 	defer out.Close()
 	cmd := exec.Command("sh", "-c", "test -f /dev/stdout && echo file; test -p /dev/stderr && echo pipe >&2")
 	cmd.Stdout = out
-	res, err := run(t, cmd)
+	res, err := testrun.Run(t, cmd)
 	require.NoError(t, err)
 	assert.Equal(t, safeexec.Stream{}, res.Stdout)
 	assert.Equal(t, "pipe", res.Stderr.String())
@@ -168,7 +169,7 @@ func TestWriterFails(t *testing.T) {
 		writer := &refusingWriter{n: taken}
 		cmd := testproc.Command("spew", "1000000")
 		cmd.Stdout = writer
-		res, err := run(t, cmd)
+		res, err := testrun.Run(t, cmd)
 		assert.ErrorIs(t, err, errRefused)
 		assert.Equal(t, 1, writer.calls, "it is not called again")
 		assert.Equal(t, safeexec.Stream{Total: 1_000_000, Dropped: 1_000_000 - taken, Err: errRefused}, res.Stdout)
@@ -177,7 +178,7 @@ func TestWriterFails(t *testing.T) {
 	for _, n := range []int{-1, 0, 1 << 30} {
 		cmd := testproc.Command("spew", "1000")
 		cmd.Stdout = liar(n)
-		res, err := run(t, cmd)
+		res, err := testrun.Run(t, cmd)
 		assert.Error(t, err)
 		assert.EqualValues(t, 1000, res.Stdout.Dropped)
 	}
@@ -195,7 +196,7 @@ func TestSlowWriter(t *testing.T) {
 	writer := testproc.NewSlowWriter(func() { time.Sleep(time.Millisecond) })
 	cmd := testproc.Command("spew", strconv.Itoa(size))
 	cmd.Stdout = writer
-	res, err := run(t, cmd, safeexec.WithLinger(0))
+	res, err := testrun.Run(t, cmd, safeexec.WithLinger(0))
 	require.NoError(t, err)
 	assert.Equal(t, safeexec.Stream{Total: size}, res.Stdout)
 	assert.Len(t, writer.Bytes(), size)
@@ -209,8 +210,8 @@ func TestWriterIsStuckWithFullPipe(t *testing.T) {
 	defer writer.Release()
 	cmd := testproc.Command("spew-forever")
 	cmd.Stdout = writer
-	canary := withCanary(t, cmd)
-	res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(soon), safeexec.WithDrainTimeout(soon))
+	canary := testproc.WithCanary(t, cmd)
+	res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(testrun.Soon), safeexec.WithDrainTimeout(testrun.Soon))
 	assert.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.ErrorIs(t, err, safeexec.ErrWriterStuck)
 	assert.NotErrorIs(t, err, safeexec.ErrPipeHeld)
@@ -225,8 +226,8 @@ func TestWriterIsStuckWithFullPipe(t *testing.T) {
 func TestOverflowStop(t *testing.T) {
 	t.Parallel()
 	cmd := testproc.Command("spew-forever")
-	canary := withCanary(t, cmd)
-	res, err := run(t, cmd, safeexec.WithOverflow(safeexec.OverflowStop), safeexec.WithOutputLimit(1000))
+	canary := testproc.WithCanary(t, cmd)
+	res, err := testrun.Run(t, cmd, safeexec.WithOverflow(safeexec.OverflowStop), safeexec.WithOutputLimit(1000))
 	assert.ErrorIs(t, err, safeexec.ErrOutputLimit)
 	assert.Equal(t, safeexec.CauseOutputLimit, res.Cause)
 	assert.Equal(t, safeexec.SignalerSafeexec, res.SignaledBy)
@@ -238,27 +239,27 @@ func TestOverflowStop(t *testing.T) {
 	checker := new(testproc.PatternChecker)
 	cmd = testproc.Command("spew-forever")
 	cmd.Stdout = checker
-	_, err = run(t, cmd, safeexec.WithOverflow(safeexec.OverflowStop), safeexec.WithOutputLimit(100_000))
+	_, err = testrun.Run(t, cmd, safeexec.WithOverflow(safeexec.OverflowStop), safeexec.WithOutputLimit(100_000))
 	assert.ErrorIs(t, err, safeexec.ErrOutputLimit)
 	assert.EqualValues(t, 100_000, checker.N, "a Writer gets no more")
 	assert.NoError(t, checker.Err)
 
-	res, err = run(t, testproc.Command("spew", "1000"), safeexec.WithOverflow(safeexec.OverflowStop), safeexec.WithOutputLimit(1000))
+	res, err = testrun.Run(t, testproc.Command("spew", "1000"), safeexec.WithOverflow(safeexec.OverflowStop), safeexec.WithOutputLimit(1000))
 	assert.NoError(t, err, "the limit itself is not too much")
 	assert.Len(t, res.Stdout.Bytes(), 1000)
 }
 
 func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
-	res, err := run(t, exec.Command("sh", "-c", "echo once; sleep 61"), safeexec.WithIdleTimeout(soon))
+	res, err := testrun.Run(t, exec.Command("sh", "-c", "echo once; sleep 61"), safeexec.WithIdleTimeout(testrun.Soon))
 	assert.ErrorIs(t, err, safeexec.ErrIdle)
 	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	assert.Equal(t, safeexec.CauseIdle, res.Cause)
 	assert.Equal(t, "once", res.Stdout.String())
-	assert.GreaterOrEqual(t, res.Times.Run, soon)
+	assert.GreaterOrEqual(t, res.Times.Run, testrun.Soon)
 
 	// Either stream is a sign of life.
-	res, err = run(t, exec.Command("sh", "-c", "for i in 1 2 3 4; do sleep 0.5; echo $i >&2; done"), safeexec.WithIdleTimeout(20*time.Second))
+	res, err = testrun.Run(t, exec.Command("sh", "-c", "for i in 1 2 3 4; do sleep 0.5; echo $i >&2; done"), safeexec.WithIdleTimeout(20*time.Second))
 	assert.NoError(t, err)
 	assert.True(t, res.Success())
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 // stuck waits until the report of a running process has a verdict that contains the text.
@@ -59,8 +61,8 @@ func TestReportOfAnEndedRun(t *testing.T) {
 			defer cancel()
 			cmd := exec.Command("bash", "-c", "sleep 600 & wait", "hunter2", "--password=hunter2")
 			cmd.Env = append(os.Environ(), "PASSWORD=hunter2")
-			canary := withCanary(t, cmd)
-			p, err := safeexec.Start(ctx, cmd, append(c.opts, safeexec.WithReportBound(bound))...)
+			canary := testproc.WithCanary(t, cmd)
+			p, err := safeexec.Start(ctx, cmd, append(c.opts, safeexec.WithReportBound(testrun.Bound))...)
 			require.NoError(t, err)
 			if c.end != nil {
 				stuck(t, p, "sleep is blocked in clock_nanosleep")
@@ -113,8 +115,8 @@ func TestNoReport(t *testing.T) {
 
 func TestReportNamesTheStopSignal(t *testing.T) {
 	testproc.NoLeaks(t)
-	p, _, _ := startReady(t, testproc.Deadline(t), testproc.Command("stop-self"),
-		safeexec.WithReportBound(bound))
+	p, _, _ := testrun.StartReady(t, testproc.Deadline(t), testproc.Command("stop-self"),
+		safeexec.WithReportBound(testrun.Bound))
 	stuck(t, p, "is stopped by SIGSTOP and waits for SIGCONT")
 	res, err := p.Stop()
 	require.ErrorIs(t, err, safeexec.ErrStopped)
@@ -141,7 +143,7 @@ if pid == 0:
 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 print("ready", pid, flush=True)
 %s`, test.child, test.parent)
-			p, pids, _ := startReady(t, testproc.Deadline(t), exec.Command(python, "-c", script), safeexec.WithReportBound(bound))
+			p, pids, _ := testrun.StartReady(t, testproc.Deadline(t), exec.Command(python, "-c", script), safeexec.WithReportBound(testrun.Bound))
 			testproc.WaitState(t, p.PID(), "S")
 			res, err := p.Stop()
 			require.ErrorIs(t, err, safeexec.ErrStopped)
@@ -162,10 +164,10 @@ func TestReportOfAHeldPipe(t *testing.T) {
 	stdin, release := io.Pipe()
 	cmd := exec.Command("sh", "-c", "read x; echo start ok")
 	cmd.Stdin = stdin
-	p, err := safeexec.Start(testproc.Deadline(t), cmd, safeexec.WithDrainTimeout(soon), safeexec.WithReportBound(bound))
+	p, err := safeexec.Start(testproc.Deadline(t), cmd, safeexec.WithDrainTimeout(testrun.Soon), safeexec.WithReportBound(testrun.Bound))
 	require.NoError(t, err)
-	stranger := holdPipes(t, p.PID())
-	explained(t, stranger.Process.Pid, `sleep is blocked in clock_nanosleep`)
+	stranger := testproc.HoldPipes(t, p.PID())
+	testrun.Explained(t, stranger.Process.Pid, `sleep is blocked in clock_nanosleep`)
 	require.NoError(t, release.Close())
 	res, err := p.Wait()
 	require.ErrorIs(t, err, safeexec.ErrPipeHeld)
@@ -184,10 +186,10 @@ func TestReportOfAHeldPipe(t *testing.T) {
 // One that is there at the timeout is in the report of the timeout.
 func TestReportOfATimeoutNamesHolders(t *testing.T) {
 	testproc.NoLeaks(t)
-	p, err := safeexec.Start(testproc.Deadline(t), exec.Command("sleep", "600"), safeexec.WithDrainTimeout(soon),
-		safeexec.WithLinger(0), safeexec.WithReportBound(bound))
+	p, err := safeexec.Start(testproc.Deadline(t), exec.Command("sleep", "600"), safeexec.WithDrainTimeout(testrun.Soon),
+		safeexec.WithLinger(0), safeexec.WithReportBound(testrun.Bound))
 	require.NoError(t, err)
-	stranger := holdPipes(t, p.PID())
+	stranger := testproc.HoldPipes(t, p.PID())
 	res, err := p.Stop()
 	require.ErrorIs(t, err, safeexec.ErrStopped)
 	require.NotNil(t, res.Report)
@@ -220,7 +222,7 @@ func TestWithRedact(t *testing.T) {
 		{"own", safeexec.WithRedact(func(c []string) []string { return c[:1] }), []string{"sleep"}},
 		{"nothing", safeexec.WithRedact(func([]string) []string { return nil }), nil},
 	} {
-		p, err := safeexec.Start(testproc.Deadline(t), exec.Command("sleep", "600"), c.opt, safeexec.WithReportBound(bound))
+		p, err := safeexec.Start(testproc.Deadline(t), exec.Command("sleep", "600"), c.opt, safeexec.WithReportBound(testrun.Bound))
 		require.NoError(t, err)
 		report := stuck(t, p, "clock_nanosleep")
 		assert.Equal(t, c.want, commands(&report), c.name)
@@ -234,8 +236,8 @@ func TestWithRedact(t *testing.T) {
 
 func TestReportAsJSONAndLog(t *testing.T) {
 	t.Parallel()
-	pid := startBystander(t, bystander(t, "sleep", "600"))
-	report := explained(t, pid, "nanosleep")
+	pid := testproc.StartBystander(t, testproc.BystanderCommand(t, "sleep", "600"))
+	report := testrun.Explained(t, pid, "nanosleep")
 	text, err := json.Marshal(report)
 	require.NoError(t, err)
 	var back safeexec.Report
@@ -256,4 +258,26 @@ func TestReportOfABusyWriter(t *testing.T) {
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
 	require.NotNil(t, res.Report)
 	assert.False(t, res.Report.Deadlock, res.Report)
+}
+
+// Nobody types, and the report says that this is what the command waits for.
+func TestPTYWaitsForInput(t *testing.T) {
+	testproc.NoLeaks(t)
+	p, err := safeexec.Start(t.Context(), exec.Command("sh", "-c", "read -r x; exit $x"), safeexec.WithPTY(24, 80),
+		safeexec.WithTimeout(testrun.Unbounded), safeexec.WithReportBound(testrun.Bound))
+	if errors.Is(err, safeexec.ErrNoTerminal) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	const words = "waits for terminal input in read(0 → terminal)"
+	testproc.Wait(t, func() bool {
+		report, err := p.Report()
+		return err == nil && strings.Contains(report.Verdict, words)
+	})
+	res, err := p.Stop()
+	require.ErrorIs(t, err, safeexec.ErrStopped)
+	assert.Contains(t, err.Error(), words)
+	require.NotNil(t, res.Report)
+	assert.Contains(t, res.Report.Verdict, words)
+	assert.Contains(t, res.Describe(err), words)
 }

@@ -23,15 +23,8 @@ import (
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
-
-// writeProgram writes an executable file with the given mode and returns its path.
-func writeProgram(t *testing.T, mode fs.FileMode, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "program")
-	require.NoError(t, os.WriteFile(path, []byte(text), mode))
-	return path
-}
 
 func argumentError(env bool, index int, kernel error) func(*testing.T, error) {
 	return func(t *testing.T, err error) {
@@ -66,7 +59,7 @@ func TestStartFails(t *testing.T) {
 	}
 	noSearch := filepath.Join(t.TempDir(), "closed")
 	require.NoError(t, os.Mkdir(noSearch, 0))
-	file := writeProgram(t, 0o644, "#!/bin/sh\n")
+	file := testproc.WriteProgram(t, 0o644, "#!/bin/sh\n")
 
 	for _, test := range []struct {
 		name  string
@@ -116,7 +109,7 @@ func command(name string, args ...string) func(*testing.T) *exec.Cmd {
 }
 
 func program(mode fs.FileMode, text string) func(*testing.T) *exec.Cmd {
-	return func(t *testing.T) *exec.Cmd { return exec.Command(writeProgram(t, mode, text)) }
+	return func(t *testing.T) *exec.Cmd { return exec.Command(testproc.WriteProgram(t, mode, text)) }
 }
 
 func inDir(dir string) func(*testing.T) *exec.Cmd {
@@ -144,13 +137,13 @@ func failingStart(t *testing.T, cmd *exec.Cmd, opts ...safeexec.Option) (safeexe
 func failingStartIn(t *testing.T, ctx context.Context, cmd *exec.Cmd, opts ...safeexec.Option) (safeexec.Result, error) {
 	t.Helper()
 	testproc.NoLeaks(t)
-	canary := withCanary(t, cmd)
+	canary := testproc.WithCanary(t, cmd)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	before := *cmd
-	res, err := safeexec.Run(ctx, cmd, append([]safeexec.Option{safeexec.WithTimeout(bound)}, opts...)...)
+	res, err := safeexec.Run(ctx, cmd, append([]safeexec.Option{safeexec.WithTimeout(testrun.Bound)}, opts...)...)
 	require.Error(t, err)
 	var wrapped *safeexec.Error
 	require.ErrorAs(t, err, &wrapped)
@@ -255,23 +248,23 @@ func TestStartNil(t *testing.T) {
 	for name, start := range map[string]func() error{
 		"ctx": func() error {
 			var none context.Context
-			_, err := safeexec.Run(none, exec.Command("true"), safeexec.WithTimeout(bound))
+			_, err := safeexec.Run(none, exec.Command("true"), safeexec.WithTimeout(testrun.Bound))
 			return err
 		},
 		"cmd": func() error {
-			_, err := safeexec.Run(t.Context(), nil, safeexec.WithTimeout(bound))
+			_, err := safeexec.Run(t.Context(), nil, safeexec.WithTimeout(testrun.Bound))
 			return err
 		},
 		"Output": func() error {
-			_, err := safeexec.Output(t.Context(), nil, safeexec.WithTimeout(bound))
+			_, err := safeexec.Output(t.Context(), nil, safeexec.WithTimeout(testrun.Bound))
 			return err
 		},
 		"CombinedOutput": func() error {
-			_, err := safeexec.CombinedOutput(t.Context(), nil, safeexec.WithTimeout(bound))
+			_, err := safeexec.CombinedOutput(t.Context(), nil, safeexec.WithTimeout(testrun.Bound))
 			return err
 		},
 		"Start": func() error {
-			p, err := safeexec.Start(t.Context(), nil, safeexec.WithTimeout(bound))
+			p, err := safeexec.Start(t.Context(), nil, safeexec.WithTimeout(testrun.Bound))
 			assert.Nil(t, p)
 			return err
 		},
@@ -288,24 +281,24 @@ func TestStartTwice(t *testing.T) {
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	_, err = run(t, cmd)
+	_, err = testrun.Run(t, cmd)
 	assert.ErrorIs(t, err, safeexec.ErrStarted, "running")
 	require.NoError(t, stdin.Close(), "its pipe is left alone")
 	var exit *exec.ExitError
 	require.ErrorAs(t, cmd.Wait(), &exit)
 	assert.Equal(t, 3, exit.ExitCode(), "and so is itself")
-	_, err = run(t, cmd)
+	_, err = testrun.Run(t, cmd)
 	assert.ErrorIs(t, err, safeexec.ErrStarted, "finished")
 
 	cmd = exec.Command("true")
-	_, err = run(t, cmd)
+	_, err = testrun.Run(t, cmd)
 	require.NoError(t, err)
-	_, err = run(t, cmd)
+	_, err = testrun.Run(t, cmd)
 	assert.ErrorIs(t, err, safeexec.ErrStarted, "run by safeexec")
 
 	cmd = exec.Command("/nonexistent/program")
 	require.Error(t, cmd.Start())
-	_, err = run(t, cmd)
+	_, err = testrun.Run(t, cmd)
 	assert.ErrorIs(t, err, safeexec.ErrStarted, "its start by os/exec failed, and os/exec takes no second one")
 }
 
@@ -315,14 +308,14 @@ func TestStdoutIsSet(t *testing.T) {
 		"Stderr": func(cmd *exec.Cmd) { cmd.Stderr = io.Discard },
 	} {
 		cmd := exec.Command("true")
-		canary := withCanary(t, cmd)
+		canary := testproc.WithCanary(t, cmd)
 		set(cmd)
-		_, err := safeexec.CombinedOutput(t.Context(), cmd, safeexec.WithTimeout(bound))
+		_, err := safeexec.CombinedOutput(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 		var config *safeexec.ConfigError
 		require.ErrorAs(t, err, &config)
 		assert.Equal(t, name, config.Name)
 		if name == "Stdout" {
-			_, err = safeexec.Output(t.Context(), cmd, safeexec.WithTimeout(bound))
+			_, err = safeexec.Output(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 			require.ErrorAs(t, err, &config)
 			assert.Equal(t, name, config.Name)
 		}

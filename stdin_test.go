@@ -17,10 +17,8 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
-
-// plainReader hides what kind of Reader it is, so that a goroutine has to read it.
-type plainReader struct{ io.Reader }
 
 func TestStdinData(t *testing.T) {
 	t.Parallel()
@@ -31,12 +29,12 @@ func TestStdinData(t *testing.T) {
 			"bytes":   bytes.NewReader(want),
 			"buffer":  bytes.NewBuffer(bytes.Clone(want)),
 			"strings": strings.NewReader(string(want)),
-			"plain":   plainReader{bytes.NewReader(want)},
+			"plain":   testproc.PlainReader{Reader: bytes.NewReader(want)},
 		} {
 			checker := new(testproc.PatternChecker)
 			cmd := testproc.Command("echo-stdin")
 			cmd.Stdin, cmd.Stdout = reader, checker
-			_, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(bound))
+			_, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 			require.NoError(t, err, name)
 			assert.EqualValues(t, size, checker.N, name)
 			assert.NoError(t, checker.Err, name)
@@ -53,7 +51,7 @@ func TestStdinFile(t *testing.T) {
 	defer in.Close()
 	cmd := exec.Command("sh", "-c", "test -f /dev/stdin && cat")
 	cmd.Stdin = in
-	out, err := safeexec.Output(t.Context(), cmd, safeexec.WithTimeout(bound))
+	out, err := safeexec.Output(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	assert.Equal(t, "from a file", string(out))
 	_, err = in.Seek(0, io.SeekStart)
@@ -66,7 +64,7 @@ func TestStdinReaderFails(t *testing.T) {
 	t.Parallel()
 	cmd := testproc.Command("echo-stdin")
 	cmd.Stdin = io.MultiReader(strings.NewReader("before"), errorReader{})
-	res, err := run(t, cmd)
+	res, err := testrun.Run(t, cmd)
 	assert.ErrorIs(t, err, errReader)
 	assert.Equal(t, "before", res.Stdout.String(), "it got what came before, and the end")
 	assert.Zero(t, res.ExitCode)
@@ -74,12 +72,12 @@ func TestStdinReaderFails(t *testing.T) {
 	for _, read := range []int{-1, 1 << 30} {
 		cmd := testproc.Command("echo-stdin")
 		cmd.Stdin = lyingReader(read)
-		_, err = run(t, cmd)
+		_, err = testrun.Run(t, cmd)
 		assert.Error(t, err)
 	}
 	cmd = testproc.Command("echo-stdin")
 	cmd.Stdin = lyingReader(0)
-	_, err = run(t, cmd)
+	_, err = testrun.Run(t, cmd)
 	assert.ErrorIs(t, err, io.ErrNoProgress)
 }
 
@@ -102,13 +100,13 @@ func TestStdinNotWanted(t *testing.T) {
 	t.Parallel()
 	for name, reader := range map[string]io.Reader{
 		"large":   bytes.NewReader(make([]byte, 1_000_000)),
-		"plain":   plainReader{bytes.NewReader(make([]byte, 1_000_000))},
+		"plain":   testproc.PlainReader{Reader: bytes.NewReader(make([]byte, 1_000_000))},
 		"endless": endlessReader{},
 	} {
 		for _, script := range []string{"exit 0", "head -c 10 >/dev/null", "exec <&-; echo closed"} {
 			cmd := exec.Command("sh", "-c", script)
 			cmd.Stdin = reader
-			res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(bound))
+			res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 			assert.NoError(t, err, "%s: %s", name, script)
 			assert.True(t, res.Success())
 			assert.Empty(t, res.Abandoned)
@@ -123,8 +121,8 @@ func TestStdinReaderBlocks(t *testing.T) {
 	defer reader.Release()
 	cmd := testproc.Command("echo-stdin")
 	cmd.Stdin = reader
-	canary := withCanary(t, cmd)
-	res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(soon))
+	canary := testproc.WithCanary(t, cmd)
+	res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(testrun.Soon))
 	assert.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.ErrorIs(t, err, safeexec.ErrReaderStuck)
 	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedStdin}, res.Abandoned)
@@ -133,7 +131,7 @@ func TestStdinReaderBlocks(t *testing.T) {
 	late := testproc.NewStalledReader([]byte("late"))
 	cmd = testproc.Command("echo-stdin")
 	cmd.Stdin = late
-	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	<-late.Entered()
 	late.Release()
@@ -152,7 +150,7 @@ func TestPipesOfTheCaller(t *testing.T) {
 	require.NoError(t, err)
 	stderr, err := cmd.StderrPipe()
 	require.NoError(t, err)
-	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	for _, line := range []string{"one", "two"} {
 		_, err = io.WriteString(stdin, line+"\n")
@@ -179,7 +177,7 @@ func TestPipeThatWasGivenUp(t *testing.T) {
 		cmd := exec.Command("true")
 		pipe, err := give(cmd)
 		require.NoError(t, err)
-		_, err = run(t, cmd)
+		_, err = testrun.Run(t, cmd)
 		require.NoError(t, err)
 		assert.ErrorIs(t, pipe.Close(), os.ErrClosed, name)
 	}
@@ -196,9 +194,9 @@ func TestPipeOfAnotherCommand(t *testing.T) {
 	other.Stdout, own.Stdout = own.Stdout, nil
 	stdin, err := other.StdinPipe()
 	require.NoError(t, err)
-	p, err := safeexec.Start(t.Context(), other, safeexec.WithTimeout(bound))
+	p, err := safeexec.Start(t.Context(), other, safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
-	q, err := safeexec.Start(t.Context(), own, safeexec.WithTimeout(bound), safeexec.WithBackground(safeexec.BackgroundWait))
+	q, err := safeexec.Start(t.Context(), own, safeexec.WithTimeout(testrun.Bound), safeexec.WithBackground(safeexec.BackgroundWait))
 	require.NoError(t, err)
 	_, err = io.WriteString(stdin, "go\n")
 	require.NoError(t, err)
@@ -225,7 +223,7 @@ func TestStdinIsTakenByStart(t *testing.T) {
 	for range 200 {
 		cmd := exec.Command("cat")
 		cmd.Stdin = strings.NewReader("given")
-		p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
+		p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 		require.NoError(t, err)
 		cmd.Stdin = nil
 		res, err := p.Wait()
@@ -247,7 +245,7 @@ func TestStdoutPipeOutlivesCommand(t *testing.T) {
 // helloOutlives reads the hello of a command that has ended from its pipe, which Wait closes.
 func helloOutlives(t *testing.T, cmd *exec.Cmd, pipe io.ReadCloser) {
 	t.Helper()
-	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(bound))
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	<-p.Done()
 	out, err := io.ReadAll(pipe)

@@ -2,7 +2,6 @@ package guard_test
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -95,22 +94,7 @@ func (p *program) tell(t *testing.T, what string) {
 }
 
 // guards returns the PIDs of the program's guard: none, one, or two for the moment of a replacement.
-func (p *program) guards() (list []int) {
-	comms, _ := filepath.Glob("/proc/[0-9]*/comm")
-	for _, path := range comms {
-		dir := filepath.Dir(path)
-		name, err := os.ReadFile(path)
-		if err != nil || string(name) != "safeexec-guard\n" {
-			continue
-		}
-		env, _ := os.ReadFile(dir + "/environ")
-		if bytes.Contains(env, []byte(tokenVariable+"="+p.token+"\x00")) {
-			pid, _ := strconv.Atoi(filepath.Base(dir))
-			list = append(list, pid)
-		}
-	}
-	return list
-}
+func (p *program) guards() []int { return p.named("safeexec-guard") }
 
 func (p *program) guardGone(t *testing.T) {
 	testproc.Wait(t, func() bool { return len(p.guards()) == 0 })

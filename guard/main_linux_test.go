@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -31,7 +32,7 @@ const (
 	logVariable   = "SAFEEXEC_TEST_GUARD_LOG"   // where its guard writes
 	tokenVariable = "SAFEEXEC_TEST_GUARD_TOKEN" // tells its guard from others
 
-	throughVariable = "SAFEEXEC_TEST_GUARD_THROUGH" // a command that it executes first, which executes it again
+	throughVariable = "SAFEEXEC_TEST_GUARD_THROUGH" // a command that it executes first, with its arguments
 	escapeeVariable = "SAFEEXEC_TEST_GUARD_ESCAPEE" // a program that builds trees; empty for none
 )
 
@@ -50,7 +51,7 @@ func TestMain(m *testing.M) {
 	}
 	if through, ok := os.LookupEnv(throughVariable); ok {
 		os.Unsetenv(throughVariable)
-		args := append(strings.Fields(through), os.Args...)
+		args := append(strings.Fields(through), os.Args[1:]...)
 		fmt.Println("error:", syscall.Exec(args[0], args, os.Environ()))
 		os.Exit(1)
 	}
@@ -169,7 +170,7 @@ var (
 	}
 )
 
-// runs runs commands of all kinds, four at once, until it is killed.
+// runs runs commands of all kinds, four at once, until it is killed, or the test is.
 func runs(opts []safeexec.Option) {
 	escapee := os.Getenv(escapeeVariable)
 	var began time.Time
@@ -192,7 +193,8 @@ func runs(opts []safeexec.Option) {
 		}()
 	}
 	fmt.Println("started")
-	select {}
+	_, _ = io.Copy(io.Discard, os.Stdin) // ends with the test
+	os.Exit(1)
 }
 
 // many starts as many of the script as it is told, one after the other, and says when they are there. The first
@@ -209,5 +211,5 @@ func many(die func(error), opts []safeexec.Option) {
 		}
 		fmt.Println("started")
 	}
-	select {}
+	os.Exit(1) // the test is gone
 }

@@ -3,7 +3,6 @@ package guard_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -69,25 +68,4 @@ func sizeOf(t *testing.T, pid int) (s size) {
 		}
 	}
 	return s
-}
-
-// A program that can gain no privileges is guarded as well.
-func TestNoNewPrivileges(t *testing.T) {
-	testproc.HasProgram(t, "setpriv")
-	t.Parallel()
-	setpriv, err := exec.LookPath("setpriv")
-	require.NoError(t, err)
-	p := start(t, "wait", script, throughVariable+"="+setpriv+" --no-new-privs")
-	require.Equal(t, "started", p.line(t))
-	guards := p.guards()
-	require.Len(t, guards, 1)
-	for _, pid := range []int{p.Process.Pid, guards[0]} {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		require.NoError(t, err)
-		assert.Contains(t, string(status), "NoNewPrivs:\t1\n")
-	}
-	require.NoError(t, p.Process.Kill())
-	p.canary.WaitGone(t)
-	p.guardGone(t)
-	require.Len(t, p.records(t), 1)
 }

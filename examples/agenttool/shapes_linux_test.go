@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -99,7 +98,8 @@ func TestShapes(t *testing.T) {
 				killed := c.call(t, "kill", map[string]any{"job": r.Job})
 				assert.False(t, killed.Failed, killed.Message)
 			}
-			assert.Empty(t, having(t, token), "processes are left")
+			// What has just been signaled may still be there for a while.
+			testproc.Wait(t, func() bool { return len(having(t, token)) == 0 })
 		})
 	}
 }
@@ -113,23 +113,18 @@ type silentT struct{}
 
 func (*silentT) Errorf(string, ...any) {}
 
-// having returns the processes that have the token among their arguments or in their environment. Those
-// that have just been signaled get a while to be gone from there.
+// having returns the processes that have the token among their arguments or in their environment.
 func having(t *testing.T, token string) (pids []int) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		pids = nil
-		dirs, err := filepath.Glob("/proc/[1-9]*")
-		require.NoError(t, err)
-		for _, dir := range dirs {
-			args, _ := os.ReadFile(dir + "/cmdline")
-			env, _ := os.ReadFile(dir + "/environ")
-			if pid, _ := strconv.Atoi(filepath.Base(dir)); bytes.Contains(append(args, env...), []byte(token)) && !testproc.Dead(pid) {
-				pids = append(pids, pid)
-			}
-		}
-		if len(pids) == 0 || time.Now().After(end) {
-			return pids
+	dirs, err := filepath.Glob("/proc/[1-9]*")
+	require.NoError(t, err)
+	for _, dir := range dirs {
+		args, _ := os.ReadFile(dir + "/cmdline")
+		env, _ := os.ReadFile(dir + "/environ")
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		if bytes.Contains(append(args, env...), []byte(token)) && !testproc.Dead(pid) {
+			pids = append(pids, pid)
 		}
 	}
+	return pids
 }

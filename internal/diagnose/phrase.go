@@ -64,6 +64,8 @@ func (g *graph) phrase(n node) string {
 // doing says what a thread does, without names of files.
 func (t *Thread) doing(p *Process, named func(int) string) string {
 	switch {
+	case t.Call.asksTerminal() && t.State != 'D':
+		return terminalInput + " in " + t.Call.text(named, noFileNames) + t.since()
 	case t.Call.Name != "" && t.State == 'D':
 		return "is in uninterruptible sleep in " + t.Call.text(named, noFileNames)
 	case t.Call.Name != "":
@@ -81,10 +83,24 @@ func (t *Thread) doing(p *Process, named func(int) string) string {
 	switch {
 	case t.State == 'D':
 		return "is in uninterruptible sleep" + where
+	case t.Call.Wchan == "n_tty_read":
+		return terminalInput
 	case p.Unreadable:
 		return "is blocked" + where + ", and may not be looked at"
 	}
 	return "waits" + where
+}
+
+const terminalInput = "waits for terminal input"
+
+// asksTerminal reports whether nothing but somebody who types can make the call return.
+func (c *Call) asksTerminal() bool {
+	for _, fd := range c.FDs {
+		if fd.Kind != "terminal" || !fd.Reading {
+			return false
+		}
+	}
+	return len(c.FDs) > 0 && c.Left < 0 && (c.Wait == WaitRead || c.Wait == WaitReady)
 }
 
 func (t *Thread) since() string {

@@ -42,6 +42,7 @@ type Config struct {
 	Proof    bool
 	Guard    bool
 	Terminal bool
+	PTY      Size // of the command's own terminal; zero for none
 	NoReport bool
 	Commands bool // a report holds command lines
 }

@@ -28,6 +28,7 @@ type drainer struct {
 // it at that moment is still read. Running into a bound proves nothing by itself, so the pipe only
 // counts as held if it has a writer left then.
 func (r *drainer) drain() {
+	r.Streams.ReleasePTY()
 	begun := r.mark
 	last := begun.Add(r.cfg.Drain)
 	giveUp := last

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"os/exec"
 	"sync"
 	"syscall"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/engine/ladder"
 	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/pty"
 	"github.com/seed841d8200/safeexec/internal/terminal"
 	"github.com/seed841d8200/safeexec/internal/usage"
 )
@@ -31,6 +33,7 @@ type (
 	Follower       = stdio.Follower
 	TreeEnd        = ladder.TreeEnd
 	UsageTotal     = usage.Total
+	Size           = pty.Size
 )
 
 // What streams there are.
@@ -63,10 +66,12 @@ var leftPipes = discard.New(MaxLeftPipes)
 // LeftPipes returns the pipes that runs have left.
 func LeftPipes() []*discard.Pipe { return leftPipes.Pipes() }
 
-// ErrNoProcess says that nobody is there, ErrForeign that /proc is of another namespace.
+// ErrNoProcess says that nobody is there, ErrForeign that /proc is of another namespace, ErrHeld that a process holds
+// a pipe or a terminal.
 var (
 	ErrNoProcess = proctree.ErrNoProcess
 	ErrForeign   = proctree.ErrForeign
+	ErrHeld      = stdio.ErrHeld
 )
 
 // The tracks.
@@ -83,6 +88,9 @@ const (
 
 // Direct reports whether a stream of the command's bypasses this process.
 func Direct(stream any) bool { return stdio.Direct(stream) }
+
+// MadeByPipe reports whether a file of the command's is the end that StdinPipe or its kin made for the child.
+func MadeByPipe(cmd *exec.Cmd, file *os.File) bool { return stdio.MadeByPipe(cmd, file) }
 
 // Alone returns a Writer that is called by one goroutine at a time, if there is a lock for it.
 func Alone(w io.Writer, lock *sync.Mutex) io.Writer { return stdio.Alone(w, lock) }

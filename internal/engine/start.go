@@ -141,9 +141,11 @@ func (r starter) examine() error {
 
 // openStreams makes the pipes. At the first error the caller closes what there is.
 func (r starter) openStreams() error {
+	if err := r.openPTY(); err != nil {
+		return err
+	}
 	if r.cmd.Stdin != nil && !stdio.Direct(r.cmd.Stdin) {
-		s := &r.Streams.Each[0]
-		if err := s.OpenInput(r.Wake); err != nil {
+		if err := r.Streams.OpenInput(); err != nil {
 			return err
 		}
 	}
@@ -161,7 +163,7 @@ func (r starter) openOutput(fd int, w io.Writer) error {
 		return nil
 	}
 	s := &r.Streams.Each[fd]
-	if err := s.OpenOutput(r.Wake); err != nil {
+	if err := r.Streams.OpenOutput(fd); err != nil {
 		return err
 	}
 	if w == nil {

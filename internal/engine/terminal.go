@@ -5,6 +5,7 @@ import (
 	"syscall"
 
 	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/pty"
 	"github.com/seed841d8200/safeexec/internal/terminal"
 )
 
@@ -38,7 +39,33 @@ func (r starter) attributes() (*syscall.SysProcAttr, error) {
 		}
 		return nil, &ConfigError{Name: "SysProcAttr", Reason: err.Error()}
 	}
-	return attr, nil
+	return attr, r.controlPTY(attr)
+}
+
+// controlPTY has the command take its standard output for its controlling terminal.
+func (r starter) controlPTY(attr *syscall.SysProcAttr) error {
+	if r.cfg.PTY == (Size{}) || r.fake != nil {
+		return nil
+	}
+	err := pty.Attr(attr, 1)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return ErrUnsupported
+	case err != nil:
+		return &ConfigError{Name: "SysProcAttr", Reason: err.Error()}
+	}
+	return nil
+}
+
+// openPTY makes the terminal, if there is to be one. Who answers for a command in a test has pipes.
+func (r starter) openPTY() error {
+	if r.cfg.PTY == (Size{}) || r.fake != nil {
+		return nil
+	}
+	if err := r.Streams.OpenPTY(r.cfg.PTY, r.cmd); err != nil {
+		return Errors{ErrNoTerminal, err}
+	}
+	return nil
 }
 
 // watchStops has observe told when a signal stopped the leader. The goroutine blocks a thread until the

@@ -29,13 +29,18 @@ func New(emit func(text []byte, partial bool)) *Splitter { return &Splitter{emit
 // Write takes the next bytes of the stream. It never fails.
 func (s *Splitter) Write(p []byte) (int, error) {
 	n := len(p)
+	plain := bytes.IndexByte(p, '\r') < 0 // of most, which need not be looked through line by line
 	for {
 		end := bytes.IndexByte(p, '\n')
 		if end < 0 {
 			s.hold(s.returns(p))
 			return n, nil
 		}
-		if text := s.returns(p[:end]); len(text) > 0 || !s.returned {
+		text := p[:end]
+		if !plain {
+			text = s.returns(text)
+		}
+		if len(text) > 0 || !s.returned {
 			s.finish(text)
 		}
 		s.returned = false

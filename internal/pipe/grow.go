@@ -18,7 +18,7 @@ var largePipes atomic.Int32
 // Grow enlarges the pipe to LargeSize, and reports whether it did. Where the system refuses, or enough
 // pipes of this process are large, the pipe stays as it was. Whoever reads or writes the End may call it.
 func (e *End) Grow() bool {
-	if !e.open || e.small != 0 {
+	if !e.open || e.small != 0 || e.master {
 		return false
 	}
 	if largePipes.Add(1) <= maxLarge {

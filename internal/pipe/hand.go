@@ -29,6 +29,7 @@ const (
 	callUnread
 	callGrow
 	callShrink
+	callResize
 	callClose
 )
 
@@ -162,6 +163,8 @@ func (h *hand) make() {
 		h.n, h.err = sys.GrowPipe(h.fd, LargeSize)
 	case callShrink:
 		h.err = sys.SetPipeSize(h.fd, h.n)
+	case callResize:
+		h.err = sys.ResizePTY(h.fd, uint16(h.n>>16), uint16(h.n))
 	case callClose:
 		if h.files == [3]*os.File{} {
 			sys.Close(h.fd)
@@ -176,6 +179,14 @@ func (h *hand) make() {
 
 // A Closing is a call that may not have come back. The zero Closing has.
 type Closing struct{ over *atomic.Bool }
+
+// Both is over when both are.
+func Both(a, b Closing) Closing {
+	if a.Done() {
+		return b
+	}
+	return a // what holds up a call on one end of a terminal does that to the other
+}
 
 // Done reports whether it has come back.
 func (c Closing) Done() bool { return c.over == nil || c.over.Load() }

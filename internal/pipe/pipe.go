@@ -4,6 +4,7 @@ package pipe
 
 import (
 	"os"
+	"syscall"
 
 	"github.com/seed841d8200/safeexec/internal/drain"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -16,6 +17,8 @@ type End struct {
 	fd     int
 	open   bool
 	lonely bool       // alone was true once
+	master bool       // it is no pipe, but the master of a pseudo-terminal
+	slave  uint64     // the key of its slave
 	small  int        // what it held before Grow, which took a place of largePipes; else 0
 	file   *os.File   // owns fd, once there was a Waiter
 	late   *hand      // makes a call that has not returned, or whose result was not fetched
@@ -39,7 +42,7 @@ func (e *End) do(c call, p []byte, n int) (int, error) {
 			return 0, drain.ErrHeld
 		}
 		e.late = nil
-		same, n, err := h.call == c, h.n, h.err
+		same, n, err := h.call == c && (c != callResize || h.n == n), h.n, h.err
 		if h.call == callGrow && err == nil {
 			e.small = n
 			largePipes.Add(1)
@@ -68,7 +71,7 @@ func (e *End) do(c call, p []byte, n int) (int, error) {
 // alone reports whether no process has the other end: then none can hold the pipe, and no call needs a hand. One
 // that may open ours in /proc/PID/fd has as much power over this process as a tracer, and needs no pipe.
 func (e *End) alone() bool {
-	e.lonely = e.lonely || e.Hangup()
+	e.lonely = e.lonely || !e.master && e.Hangup() // a terminal can be opened again
 	return e.lonely
 }
 
@@ -119,7 +122,8 @@ func (e *End) Read(p []byte) (int, error) {
 	if !e.open {
 		return 0, os.ErrClosed
 	}
-	return e.do(callRead, p, 0)
+	n, err := e.do(callRead, p, 0)
+	return n, e.endOfMaster(err, nil)
 }
 
 // Write writes once. The error is EAGAIN when the pipe is full, EPIPE when nobody reads.
@@ -127,13 +131,17 @@ func (e *End) Write(p []byte) (int, error) {
 	if !e.open {
 		return 0, os.ErrClosed
 	}
-	return e.do(callWrite, p, 0)
+	n, err := e.do(callWrite, p, 0)
+	return n, e.endOfMaster(err, syscall.EPIPE)
 }
 
 // Unread returns how many bytes wait in the pipe.
 func (e *End) Unread() (int, error) {
 	if !e.open {
 		return 0, os.ErrClosed
+	}
+	if e.master {
+		return e.unreadOfMaster(), nil
 	}
 	return e.do(callUnread, nil, 0)
 }
@@ -156,10 +164,14 @@ func (e *End) Hangup() bool {
 	return err == nil && found.Hangup
 }
 
-// Inode returns the pipe's inode number, its name in /proc/PID/fd; 0 if that can not be had.
+// Inode returns the pipe's inode number, its name in /proc/PID/fd; 0 if that can not be had. Of a pseudo-terminal it is
+// the key of the slave, [sys.FileKey].
 func (e *End) Inode() uint64 {
 	if !e.open {
 		return 0
+	}
+	if e.master {
+		return e.slave
 	}
 	ino, err := sys.Inode(e.fd)
 	if err != nil {

@@ -16,9 +16,9 @@ type Waiter struct {
 	conn syscall.RawConn
 }
 
-// Waiter returns the Waiter of an open End, which has one at most.
+// Waiter returns the Waiter of an open End, which has one at most; that of a pseudo-terminal has none.
 func (e *End) Waiter() (*Waiter, error) {
-	if !e.open || e.file != nil {
+	if !e.open || e.file != nil || e.master {
 		return nil, os.ErrInvalid
 	}
 	e.file = os.NewFile(uintptr(e.fd), "|")

@@ -44,11 +44,12 @@ func (t *Tree) addContained(pid int) {
 	if err == nil {
 		m.FD = fd
 	}
+	parent := m.identify()
 	if sys.Gone(err) || !t.leaf.Contains(pid) {
 		closeFD(m)
 		return
 	}
-	t.admit(m)
+	t.admit(m, parent)
 }
 
 // inhabited admits the processes of the leaf, and reports whether there are any beside the leader.

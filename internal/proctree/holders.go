@@ -1,14 +1,17 @@
 package proctree
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
 // A Holder is a process that has a pipe open for writing.
@@ -21,7 +24,7 @@ type Holder struct {
 	Starting bool
 }
 
-// Holders returns the processes that hold pipes with the given inodes for writing, ourselves included:
+// Holders returns the processes that hold pipes with the given inodes, or terminals with the given keys, for writing, ourselves included:
 // one Holder for each process and pipe. It looks at this process first, then at those whose PIDs are
 // close to near, and reports whether it came to all of them by the given time. Processes whose descriptors we may not
 // see are left out.
@@ -38,7 +41,7 @@ func Holders(until time.Time, near int, inodes ...uint64) (holders []Holder, com
 		return nil, false
 	}
 	likelyFirst(pids, os.Getpid(), near)
-	s := holderSearch{inodes: inodes, until: until}
+	s := holderSearch{inodes: inodes, terminals: slices.ContainsFunc(inodes, sys.IsFileKey), until: until}
 	for _, pid := range pids {
 		if s.late() {
 			break
@@ -62,11 +65,13 @@ func likelyFirst(pids []int, self, near int) {
 
 // A holderSearch is one walk over the descriptors of all processes.
 type holderSearch struct {
-	inodes  []uint64
-	until   time.Time
-	over    bool // the time has passed
-	looked  int  // descriptors, since the time was asked
-	holders []Holder
+	inodes []uint64
+	// terminals says that there are some among the inodes: see [sys.FileKey].
+	terminals bool
+	until     time.Time
+	over      bool // the time has passed
+	looked    int  // descriptors, since the time was asked
+	holders   []Holder
 }
 
 func (s *holderSearch) late() bool {
@@ -85,7 +90,7 @@ func (s *holderSearch) look(pid int) {
 	}
 	first := len(s.holders)
 	_ = procfs.WalkThreadFDs(pid, tid, func(fd int, link []byte) bool {
-		if ino, ok := procfs.PipeInode(link); ok && slices.Contains(s.inodes, ino) {
+		if ino, ok := s.inode(pid, tid, fd, link); ok && slices.Contains(s.inodes, ino) {
 			s.found(pid, tid, fd, ino, first)
 		}
 		s.looked++
@@ -104,6 +109,19 @@ func (s *holderSearch) look(pid int) {
 		h.Process = Process{PID: pid, Start: st.StartTime, Name: st.Comm}
 		h.Starting = h.Starting && st.PPID == os.Getpid()
 	}
+}
+
+// inode returns what names the file of a descriptor, if it is one that can be looked for: a pipe, or where terminals are
+// looked for one of those. Their file system is in memory, and answers.
+func (s *holderSearch) inode(pid, tid, fd int, link []byte) (uint64, bool) {
+	if ino, ok := procfs.PipeInode(link); ok {
+		return ino, true
+	}
+	if s.terminals && bytes.HasPrefix(link, []byte("/dev/pts/")) {
+		key, err := sys.FileKeyAt(fmt.Sprintf("/proc/%d/task/%d/fd/%d", pid, tid, fd))
+		return key, err == nil
+	}
+	return 0, false
 }
 
 // found adds a descriptor that is one of the pipes, if it can write. One that can not be asked counts;

@@ -73,12 +73,15 @@ func (t *Tree) adopt(m *Member) {
 		}
 	}
 	if err == nil && hard >= limit {
-		_, err = sys.SetRTTimeLimit(m.PID, limit, hard)
+		soft, err = sys.SetRTTimeLimit(m.PID, limit, hard) // of whoever has the number
 	}
 	switch {
 	case err != nil || hard < limit:
 		t.strays = true
 	case t.dead(m):
-		_, _ = sys.SetRTTimeLimit(m.PID, soft, hard)
+		// Whoever has the number and the mark was given it. It may be that nobody was.
+		if now, hard, err := sys.RTTimeLimit(m.PID); err == nil && now == limit {
+			_, _ = sys.SetRTTimeLimit(m.PID, soft, hard)
+		}
 	}
 }

@@ -23,7 +23,7 @@ type Member struct {
 }
 
 // add admits pid. The verdict is repeated once the pidfd is open: until then the number may have
-// changed hands, from then on the pidfd means one process.
+// changed hands, from then on the pidfd means one process. Without one the start time does, so that it is read before.
 func (t *Tree) add(pid int, from origin) {
 	if t.exitedChild(pid) {
 		return
@@ -40,25 +40,31 @@ func (t *Tree) add(pid int, from origin) {
 		closeFD(m)
 		return
 	}
+	parent := m.identify()
 	if t.judge(pid, from) != ours || pid == os.Getpid() {
 		closeFD(m)
 		return
 	}
-	t.admit(m)
+	t.admit(m, parent)
 }
 
-// admit makes m, which belongs to the tree, a member if it lives.
-func (t *Tree) admit(m *Member) {
+// identify reads who has the number, and returns its parent's.
+func (m *Member) identify() (parent int) {
 	st, err := procfs.ReadStat(m.PID)
 	if err == nil {
 		m.Start, m.Name = st.StartTime, st.Comm
 	}
+	return st.PPID
+}
+
+// admit makes m, which was identified and belongs to the tree, a member if it lives.
+func (t *Tree) admit(m *Member, parent int) {
 	if t.dead(m) {
 		t.noteAdopted(m.PID)
 		closeFD(m)
 		return
 	}
-	if st.PPID == os.Getpid() {
+	if parent == os.Getpid() {
 		t.siblings = true // see noteAdopted
 	}
 	if m.FD < 0 && m.Start == 0 {

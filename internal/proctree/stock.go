@@ -8,7 +8,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// Traits are what the tracks of a recalled tree go by, of one process. They are read once for all trees that are ended
+// traits are what the tracks of a recalled tree go by, of one process. They are read once for all trees that are ended
 // at the same time: hundreds of trees, each of which asks all processes itself, take the square of their number.
 type traits struct {
 	known   bool // or each tree asks for itself
@@ -66,12 +66,12 @@ var (
 	stockSilent  = map[int]bool{}
 )
 
-// stockRuns reports false for a process that does not answer.
+// stockRuns reports false for a process that does not answer at once: all wait for it here.
 func stockRuns(pid int) (runs string, known bool) {
 	if stockSilent[pid] || stockReaders.Load() >= maxStuck {
 		return "", false
 	}
-	runs, late := readRuns(pid, recalledBound, &stockReaders)
+	runs, late := readRuns(pid, environBound, &stockReaders)
 	if late {
 		stockSilent[pid] = true
 	}

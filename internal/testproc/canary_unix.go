@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -42,6 +43,14 @@ func NewCanary(t testing.TB) *Canary {
 		r.Close()
 	})
 	return c
+}
+
+// WithCanary gives the command, and all that descends from it, a canary as its last descriptor.
+func WithCanary(t testing.TB, cmd *exec.Cmd) *Canary {
+	t.Helper()
+	canary := NewCanary(t)
+	cmd.ExtraFiles = append(cmd.ExtraFiles, canary.File())
+	return canary
 }
 
 // File returns the write end, to be put into the ExtraFiles of the tree's leader.

@@ -37,13 +37,14 @@ func Idle(f func()) Option {
 	return func(*config) { closeIdle = append(closeIdle, f) }
 }
 
-// Main is the body of TestMain, and does not return. In a process that [Command] started it runs
-// the helper and never the tests. Otherwise it runs the tests; if they pass it checks that no
+// Main is the body of TestMain, and does not return. In a process that [Command] or [RoleCommand] started
+// it runs the helper or the role and never the tests. Otherwise it runs the tests; if they pass it checks that no
 // goroutine, child or descriptor is left that was not there at the start and that the helpers
 // declared by [Uses] were started. What is wrong is listed on standard error and makes the status 1.
 //
 // Children that are left, after failed tests too, are killed: they hold the output of "go test".
 func Main(m interface{ Run() int }, opts ...Option) {
+	performRole()
 	if name, ok := os.LookupEnv(Selector); ok {
 		runHelper(name)
 	}

@@ -73,26 +73,6 @@ func (s *Stream) Deliver(f *Fanout, wake func()) bool {
 	return true
 }
 
-// OpenInput makes the pipe of an input. Whoever makes a call on it go on calls wake.
-func (s *Stream) OpenInput(wake func()) (err error) {
-	s.End.Notify(wake)
-	if s.Child, err = s.End.Input(); err != nil {
-		return err
-	}
-	s.Kind, s.In = StreamInput, new(drain.Input)
-	return nil
-}
-
-// OpenOutput makes the pipe of an output.
-func (s *Stream) OpenOutput(wake func()) (err error) {
-	s.End.Notify(wake)
-	if s.Child, err = s.End.Output(); err != nil {
-		return err
-	}
-	s.Output = new(Output)
-	return nil
-}
-
 // Capture has an output kept, limit bytes of it.
 func (s *Stream) Capture(limit int) {
 	s.Kind = StreamCaptured

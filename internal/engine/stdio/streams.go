@@ -9,6 +9,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/engine/ladder"
 	"github.com/seed841d8200/safeexec/internal/pipe"
 	"github.com/seed841d8200/safeexec/internal/poll"
+	"github.com/seed841d8200/safeexec/internal/pty"
 )
 
 // Streams are the standard streams of a command, by its descriptors, and what moves their bytes. They belong to the
@@ -20,6 +21,7 @@ type Streams struct {
 	LastOutput time.Time
 	Idle       bool // LastOutput is of interest
 
+	pty    *pty.Terminal  // of the command; else nil
 	ending *ladder.Ending // whose poller tells of them
 }
 
@@ -41,7 +43,7 @@ func (all *Streams) CloseChildEnds() {
 // caller's again.
 func (all *Streams) Feed(stdin io.Reader) {
 	if s := &all.Each[0]; s.Kind == StreamInput {
-		s.In.Feed(&s.End, stdin, all.ending.Wake)
+		s.In.Feed(&s.End, all.typed(stdin), all.ending.Wake)
 		s.In.Lend(s)
 	}
 }
@@ -91,6 +93,7 @@ func (all *Streams) Close(s *Stream) {
 // CloseAll gives up what a start that failed had opened.
 func (all *Streams) CloseAll() {
 	all.CloseChildEnds()
+	all.ReleasePTY()
 	for i := range all.Each {
 		all.Close(&all.Each[i])
 	}

@@ -1,0 +1,68 @@
+package testproc
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// NeedsMissingPages skips the test where [MissingPage] has none, with the reason.
+func NeedsMissingPages(t testing.TB) {
+	t.Helper()
+	uffd, page, err := MissingPage()
+	if err != nil {
+		t.Skip("no page that never comes: ", err)
+	}
+	if err := unix.Munmap(page); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Close(uffd); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// MissingPage returns a page of memory that never comes: who touches it, the kernel on its behalf included,
+// sleeps until it is killed, or until userfaultfd(2) fills the page.
+func MissingPage() (uffd int, page []byte, err error) {
+	const (
+		uffdAPI           = 0xaa
+		ioctlAPI          = 0xc018aa3f
+		ioctlRegister     = 0xc020aa00
+		registerIfMissing = 1
+	)
+	fd, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, nil, errno
+	}
+	api := [3]uint64{uffdAPI}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, ioctlAPI, uintptr(unsafe.Pointer(&api))); errno != 0 {
+		return int(fd), nil, errno
+	}
+	page, err = unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return int(fd), nil, err
+	}
+	register := [4]uint64{uint64(uintptr(unsafe.Pointer(&page[0]))), uint64(len(page)), registerIfMissing}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, ioctlRegister, uintptr(unsafe.Pointer(&register))); errno != 0 {
+		return int(fd), nil, errno
+	}
+	return int(fd), page, nil
+}
+
+// SleepsIn reports whether a thread of the process sleeps in a system call, and not because a pipe is empty or full.
+func SleepsIn(pid, call int) bool {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	for _, task := range tasks {
+		text, _ := os.ReadFile(task + "/syscall")
+		wchan, _ := os.ReadFile(task + "/wchan")
+		if strings.HasPrefix(string(text), fmt.Sprint(call)+" ") && !strings.Contains(string(wchan), "pipe") {
+			return true
+		}
+	}
+	return false
+}

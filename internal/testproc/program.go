@@ -1,0 +1,47 @@
+package testproc
+
+import (
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// WriteProgram writes an executable file with the given mode and returns its path.
+func WriteProgram(t testing.TB, mode fs.FileMode, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// BusyProgram returns a program that is being written until the test's end.
+func BusyProgram(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(HasProgram(t, "true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := WriteProgram(t, 0o755, string(text))
+	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { writer.Close() })
+	return path
+}
+
+// A PlainReader hides what kind of Reader it has, so that a goroutine has to read it.
+type PlainReader struct{ io.Reader }
+
+// A PlainWriter hides what kind of Writer it has, so that a goroutine has to write to it.
+type PlainWriter struct{ io.Writer }
+
+// Endless is a Reader that has always something.
+type Endless struct{}
+
+// Read returns as many zeros as are asked for.
+func (Endless) Read(p []byte) (int, error) { return len(p), nil }
