@@ -194,6 +194,9 @@ func (c Closing) Done() bool { return c.over == nil || c.over.Load() }
 // CloseFiles closes files that are ends of pipes; nil ones are skipped. Where a process holds one of the pipes
 // the rest happens behind the caller's back, and notify is called after it.
 func CloseFiles(files [3]*os.File, notify func()) Closing {
+	if files == [3]*os.File{} {
+		return Closing{}
+	}
 	h := takeHand()
 	h.call, h.files, h.notify = callClose, files, notify
 	if !h.begin() {
