@@ -160,11 +160,6 @@ type ProcessInfo struct {
 	BootID string `json:",omitempty"`
 }
 
-// same reports whether p and q are one process. It may have executed another program in between.
-func (p ProcessInfo) same(q ProcessInfo) bool {
-	return p.PID == q.PID && p.StartTicks == q.StartTicks
-}
-
 // A Holder is a process that holds a pipe of the run.
 type Holder struct {
 	ProcessInfo

@@ -94,7 +94,7 @@ func (r starter) contain() error {
 
 // withoutCgroup goes on without a cgroup, for the reason given, if that may be.
 func (r starter) withoutCgroup(reason error) error {
-	holdings{r.Run}.removeLeaf()
+	holdings(r).removeLeaf()
 	if r.cfg.Containment.Rung == ContainmentExact {
 		r.noCgroup = reason
 		return nil

@@ -144,7 +144,7 @@ func (r play) reap() {
 		r.Facts.Survivors = append(r.Facts.Survivors, proctree.Process{PID: r.actor.pid, Name: r.Facts.Program})
 		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedLeader)
 	}
-	holdings{r.Run}.close()
+	holdings(r).close()
 	r.Facts.Times.Total = time.Since(r.Facts.Started)
 }
 

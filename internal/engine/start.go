@@ -252,7 +252,7 @@ func (r starter) spawn(attr *syscall.SysProcAttr) error {
 	}
 	r.Streams.LastOutput = time.Now()
 	r.forget()
-	tty{r.Run}.watchStops()
+	tty(r).watchStops()
 	r.Streams.Feed(r.cmd.Stdin)
 	return nil
 }

@@ -35,7 +35,7 @@ func (r starter) attributes() (*syscall.SysProcAttr, error) {
 	attr, err := attributes(r.cmd.SysProcAttr)
 	if err != nil {
 		if r.terminal != nil {
-			tty{r.Run}.gaveBack(r.terminal.Close())
+			tty(r).gaveBack(r.terminal.Close())
 		}
 		return nil, &ConfigError{Name: "SysProcAttr", Reason: err.Error()}
 	}
