@@ -7,5 +7,6 @@
 //	background.go  what the leader left behind       report.go  why it is stuck      terminal.go  lent, and taken back
 //	drain.go     the last bytes         reap.go      the leader's numbers are given up     conclude.go  after the end
 //
-// How a tree is ended is in ladder, the streams are in stdio. A fake command is in play.go.
+// How a tree is ended is in ladder, the streams are in stdio. A fake command is in play.go, the runs that StopAll ends
+// are in stopall.go, and what the root needs beside runs is in names.go.
 package engine
