@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -258,26 +257,4 @@ func TestReportOfABusyWriter(t *testing.T) {
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
 	require.NotNil(t, res.Report)
 	assert.False(t, res.Report.Deadlock, res.Report)
-}
-
-// Nobody types, and the report says that this is what the command waits for.
-func TestPTYWaitsForInput(t *testing.T) {
-	testproc.NoLeaks(t)
-	p, err := safeexec.Start(t.Context(), exec.Command("sh", "-c", "read -r x; exit $x"), safeexec.WithPTY(24, 80),
-		safeexec.WithTimeout(testrun.Unbounded), safeexec.WithReportBound(testrun.Bound))
-	if errors.Is(err, safeexec.ErrNoTerminal) {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
-	const words = "waits for terminal input in read(0 → terminal)"
-	testproc.Wait(t, func() bool {
-		report, err := p.Report()
-		return err == nil && strings.Contains(report.Verdict, words)
-	})
-	res, err := p.Stop()
-	require.ErrorIs(t, err, safeexec.ErrStopped)
-	assert.Contains(t, err.Error(), words)
-	require.NotNil(t, res.Report)
-	assert.Contains(t, res.Report.Verdict, words)
-	assert.Contains(t, res.Describe(err), words)
 }

@@ -221,7 +221,8 @@ func TestPlantedFaults(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			out, err := live(t, "-fault", f.name, "-count", "3000")
-			assert.Error(t, err, out)
+			require.Error(t, err, out)
+			assert.Regexp(t, `^seed |trees that are gone`, out, "and nothing else is the reason")
 			t.Log(out)
 		})
 	}

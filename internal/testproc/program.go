@@ -1,9 +1,11 @@
 package testproc
 
 import (
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -45,3 +47,12 @@ type Endless struct{}
 
 // Read returns as many zeros as are asked for.
 func (Endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// Shell returns the command of a shell script.
+func Shell(script string) *exec.Cmd { return exec.Command("sh", "-c", script) }
+
+// Fail says what was wrong, and returns the exit status of a role that failed.
+func Fail(err error) int {
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -40,14 +39,14 @@ func usageBurn(args []string) int {
 	for {
 		var used syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-			return fail(err)
+			return testproc.Fail(err)
 		}
 		if time.Duration(used.Utime.Nano()+used.Stime.Nano()) >= burnt {
 			break
 		}
 	}
 	if err := os.WriteFile(args[0], nil, 0o600); err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	if len(args) > 1 {
 		select {}
@@ -138,7 +137,7 @@ func TestUsageInACgroup(t *testing.T) {
 // usageOrphan adopts orphans. It prints the usage of a run whose orphan ended by itself.
 func usageOrphan(args []string) int {
 	if err := safeexec.SetSubreaper(); err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	cmd := exec.Command("sh", "-c", `("$@" &); `+burntAway, "sh", args[0], args[1])
 	cmd.Env = append(os.Environ(), testproc.RoleVariable+"=usage-burn")
@@ -153,7 +152,7 @@ func printUsages(cmds ...*exec.Cmd) int {
 			err = json.NewEncoder(os.Stdout).Encode(res.Usage)
 		}
 		if err != nil {
-			return fail(err)
+			return testproc.Fail(err)
 		}
 	}
 	return 0
@@ -196,7 +195,7 @@ func usagePeak([]string) int {
 	ours[0] = 0
 	// What was to be seen goes first.
 	if err := json.NewEncoder(os.Stdout).Encode(safeexec.Usage{PeakMemory: n}); err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	return status
 }
@@ -272,9 +271,4 @@ func TestUsageIsLogged(t *testing.T) {
 	require.NoError(t, json.Unmarshal(log.Bytes(), &record))
 	assert.Contains(t, record.Usage, "cpu")
 	assert.Equal(t, "seen", record.Usage["cpu_source"])
-}
-
-func fail(err error) int {
-	fmt.Fprintln(os.Stderr, err)
-	return 1
 }

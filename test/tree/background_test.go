@@ -21,8 +21,6 @@ import (
 
 var waits = safeexec.WithBackground(safeexec.BackgroundWait)
 
-func sh(script string) *exec.Cmd { return exec.Command("sh", "-c", script) }
-
 func TestBackgroundIsChecked(t *testing.T) {
 	for _, policy := range []safeexec.Background{-1, safeexec.BackgroundLeave + 1} {
 		cmd := testproc.Command("exit", "0")
@@ -51,7 +49,7 @@ func TestWaitForBackground(t *testing.T) {
 	} {
 		t.Run(test.script, func(t *testing.T) {
 			t.Parallel()
-			cmd := sh(test.script)
+			cmd := testproc.Shell(test.script)
 			canary := testproc.WithCanary(t, cmd)
 			res, err := safeexec.Run(testproc.Deadline(t), cmd, waits, safeexec.WithLinger(0))
 			canary.WaitGone(t)
@@ -74,7 +72,7 @@ func TestWaitForBackground(t *testing.T) {
 // More members than are held by a pidfd, of which the rest has to be looked at.
 func TestWaitForManyInBackground(t *testing.T) {
 	testproc.NoLeaks(t)
-	cmd := sh("i=0; while [ $i -lt 90 ]; do sleep 0.$((i % 9 + 1)) & i=$((i+1)); done")
+	cmd := testproc.Shell("i=0; while [ $i -lt 90 ]; do sleep 0.$((i % 9 + 1)) & i=$((i+1)); done")
 	canary := testproc.WithCanary(t, cmd)
 	res, err := safeexec.Run(testproc.Deadline(t), cmd, waits)
 	require.NoError(t, err)
@@ -106,7 +104,7 @@ func TestWaitIsBounded(t *testing.T) {
 			name := test.name + map[int]string{0: "", 3: ", failed"}[code]
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				cmd := sh("sleep 600 & exit $0")
+				cmd := testproc.Shell("sleep 600 & exit $0")
 				cmd.Args = append(cmd.Args, map[int]string{0: "0", 3: "3"}[code])
 				canary := testproc.WithCanary(t, cmd)
 				ctx, cancel := context.WithCancelCause(context.Background())
@@ -160,7 +158,7 @@ func TestWaitIsBoundedByTheOutputLimit(t *testing.T) {
 // Output of the background is no silence.
 func TestWaitIsNotIdleWhileOutputMoves(t *testing.T) {
 	t.Parallel()
-	res, err := safeexec.Run(testproc.Deadline(t), sh("(for i in 1 2 3 4 5 6 7 8; do sleep 0.3; echo $i; done) & exit 0"),
+	res, err := safeexec.Run(testproc.Deadline(t), testproc.Shell("(for i in 1 2 3 4 5 6 7 8; do sleep 0.3; echo $i; done) & exit 0"),
 		waits, safeexec.WithIdleTimeout(2*time.Second))
 	require.NoError(t, err)
 	assert.Equal(t, "1\n2\n3\n4\n5\n6\n7\n8", res.Stdout.String())
@@ -173,7 +171,7 @@ func TestWaitFeedsTheBackground(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()
-	cmd := sh("exec 3<&0; cat <&3 & exit 0")
+	cmd := testproc.Shell("exec 3<&0; cat <&3 & exit 0")
 	cmd.Stdin = struct{ *os.File }{r} // no *os.File, so that it passes through
 	p, err := safeexec.Start(testproc.Deadline(t), cmd, waits)
 	require.NoError(t, err)
@@ -189,7 +187,7 @@ func TestWaitFeedsTheBackground(t *testing.T) {
 // A signal to the zombie that the leader is meanwhile would be none, and says so.
 func TestSignalWhileWaiting(t *testing.T) {
 	t.Parallel()
-	p, err := safeexec.Start(testproc.Deadline(t), sh("sleep 600 & kill -HUP $$"), waits)
+	p, err := safeexec.Start(testproc.Deadline(t), testproc.Shell("sleep 600 & kill -HUP $$"), waits)
 	require.NoError(t, err)
 	testproc.WaitState(t, p.PID(), "Z")
 	testproc.Wait(t, func() bool { return errors.Is(p.Signal(syscall.SIGHUP), os.ErrProcessDone) })
@@ -204,7 +202,7 @@ func TestSignalWhileWaiting(t *testing.T) {
 
 func TestWaitWithOutput(t *testing.T) {
 	t.Parallel()
-	out, err := safeexec.CombinedOutput(testproc.Deadline(t), sh("(sleep 0.2; echo late >&2) & echo now"), waits, safeexec.WithFDProof())
+	out, err := safeexec.CombinedOutput(testproc.Deadline(t), testproc.Shell("(sleep 0.2; echo late >&2) & echo now"), waits, safeexec.WithFDProof())
 	if errors.Is(err, safeexec.ErrProofRefused) {
 		t.Skip(err)
 	}

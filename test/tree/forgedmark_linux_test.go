@@ -21,38 +21,6 @@ import (
 // stray starts a daemon by the command of "$@" and prints its PID once it has its marks.
 const stray = `"$@" sh -c 'echo $$; exec sleep 600 >/dev/null' </dev/null 2>/dev/null &`
 
-// A program that sets the limit of the mark to a number of its own is found by the other tracks, whatever that is.
-func TestOwnLimitHidesNobody(t *testing.T) {
-	for _, name := range []string{"setsid", "prlimit", "env"} {
-		testproc.HasProgram(t, name)
-	}
-	for _, limit := range []uint64{1 << 62, 1<<62 + 1, 1<<62 + 12345<<31 + 54321, 1<<63 - 1, 1<<62 + 7<<31, 1<<61 + 1} {
-		for _, with := range []string{"setsid", "setsid env -i"} {
-			t.Run(fmt.Sprint(limit, with), func(t *testing.T) {
-				args := append(strings.Fields(with), "prlimit", "--rttime="+strconv.FormatUint(limit, 10)+":")
-				cmd := exec.Command("sh", append([]string{"-c", `pid=$(` + stray + `); echo "$pid"; exit 0`, "sh"}, args...)...)
-				canary := testproc.WithCanary(t, cmd)
-				res, err := safeexec.Run(testproc.Deadline(t), cmd)
-				if strings.Contains(with, "env -i") && !res.Tracks.Has(safeexec.TrackSlice) {
-					t.Skip("nothing is left to find it by")
-				}
-				require.NoError(t, err)
-				daemon, err := strconv.Atoi(strings.TrimSpace(res.Stdout.String()))
-				require.NoError(t, err)
-				assert.Equal(t, []int{daemon}, killedBy(res))
-				canary.WaitGone(t)
-			})
-		}
-	}
-}
-
-func killedBy(res safeexec.Result) (pids []int) {
-	for _, p := range res.Killed {
-		pids = append(pids, p.PID)
-	}
-	return pids
-}
-
 // A process that takes the mark of another run of this process belongs to its own: the other neither waits for it nor
 // ends it.
 func TestMarkOfALiveNeighbor(t *testing.T) {
@@ -92,7 +60,7 @@ func TestMarkOfALiveNeighbor(t *testing.T) {
 			assert.Empty(t, res.Killed)
 			assert.False(t, testproc.Dead(daemon))
 			res, _ = own.Stop()
-			assert.Equal(t, []int{daemon}, killedBy(res))
+			assert.Equal(t, []int{daemon}, testrun.PIDs(res.Killed))
 		})
 	}
 }
@@ -111,6 +79,6 @@ func TestRunWithinAfterAReset(t *testing.T) {
 	var inner, daemon int
 	_, err = fmt.Sscanf(res.Stdout.String(), "ready %d %d", &inner, &daemon)
 	require.NoError(t, err, res.Stdout.String())
-	assert.Contains(t, killedBy(res), daemon)
+	assert.Contains(t, testrun.PIDs(res.Killed), daemon)
 	canary.WaitGone(t)
 }

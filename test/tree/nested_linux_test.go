@@ -54,15 +54,15 @@ func nestMiddle([]string) int {
 	passCanary(cmd)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(time.Minute), safeexec.WithGracePeriod(0))
 	if err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	var self, daemon int
 	if _, err := fmt.Fscanf(out, "ready %d %d\n", &self, &daemon); err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	// It is an orphan once those between are gone, and no parent tells whose it is.
 	for orphan, tries := false, 0; !orphan && tries < 10000; tries++ {
@@ -77,7 +77,7 @@ func nestMiddle([]string) int {
 			return 0
 		}
 	}
-	return fail(fmt.Errorf("daemon %d is not among %v; tracks %v", daemon, res.Killed, res.Tracks))
+	return testproc.Fail(fmt.Errorf("daemon %d is not among %v; tracks %v", daemon, res.Killed, res.Tracks))
 }
 
 func nestInner([]string) int {
@@ -86,13 +86,8 @@ func nestInner([]string) int {
 	cmd.Stdout = os.Stdout
 	if _, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(time.Minute),
 		safeexec.WithLinger(time.Minute)); err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	time.Sleep(10 * time.Minute)
 	return 0
-}
-
-func fail(err error) int {
-	fmt.Fprintln(os.Stderr, err)
-	return 1
 }

@@ -49,7 +49,7 @@ var orphans = []string{
 func subreaper(args []string) int {
 	var got subreaperOutcome
 	if err := safeexec.SetSubreaper(); err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	var stopReaping atomic.Bool
 	reaped := make(chan struct{})

@@ -96,13 +96,13 @@ func init() {
 // input.
 func leaveDaemons([]string) int {
 	if err := safeexec.SetSubreaper(); err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	const daemon = "$(setsid sh -c 'echo $$; exec sleep 600 <&- >&- 2>&-' &)"
 	out, err := safeexec.Output(context.Background(), exec.Command("sh", "-c", "echo ready "+daemon+" "+daemon),
 		safeexec.WithTimeout(testrun.Unbounded), safeexec.WithBackground(safeexec.BackgroundLeave))
 	if err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	_, _ = os.Stdout.Write(out)
 	_, _ = io.Copy(io.Discard, os.Stdin)

@@ -31,7 +31,7 @@ func init() {
 func killTreeOf(args []string) int {
 	pid, err := strconv.Atoi(args[0])
 	if err != nil {
-		return fail(err)
+		return testproc.Fail(err)
 	}
 	for len(args) > 1 && slices.Contains(ancestors(), pid) {
 		time.Sleep(time.Millisecond)

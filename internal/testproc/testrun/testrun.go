@@ -82,7 +82,9 @@ func started(t testing.TB, ctx context.Context, cmd *exec.Cmd, opts ...safeexec.
 
 // StartReady starts a helper whose standard output the test reads itself, and waits for its ready
 // line. The reader goes on with what the helper prints afterwards.
-func StartReady(t testing.TB, ctx context.Context, cmd *exec.Cmd, opts ...safeexec.Option) (*safeexec.Process, []int, io.Reader) {
+func StartReady(
+	t testing.TB, ctx context.Context, cmd *exec.Cmd, opts ...safeexec.Option,
+) (*safeexec.Process, []int, io.Reader) {
 	t.Helper()
 	p, out := started(t, ctx, cmd, opts...)
 	t.Cleanup(func() { _, _ = p.Stop() })

@@ -15,13 +15,20 @@ const (
 )
 
 type (
+	Usage         = procfs.Usage
 	Stat          = procfs.Stat
 	Status        = procfs.Status
 	KernelStat    = procfs.KernelStat
 	EnvironAnswer = procfs.EnvironAnswer
 )
 
-var ParseLoadavg = procfs.ParseLoadavg
+var (
+	ParseLoadavg = procfs.ParseLoadavg
+	Ticks        = procfs.Ticks
+)
+
+func ReadPeak(int) (int64, error)  { return 0, fs.ErrNotExist }
+func ReadUsage(int) (Usage, error) { return Usage{}, fs.ErrNotExist }
 
 func Foreign() bool                 { return false }
 func Absent() bool                  { return false }

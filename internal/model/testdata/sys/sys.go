@@ -22,11 +22,15 @@ const (
 	EnvironMark = sys.EnvironMark
 )
 
+type Usage = sys.Usage
+
 var (
 	ChangesUser = sys.ChangesUser
 	Denied      = sys.Denied
 	DevNull     = sys.DevNull
+	FileKeyAt   = sys.FileKeyAt
 	Gone        = sys.Gone
+	IsFileKey   = sys.IsFileKey
 	IsThread    = sys.IsThread
 	NewSession  = sys.NewSession
 	NoChild     = sys.NoChild
@@ -45,8 +49,8 @@ func WaitExit(int) error                   { return syscall.EINVAL }
 func WaitStopped(int) syscall.Signal       { return 0 }
 func KilledUnreaped(int) bool              { return false }
 func ExitedUnreaped(pid int) (bool, error) { return kernel.K.Wait(pid) }
-func Reap(pid int) error                   { return kernel.K.ReapPID(pid) }
-func ReapPidfd(fd int) error               { return kernel.K.ReapFD(fd) }
+func Reap(pid int) (Usage, error)          { return Usage{}, kernel.K.ReapPID(pid) }
+func ReapPidfd(fd int) (Usage, error)      { return Usage{}, kernel.K.ReapFD(fd) }
 func PidfdOpen(pid int) (int, error)       { return kernel.K.Open(pid) }
 func Close(fd int)                         { kernel.K.Close(fd) }
 func Dup(fd int) (int, error)              { return -1, syscall.EMFILE }

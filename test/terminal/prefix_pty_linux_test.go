@@ -1,4 +1,4 @@
-package pty_test
+package terminal_test
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package reports_test
+package incidents
 
 import (
 	"bytes"
@@ -153,9 +153,9 @@ func awaitHeld(t *testing.T, pid int) {
 	})
 }
 
-// TestHeldPipe has the command hold its pipe's mutex: whoever asks the pipe for anything but poll(2) sleeps
-// uninterruptibly until the command is dead.
-func TestHeldPipe(t *testing.T) {
+// TestIncidentHeldPipe: a command held its pipe's mutex in the kernel, and whoever asked the pipe for anything but
+// poll(2) slept uninterruptibly until the command was dead: Run hung, and nobody was left to kill the command.
+func TestIncidentHeldPipe(t *testing.T) {
 	for _, m := range heldModes {
 		t.Run(m.name, func(t *testing.T) {
 			p := startHolding(t, m.set, []string{m.stream}, safeexec.WithGracePeriod(100*time.Millisecond))

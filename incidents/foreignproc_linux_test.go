@@ -1,4 +1,4 @@
-package tree_test
+package incidents
 
 import (
 	"context"
@@ -46,9 +46,11 @@ func foreignProc(args []string) int {
 	return 0
 }
 
-// TestForeignProc runs where /proc was mounted for another PID namespace: each number in there means another process.
+// TestIncidentForeignProc: after unshare --pid without a /proc of its own, each number in /proc means another process.
+// A run named strangers as members of its tree, and on older kernels could have signaled one.
+//
 // No process is named or signaled by it, and the Result says that the tree could not be looked at.
-func TestForeignProc(t *testing.T) {
+func TestIncidentForeignProc(t *testing.T) {
 	if testproc.Unprivileged() {
 		t.Skip("needs root to make a PID namespace")
 	}
@@ -61,8 +63,8 @@ func TestForeignProc(t *testing.T) {
 	assert.Equal(t, []string{"unseen true", "named 0", "explain true", "killtree true"}, strings.Split(strings.TrimSpace(string(out)), "\n"))
 }
 
-// TestForeignProcWithOurNumber is that where the process has the same number in both namespaces.
-func TestForeignProcWithOurNumber(t *testing.T) {
+// TestIncidentForeignProcWithOurNumber is that where the process has the same number in both namespaces.
+func TestIncidentForeignProcWithOurNumber(t *testing.T) {
 	if testproc.Unprivileged() {
 		t.Skip("needs root to make a PID namespace")
 	}
@@ -106,8 +108,8 @@ func foreignThread([]string) int {
 	return 0
 }
 
-// TestForeignProcOfAThread is that where one thread alone has the /proc of its own PID namespace.
-func TestForeignProcOfAThread(t *testing.T) {
+// TestIncidentForeignProcOfAThread is that where one thread alone has the /proc of its own PID namespace.
+func TestIncidentForeignProcOfAThread(t *testing.T) {
 	if testproc.Unprivileged() {
 		t.Skip("needs root to make a PID namespace")
 	}

@@ -1,4 +1,4 @@
-package pty_test
+package terminal_test
 
 import (
 	"bytes"
@@ -96,7 +96,7 @@ func typeLast(t *testing.T, in *io.PipeWriter, keys string) {
 func TestPTY(t *testing.T) {
 	testproc.NoLeaks(t)
 	testproc.HasProgram(t, "tty")
-	res, err := runPTY(t, sh(`tty; stty size; test -t 0 && test -t 1 && test -t 2 && echo all three
+	res, err := runPTY(t, testproc.Shell(`tty; stty size; test -t 0 && test -t 1 && test -t 2 && echo all three
 		echo to stderr >&2; echo by name >/dev/tty; ls -l /proc/$$/fd | grep -c ptmx; read -r pid x </proc/self/stat; echo $x | cut -d' ' -f 4`),
 		safeexec.WithPTY(33, 101))
 	require.NoError(t, err)
@@ -112,7 +112,7 @@ func TestPTY(t *testing.T) {
 // A command may close all it has of its terminal, and open it later.
 func TestPTYIsOpenedAgain(t *testing.T) {
 	testproc.NoLeaks(t)
-	res, err := runPTY(t, sh(`exec <&- >&- 2>&-; for i in 1 2 3; do (:) ; echo $i >/dev/tty; done`))
+	res, err := runPTY(t, testproc.Shell(`exec <&- >&- 2>&-; for i in 1 2 3; do (:) ; echo $i >/dev/tty; done`))
 	require.NoError(t, err)
 	assert.Equal(t, "1\r\n2\r\n3\r\n", string(res.Stdout.Bytes()))
 }
@@ -121,7 +121,7 @@ func TestPTYStreams(t *testing.T) {
 	testproc.NoLeaks(t)
 	t.Run("writers", func(t *testing.T) {
 		var out, err bytes.Buffer
-		cmd := sh("echo out; echo err >&2; test -t 1 && ! test -t 2")
+		cmd := testproc.Shell("echo out; echo err >&2; test -t 1 && ! test -t 2")
 		cmd.Stdout, cmd.Stderr = &out, &err
 		_, failed := runPTY(t, cmd)
 		require.NoError(t, failed)
@@ -130,7 +130,7 @@ func TestPTYStreams(t *testing.T) {
 	})
 	t.Run("one writer", func(t *testing.T) {
 		var out bytes.Buffer
-		cmd := sh("echo out; echo err >&2; test -t 1 && test -t 2")
+		cmd := testproc.Shell("echo out; echo err >&2; test -t 1 && test -t 2")
 		cmd.Stdout, cmd.Stderr = &out, &out
 		_, err := runPTY(t, cmd)
 		require.NoError(t, err)
@@ -140,7 +140,7 @@ func TestPTYStreams(t *testing.T) {
 		null, err := os.Open(os.DevNull)
 		require.NoError(t, err)
 		defer null.Close()
-		cmd := sh("test -t 0 || cat; : >/dev/tty && echo end")
+		cmd := testproc.Shell("test -t 0 || cat; : >/dev/tty && echo end")
 		cmd.Stdin = null
 		res, err := runPTY(t, cmd)
 		require.NoError(t, err)
@@ -149,7 +149,7 @@ func TestPTYStreams(t *testing.T) {
 	t.Run("tee and lines", func(t *testing.T) {
 		out := newScreen()
 		var lines []string
-		res, err := runPTY(t, sh("echo one; echo two >&2"), safeexec.WithTee(out, nil),
+		res, err := runPTY(t, testproc.Shell("echo one; echo two >&2"), safeexec.WithTee(out, nil),
 			safeexec.WithLines(func(line safeexec.Line) { lines = append(lines, fmt.Sprint(line.Stream, line.Text)) }))
 		require.NoError(t, err)
 		assert.Equal(t, []string{"1one", "1two"}, lines)
@@ -157,11 +157,11 @@ func TestPTYStreams(t *testing.T) {
 		assert.Equal(t, "one\r\ntwo\r\n", string(res.Stdout.Bytes()))
 	})
 	t.Run("idle", func(t *testing.T) {
-		_, err := runPTY(t, sh("echo; exec sleep 600"), safeexec.WithIdleTimeout(100*time.Millisecond))
+		_, err := runPTY(t, testproc.Shell("echo; exec sleep 600"), safeexec.WithIdleTimeout(100*time.Millisecond))
 		require.ErrorIs(t, err, safeexec.ErrIdle)
 	})
 	t.Run("stop at the limit", func(t *testing.T) {
-		res, err := runPTY(t, sh("while echo y; do :; done"), safeexec.WithOutputLimit(10_000), safeexec.WithOverflow(safeexec.OverflowStop))
+		res, err := runPTY(t, testproc.Shell("while echo y; do :; done"), safeexec.WithOutputLimit(10_000), safeexec.WithOverflow(safeexec.OverflowStop))
 		require.ErrorIs(t, err, safeexec.ErrOutputLimit)
 		assert.Len(t, res.Stdout.Bytes(), 10_000)
 	})
@@ -176,7 +176,7 @@ func TestPTYTyping(t *testing.T) {
 		{strings.Repeat("a line as long as lines are\n", 20_000), "stty -echo; wc -l", "20000\r\n"},
 	} {
 		for _, reader := range []io.Reader{strings.NewReader(test.typed), io.LimitReader(strings.NewReader(test.typed), 1<<30)} {
-			cmd := sh(test.script)
+			cmd := testproc.Shell(test.script)
 			cmd.Stdin = reader
 			res, err := runPTY(t, cmd)
 			require.NoError(t, err, test.script)
@@ -194,7 +194,7 @@ func TestPTYPassword(t *testing.T) {
 	testproc.NoLeaks(t)
 	answer, in := io.Pipe()
 	out := newScreen()
-	cmd := sh(`stty -echo; printf 'Password: '; read -r p; stty echo; echo; echo "${#p} letters"`)
+	cmd := testproc.Shell(`stty -echo; printf 'Password: '; read -r p; stty echo; echo; echo "${#p} letters"`)
 	cmd.Stdin, cmd.Stdout = answer, out
 	p := startPTY(t, cmd)
 	out.await(t, p, "Password: ")
@@ -208,7 +208,7 @@ func TestPTYInterrupt(t *testing.T) {
 	testproc.NoLeaks(t)
 	keys, in := io.Pipe()
 	out := newScreen()
-	cmd := sh(`trap 'echo; echo interrupted; exit 0' INT; echo ready; while :; do sleep 600 & wait; done`)
+	cmd := testproc.Shell(`trap 'echo; echo interrupted; exit 0' INT; echo ready; while :; do sleep 600 & wait; done`)
 	cmd.Stdin, cmd.Stdout = keys, out
 	p := startPTY(t, cmd)
 	out.await(t, p, "ready")
@@ -223,7 +223,7 @@ func TestPTYRaw(t *testing.T) {
 	testproc.NoLeaks(t)
 	keys, in := io.Pipe()
 	out := newScreen()
-	cmd := sh(`stty raw -echo; printf ready; dd bs=1 count=4 2>/dev/null | od -An -tx1; stty sane`)
+	cmd := testproc.Shell(`stty raw -echo; printf ready; dd bs=1 count=4 2>/dev/null | od -An -tx1; stty sane`)
 	cmd.Stdin, cmd.Stdout = keys, out
 	p := startPTY(t, cmd)
 	out.await(t, p, "ready")
@@ -236,7 +236,7 @@ func TestPTYRaw(t *testing.T) {
 func TestPTYResize(t *testing.T) {
 	testproc.NoLeaks(t)
 	out := newScreen()
-	cmd := sh(`trap 'stty size; exit 0' WINCH; stty size; echo ready; while :; do sleep 600 & wait; done`)
+	cmd := testproc.Shell(`trap 'stty size; exit 0' WINCH; stty size; echo ready; while :; do sleep 600 & wait; done`)
 	cmd.Stdout = out
 	p := startPTY(t, cmd)
 	out.await(t, p, "ready")
@@ -248,7 +248,7 @@ func TestPTYResize(t *testing.T) {
 	assert.Equal(t, "24 80\r\nready\r\n50 132\r\n", out.String())
 	assert.ErrorIs(t, p.Resize(50, 132), os.ErrProcessDone)
 
-	p, err = safeexec.Start(t.Context(), sh("exec sleep 600"), safeexec.WithTimeout(testrun.Bound))
+	p, err = safeexec.Start(t.Context(), testproc.Shell("exec sleep 600"), safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	var config *safeexec.ConfigError
 	assert.ErrorAs(t, p.Resize(24, 80), &config)
@@ -256,19 +256,40 @@ func TestPTYResize(t *testing.T) {
 	_, _ = p.Wait()
 }
 
+// Nobody types, and the report says that this is what the command waits for.
+func TestPTYWaitsForInput(t *testing.T) {
+	testproc.NoLeaks(t)
+	const words = "waits for terminal input in read(0 → terminal)"
+	testproc.Wait(t, func() bool { // until the machine is not too busy for the report of the end
+		p := startPTY(t, testproc.Shell("read -r x; exit $x"))
+		testproc.Wait(t, func() bool {
+			report, err := p.Report()
+			return err == nil && strings.Contains(report.Verdict, words)
+		})
+		res, err := p.Stop()
+		require.ErrorIs(t, err, safeexec.ErrStopped)
+		if res.Report == nil || !strings.Contains(res.Report.Verdict, words) {
+			return false
+		}
+		assert.Contains(t, err.Error(), words)
+		assert.Contains(t, res.Describe(err), words)
+		return true
+	})
+}
+
 func TestPTYFlood(t *testing.T) {
 	testproc.NoLeaks(t)
 	const size = 10 << 20
 	flood := fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x", size)
 	t.Run("kept", func(t *testing.T) {
-		res, err := runPTY(t, sh(flood), safeexec.WithOutputLimit(64<<10))
+		res, err := runPTY(t, testproc.Shell(flood), safeexec.WithOutputLimit(64<<10))
 		require.NoError(t, err)
 		assert.EqualValues(t, size, res.Stdout.Total)
 		assert.Equal(t, strings.Repeat("x", 64<<10), string(res.Stdout.Bytes()))
 	})
 	t.Run("written", func(t *testing.T) {
 		sum := sha256.New()
-		cmd := sh(flood)
+		cmd := testproc.Shell(flood)
 		cmd.Stdout = sum
 		res, err := runPTY(t, cmd)
 		require.NoError(t, err)
@@ -282,7 +303,7 @@ func TestPTYHeld(t *testing.T) {
 	testproc.NoLeaks(t)
 	name, in := io.Pipe()
 	out := newScreen()
-	cmd := sh("tty; read -r x")
+	cmd := testproc.Shell("tty; read -r x")
 	cmd.Stdin, cmd.Stdout = name, out
 	p := startPTY(t, cmd, safeexec.WithLinger(0), safeexec.WithDrainTimeout(100*time.Millisecond))
 	path, _, _ := strings.Cut(out.await(t, p, "\n"), "\r")
@@ -305,7 +326,7 @@ func TestPTYHeld(t *testing.T) {
 func TestPTYBackground(t *testing.T) {
 	testproc.NoLeaks(t)
 	testproc.HasProgram(t, "setsid")
-	script := sh("setsid sh -c 'trap \"\" TERM HUP; echo background; while :; do sleep 600; done' & read -r x")
+	script := testproc.Shell("setsid sh -c 'trap \"\" TERM HUP; echo background; while :; do sleep 600; done' & read -r x")
 	wait, in := io.Pipe()
 	out := newScreen()
 	script.Stdin, script.Stdout = wait, out
@@ -317,7 +338,7 @@ func TestPTYBackground(t *testing.T) {
 	assert.NotEmpty(t, res.Killed)
 	assert.Contains(t, out.String(), "background\r\n")
 
-	res, err = runPTY(t, sh("trap '' HUP; (sleep 0.1; echo later) & exit 3"), safeexec.WithBackground(safeexec.BackgroundWait))
+	res, err = runPTY(t, testproc.Shell("trap '' HUP; (sleep 0.1; echo later) & exit 3"), safeexec.WithBackground(safeexec.BackgroundWait))
 	require.Error(t, err)
 	assert.Equal(t, 3, res.ExitCode)
 	assert.Equal(t, "later\r\n", string(res.Stdout.Bytes()))
@@ -326,7 +347,7 @@ func TestPTYBackground(t *testing.T) {
 func TestPTYKill(t *testing.T) {
 	testproc.NoLeaks(t)
 	out := newScreen()
-	cmd := sh("trap '' TERM HUP INT; (trap '' TERM HUP INT; echo ready; while :; do sleep 600; done) & while :; do sleep 600; done")
+	cmd := testproc.Shell("trap '' TERM HUP INT; (trap '' TERM HUP INT; echo ready; while :; do sleep 600; done) & while :; do sleep 600; done")
 	cmd.Stdout = out
 	p := startPTY(t, cmd)
 	out.await(t, p, "ready")

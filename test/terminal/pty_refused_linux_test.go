@@ -1,4 +1,4 @@
-package pty_test
+package terminal_test
 
 import (
 	"context"
@@ -83,7 +83,7 @@ func TestPTYOfAnotherUser(t *testing.T) {
 		t.Skip("only root starts commands as others")
 	}
 	testproc.NoLeaks(t)
-	cmd := sh(`echo mine >"$(tty)"; echo >/dev/tty; id -u`)
+	cmd := testproc.Shell(`echo mine >"$(tty)"; echo >/dev/tty; id -u`)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 54321, Gid: 54321}}
 	cmd.Dir = "/"
 	res, err := runPTY(t, cmd)
