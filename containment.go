@@ -1,15 +1,12 @@
 package safeexec
 
 import (
-	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"github.com/seed841d8200/safeexec/internal/cgroup"
-	"github.com/seed841d8200/safeexec/internal/execstop"
+	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
 // A Containment says how surely all that descends from a command is found and ended. It is asked for
@@ -44,15 +41,6 @@ func (c Containment) String() string {
 	return containments[c]
 }
 
-// containment is what the options say of it.
-type containment struct {
-	rung   Containment
-	parent string
-	limits cgroup.Limits
-
-	memorySet, pidsSet, cpuSet bool
-}
-
 type (
 	containmentOption  Containment
 	cgroupParentOption string
@@ -61,19 +49,19 @@ type (
 	cpuMaxOption       float64
 )
 
-func (o containmentOption) apply(c *config)  { c.contained().rung = Containment(o) }
-func (o cgroupParentOption) apply(c *config) { c.contained().parent = string(o) }
+func (o containmentOption) apply(c *config)  { c.contained().Rung = engine.Containment(o) }
+func (o cgroupParentOption) apply(c *config) { c.contained().Parent = string(o) }
 func (o memoryMaxOption) apply(c *config) {
 	want := c.contained()
-	want.limits.Memory, want.memorySet = int64(o), true
+	want.Limits.Memory, c.memorySet = int64(o), true
 }
 func (o pidsMaxOption) apply(c *config) {
 	want := c.contained()
-	want.limits.PIDs, want.pidsSet = int(o), true
+	want.Limits.PIDs, c.pidsSet = int(o), true
 }
 func (o cpuMaxOption) apply(c *config) {
 	want := c.contained()
-	want.limits.CPU, want.cpuSet = float64(o), true
+	want.Limits.CPU, c.cpuSet = float64(o), true
 }
 
 // WithContainment sets what the run must have to start at all. Where it can not be had the error is
@@ -119,11 +107,11 @@ func WithMemoryMax(n int64) Option { return memoryMaxOption(n) }
 func WithPIDsMax(n int) Option { return pidsMaxOption(n) }
 
 // contained returns what c asks for, to be added to.
-func (c *config) contained() *containment {
-	if c.containment == nil {
-		c.containment = new(containment)
+func (c *config) contained() *engine.Containing {
+	if c.Containment == nil {
+		c.Containment = new(engine.Containing)
 	}
-	return c.containment
+	return c.Containment
 }
 
 // WithCPUMax limits the processor time of the tree to that of so many processors, which may be a
@@ -132,29 +120,29 @@ func WithCPUMax(processors float64) Option { return cpuMaxOption(processors) }
 
 // checkContainment completes what was asked for: limits need a cgroup, and a parent is named for one.
 func (c *config) checkContainment(cmd *exec.Cmd) error {
-	want := c.containment
+	want := c.Containment
 	if want == nil {
 		return nil
 	}
 	switch {
-	case want.rung < ContainmentBest || want.rung > ContainmentCgroup:
+	case want.Rung < engine.ContainmentBest || want.Rung > engine.ContainmentCgroup:
 		return &ConfigError{Name: "WithContainment", Reason: "is no known containment"}
-	case want.parent != "" && !filepath.IsAbs(want.parent):
+	case want.Parent != "" && !filepath.IsAbs(want.Parent):
 		return &ConfigError{Name: "WithCgroupParent", Reason: "must be an absolute path"}
-	case want.memorySet && want.limits.Memory <= 0:
+	case c.memorySet && want.Limits.Memory <= 0:
 		return &ConfigError{Name: "WithMemoryMax", Reason: "must be positive"}
-	case want.pidsSet && want.limits.PIDs <= 0:
+	case c.pidsSet && want.Limits.PIDs <= 0:
 		return &ConfigError{Name: "WithPIDsMax", Reason: "must be positive"}
-	case want.cpuSet && !want.limits.CPUInRange():
+	case c.cpuSet && !want.Limits.CPUInRange():
 		return &ConfigError{Name: "WithCPUMax", Reason: "is out of range"}
 	}
-	if want.limits.Any() || want.parent != "" && want.rung == ContainmentBest {
-		want.rung = ContainmentCgroup
+	if want.Limits.Any() || want.Parent != "" && want.Rung == engine.ContainmentBest {
+		want.Rung = engine.ContainmentCgroup
 	}
-	if want.rung != ContainmentBest && cgroup.Named(cmd.SysProcAttr) {
+	if want.Rung != engine.ContainmentBest && engine.NamesCgroup(cmd.SysProcAttr) {
 		return &ConfigError{Name: "SysProcAttr", Reason: "has UseCgroupFD set: the run makes a cgroup of its own"}
 	}
-	if want.rung != ContainmentBest && c.background == BackgroundLeave {
+	if want.Rung != engine.ContainmentBest && c.Background == engine.BackgroundLeave {
 		return &ConfigError{Name: "WithBackground", Reason: "leaves processes, and WithContainment leaves none"}
 	}
 	return nil
@@ -182,14 +170,6 @@ func (e *ContainmentError) Unwrap() error { return e.Err }
 // Is makes it match ErrContainment.
 func (e *ContainmentError) Is(target error) bool { return target == ErrContainment }
 
-func containmentError(err error) error {
-	e := &ContainmentError{Err: err}
-	if c, ok := errors.AsType[*cgroup.Error](err); ok {
-		e.Cgroup, e.Controller = c.Dir, c.Controller
-	}
-	return e
-}
-
 // RemoveStaleCgroups ends what is left of runs whose process has died: it kills what is in their cgroups
 // below parent, the cgroup of this process if it is empty, and removes them. It returns how many it
 // removed and the first error; the rest are tried all the same, each for at most two seconds. They are
@@ -198,111 +178,194 @@ func containmentError(err error) error {
 // process, are told by a lock and left alone. A cgroup that a run could not remove, because of processes
 // that survived, is removed once they are gone. Linux only.
 func RemoveStaleCgroups(parent string) (int, error) {
-	n, err := cgroup.RemoveStale(parent)
+	n, err := engine.RemoveStaleCgroups(parent)
 	if err != nil {
 		return n, &Error{Op: "remove stale cgroups", errs: []error{err}}
 	}
 	return n, nil
 }
 
-// rung returns what is in force, once the command is started.
-func (r *run) rung() Containment {
-	switch {
-	case r.leaf != nil:
-		return ContainmentCgroup
-	case r.noCgroup != nil:
-		return ContainmentExact
-	}
-	return ContainmentBest
-}
+type (
+	proofOption struct{}
+	limitOption engine.ResourceLimit
+	niceOption  int
+)
 
-// contain makes the cgroup that the command is to be born in. Where there is none and there need not
-// be, the command is to be stopped.
-func (r *run) contain() error {
-	c := r.cfg.containment
-	if c == nil || c.rung == ContainmentBest {
-		return nil
-	}
-	leaf, err := cgroup.Make(c.parent)
-	if err == nil {
-		r.leaf = leaf
-		if err = leaf.Limit(c.limits); err == nil {
-			return nil
+func (proofOption) apply(c *config)   { c.Proof = true }
+func (o limitOption) apply(c *config) { c.Limits = append(c.Limits, engine.ResourceLimit(o)) }
+func (o niceOption) apply(c *config)  { c.Nice, c.NiceSet = int(o), true }
+
+// WithFDProof proves what the command inherits. It is stopped at its execve, before the first
+// instruction of the program, its interpreter or its dynamic loader, and its table of descriptors
+// is compared with what was declared. If there is anything else, the command is killed and the
+// error is a *[LeakedFDsError]; if the table can not be read, [ErrFDsUnknown]. Otherwise
+// Result.FDsProved is set and the command runs untraced. This is the only way to have no race with
+// what other threads of this process open.
+//
+// The stop is that of ptrace(2): where it is refused, by a seccomp filter or because somebody
+// traces the command already, the error is [ErrProofRefused] and nothing has run. A program with
+// set-user-ID, set-group-ID or file capabilities would run without its privilege, and is refused
+// with [ErrProofPrivilege] unless this process holds CAP_SYS_PTRACE. It costs some tenths of a
+// millisecond and a thread for as long. On other systems than Linux it is [errors.ErrUnsupported].
+func WithFDProof() Option { return proofOption{} }
+
+// A Resource is what [WithLimit] limits.
+type Resource int
+
+// The resources, see getrlimit(2).
+const (
+	LimitCPU          Resource = iota + 1 // CPU time of each process, in seconds
+	LimitAddressSpace                     // memory of each process, in bytes
+	LimitOpenFiles                        // the number after the highest descriptor
+	LimitProcesses                        // processes and threads of the user, no matter whose; not of root
+	LimitFileSize                         // of a file that is written, in bytes
+	LimitCore                             // of a core file, in bytes; 0 for none
+)
+
+// WithLimit sets the soft and the hard limit of a resource to n, for the command and all that
+// descend from it. Several can be given; of the same resource the last one counts. With
+// [WithFDProof] the limits are set before the first instruction. Without, they are set right after
+// the start: the command may have run for some tens of microseconds, what it started in them has
+// the old limits, and so has what it had already done.
+//
+// Where a limit can not be set the command is killed, or ended if it may have run, with
+// [ErrLimits]: raising one above this process's own hard limit needs CAP_SYS_RESOURCE. Linux only.
+//
+// The umask can not be set from outside of a process, and not for one thread of this process alone:
+// a shell's umask does it.
+func WithLimit(r Resource, n uint64) Option { return limitOption{engine.Resource(r), n} }
+
+// WithNice sets the command's nice value, from -20 to 19; lowering it needs CAP_SYS_NICE. It is set
+// when the limits are, see [WithLimit].
+func WithNice(n int) Option { return niceOption(n) }
+
+func (c *config) checkStop() error {
+	for _, l := range c.Limits {
+		if l.Resource < engine.LimitCPU || l.Resource > engine.LimitCore {
+			return &ConfigError{Name: "WithLimit", Reason: "is of no known resource"}
 		}
 	}
-	return r.withoutCgroup(err)
-}
-
-// withoutCgroup goes on without a cgroup, for the reason given, if that may be.
-func (r *run) withoutCgroup(reason error) error {
-	r.removeLeaf()
-	if r.cfg.containment.rung == ContainmentExact {
-		r.noCgroup = reason
-		return nil
-	}
-	return containmentError(reason)
-}
-
-// stopsFirst reports whether the command is stopped before its first instruction.
-func (r *run) stopsFirst() bool { return r.cfg.proof || r.noCgroup != nil }
-
-// markStopped gives the command, in its exec stop, the limit mark, which all that it starts will have.
-// It is what stands in for a cgroup where containment is required.
-func (r *run) markStopped(stop *execstop.Stop) error {
-	if !r.marks.Limit(r.own.Process.Pid) && r.noCgroup != nil && !stop.Exited() {
-		return r.unstoppable(errNoMark)
+	if c.NiceSet && (c.Nice < -20 || c.Nice > 19) {
+		return &ConfigError{Name: "WithNice", Reason: "is out of range"}
 	}
 	return nil
 }
 
-// unstoppable is why the command can not be stopped or marked, and what that means where it is stopped
-// for want of a cgroup.
-func (r *run) unstoppable(reasons ...error) error {
-	if r.noCgroup == nil {
-		return join(reasons...)
+type guardOption struct{}
+
+func (guardOption) apply(c *config) { c.Guard = true }
+
+// WithGuard has the command's tree ended also when this process is gone before the run is over: killed, out of
+// memory, by os.Exit or a panic, or because it has executed another program. A helper process, started with the first
+// such run, then ends each tree by the same ladder: the terminating signal, the grace period, SIGKILL; within these
+// and the time for looks at the tree that [Bound] counts. It finds a tree by what a run finds it by, and kills the
+// run's cgroup if there is one.
+//
+// The program calls Init of package guard first in main. Otherwise the option is a *[ConfigError], and so it is except
+// on Linux. A helper that can not be started is [ErrGuard], and nothing was started. Result.GuardRestarts says
+// whether there was a time without.
+//
+// What [BackgroundLeave] has left alive is not guarded, nor is a terminal given back, see [WithTerminal].
+func WithGuard() Option { return guardOption{} }
+
+// SetSubreaper has this process adopt the orphans among all its descendants, as the first process of
+// a container does anyway, PR_SET_CHILD_SUBREAPER(2const). It is of the whole process, lasts until its
+// end, is not inherited, and is never set unless asked for.
+//
+// From then on a run, or [KillTree], that ends reaps those of its tree that became children of this
+// process and died: each by its PID once it is known to be of that tree, never by a wait for any
+// child, so that what os/exec or another run has started keeps its status. No zombie of the tree is left
+// then, survivors excepted. [TrackAdoption] in Result.Tracks says so. While a run goes on its dead
+// orphans wait for its end.
+//
+// Everything else that is orphaned is for the caller to reap: the descendants of commands that were
+// not started by this package, and those that a run left, as [BackgroundLeave] does. As long as
+// nobody does, they are zombies, each with its PID. Beside code that reaps whatever dies, by
+// wait4(2) of -1 or by ignoring SIGCHLD, all of this works as well, but a command's status may then
+// be [ErrStatusUnknown]: whoever reaps it first has it.
+//
+// It may be called at any time, any number of times. The error is [ErrUnsupported] except on Linux.
+func SetSubreaper() error {
+	if !engine.Enumerates {
+		return ErrUnsupported
 	}
-	return containmentError(join(append(reasons, r.noCgroup)...))
+	if err := engine.SetSubreaper(); err != nil {
+		return fmt.Errorf("safeexec: prctl PR_SET_CHILD_SUBREAPER: %w", err)
+	}
+	return nil
 }
 
-var errNoMark = errors.New("the command can not be marked")
+type terminalOption struct{}
 
-// removeBound is how long the kernel may say that a cgroup is busy which it said is empty.
-const removeBound = 100 * time.Millisecond
+func (terminalOption) apply(c *config) { c.Terminal = true }
 
-// removeLeaf removes the run's cgroup. Processes that survive keep it.
-func (r *run) removeLeaf() {
-	if r.leaf == nil {
-		return
-	}
-	r.result.OOMKilled = r.leaf.OOMKilled()
-	if r.result.PID != 0 {
-		r.meter.Cgroup(r.leaf)
-	}
-	until := past
-	if populated, err := r.leaf.Populated(); err == nil && !populated {
-		until = time.Now().Add(removeBound)
-	}
-	if r.leaf.Remove(until) != nil {
-		r.result.LeftCgroup = r.leaf.Dir()
-	}
-	r.leaf = nil
-}
+// WithTerminal runs an interactive command: an editor, a shell, a program that asks for a password. It
+// stays in this session and leads a process group of its own that has the controlling terminal of
+// this process, /dev/tty, until its tree has ended; then the terminal is taken back, however the run
+// ended. Without a terminal the error is [ErrNoTerminal], and where this process is not in its
+// foreground, or another run has it, [ErrNotForeground]; nothing has been started then.
+//
+// Streams are what [Run] makes of them, since programs that talk to the terminal may still have output
+// to capture. An editor or shell needs all three set:
+//
+//	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+//
+// Keys: Ctrl-C, Ctrl-\ and a changed window go to the command's group and not to this process. There is
+// no job control: a command that is stopped by Ctrl-Z is continued at once, since nobody else could,
+// and a stopped host would keep no timeout. One that was stopped by SIGSTOP stays so. While the command
+// runs this process is in the background: reading from the terminal stops it, and so does writing
+// after "stty tostop" (tty_ioctl(4), TIOCSPGRP). A terminal that hangs up sends SIGHUP to the session's
+// leader alone; a program that wants to end the command then cancels the context.
+//
+// Modes of the terminal that the command changed stay, unless it was killed: if it died of a signal or
+// was ended by the run they are as before, and where it had turned off the echo, what was typed and
+// not read is discarded. A terminal that a shell gave to somebody else meanwhile is left alone. Where a process holds
+// the terminal's locks for longer than a second the modes stay as they are: see [AbandonedTerminal].
+//
+// The tree is found with a weaker track, since the session is not the command's own: [TrackGroup] takes
+// the place of [TrackSession], and every job of a shell is found by the others. The run takes one more
+// thread.
+// SysProcAttr.Setpgid and Foreground are what is done anyway; Setsid, Setctty, Noctty and Pgid are
+// refused. On other systems than Linux it is [ErrUnsupported].
+func WithTerminal() Option { return terminalOption{} }
 
-// refused asks, after a start that failed, whether it was for the cgroup: then it is tried again without,
-// if that may be.
-func (r *run) refused() (again bool, err error) {
-	if r.leaf == nil {
-		return false, nil
-	}
-	reason := r.leaf.Refusal()
-	if reason == nil {
-		return false, nil
-	}
-	if err := r.withoutCgroup(reason); err != nil {
-		return false, err
-	}
-	if !r.filesOpen() {
-		return false, containmentError(reason)
-	}
-	return true, nil
-}
+// Tracks is a set of the independent ways by which the processes of a tree are told from all others.
+// Each alone has a hole; a process is lost where it has slipped through all that were in force. Linux
+// only: elsewhere the set is empty.
+type Tracks uint
+
+// The tracks.
+const (
+	// TrackSession is the session that the leader leads. Whoever calls setsid(2) leaves it.
+	TrackSession = Tracks(engine.TrackSession)
+	// TrackGroup stands in for it where the leader stays in the session of this process. Whoever
+	// calls setpgid(2), as a shell with job control does for each job, leaves it.
+	TrackGroup = Tracks(engine.TrackGroup)
+	// TrackLimit is a mark in the soft limit RLIMIT_RTTIME, getrlimit(2), a number that limits
+	// nothing. It is inherited by everybody who is born later than some ten microseconds after the
+	// leader's first instruction. pam_limits(8), which su(1) runs, resets it. It can not be had for
+	// commands that run as another user unless this process has CAP_SYS_RESOURCE, where the hard
+	// limit is lowered, and on kernels of 32 bits.
+	TrackLimit = Tracks(engine.TrackLimit)
+	// TrackSlice is a mark in the time slice, sched_setattr(2), of at most a millisecond, that the
+	// leader is born with. It needs Linux 6.12 and a fair scheduling policy; programs that choose
+	// their own slice or real-time scheduling lose it.
+	TrackSlice = Tracks(engine.TrackSlice)
+	// TrackParent is the parent of each process, as long as it lives.
+	TrackParent = Tracks(engine.TrackParent)
+	// TrackEnvironment is the variable SAFEEXEC_RUN. Programs that write their title over their
+	// environment, and env -i, lose it.
+	TrackEnvironment = Tracks(engine.TrackEnvironment)
+	// TrackCgroup is the cgroup that the leader is born in, see [WithContainment].
+	TrackCgroup = Tracks(engine.TrackCgroup)
+	// TrackAdoption finds nobody: it says that orphans of the tree became children of this process,
+	// and were reaped when they had died. See [SetSubreaper]; the first process of a PID namespace adopts
+	// without that.
+	TrackAdoption = Tracks(engine.TrackAdoption)
+)
+
+// Has reports whether all of the given tracks are in the set.
+func (t Tracks) Has(tracks Tracks) bool { return t&tracks == tracks }
+
+// String lists the tracks, separated by commas.
+func (t Tracks) String() string { return engine.Tracks(t).String() }

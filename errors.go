@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"unicode"
+
+	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
 // The errors of a run. Each matches itself and, so that code written for os/exec and context goes
@@ -39,107 +43,98 @@ import (
 //	*RedactError         command lines are missing from the report
 var (
 	// ErrNoTimeout says that neither the context nor an option bounds the run.
-	ErrNoTimeout error = &kind{text: "no timeout: set WithTimeout or a context deadline"}
+	ErrNoTimeout error = engine.Sentinel("no timeout: set WithTimeout or a context deadline", nil)
 	// ErrStarted says that the command was started before, or that a start of it failed: as with
 	// os/exec it takes a new Cmd then.
-	ErrStarted error = &kind{text: "already started"}
+	ErrStarted error = engine.Sentinel("already started", nil)
 	// ErrUnsupported says that this platform can not run commands this way. It matches
 	// errors.ErrUnsupported.
-	ErrUnsupported error = &kind{"platform is not supported", errors.ErrUnsupported}
+	ErrUnsupported error = engine.ErrUnsupported
 
 	// ErrTooManyLeft says that a command was not started with [BackgroundLeave]: as many pipes as
 	// [MaxLeftPipes] are left, or may be by runs under way, or there was no descriptor to wait with.
-	ErrTooManyLeft error = &kind{text: "too many output pipes are left to background processes"}
+	ErrTooManyLeft error = engine.ErrTooManyLeft
 	// ErrNoTerminal says that this process has no controlling terminal to lend, or with [WithPTY] that no
 	// pseudo-terminal can be had. It matches the kernel's error.
-	ErrNoTerminal error = &kind{text: "no controlling terminal"}
+	ErrNoTerminal error = engine.ErrNoTerminal
 	// ErrNotForeground says that another process group has the terminal: a job of the shell's, or the
 	// command of another run.
-	ErrNotForeground error = &kind{text: "not in the foreground of the terminal"}
+	ErrNotForeground error = engine.ErrNotForeground
 	// ErrNoProcess says that the target of KillTree is dead or another process. It matches
 	// os.ErrProcessDone.
-	ErrNoProcess error = &kind{"no such process", os.ErrProcessDone}
+	ErrNoProcess error = engine.Sentinel("no such process", os.ErrProcessDone)
 	// ErrProtected says that the target of KillTree must not be ended: the first process, this one, one
 	// that it descends from, or a thread of the kernel.
-	ErrProtected error = &kind{text: "process must not be ended"}
+	ErrProtected error = engine.Sentinel("process must not be ended", nil)
 
 	// ErrNotFound says that there is no such program. It matches exec.ErrNotFound.
-	ErrNotFound error = &kind{"program not found", exec.ErrNotFound}
+	ErrNotFound error = engine.Sentinel("program not found", exec.ErrNotFound)
 	// ErrNotExecutable says that the program is there and can not be executed.
-	ErrNotExecutable error = &kind{text: "program can not be executed"}
+	ErrNotExecutable error = engine.Sentinel("program can not be executed", nil)
 	// ErrBadDir says that the command's Dir is not there, is not a directory or may not be entered.
-	ErrBadDir error = &kind{text: "working directory can not be used"}
+	ErrBadDir error = engine.ErrBadDir
 
 	// ErrLeakedFDs says that the command would have inherited descriptors that nobody declared. The
 	// error that matches it is a *LeakedFDsError, which lists them.
-	ErrLeakedFDs error = &kind{text: "undeclared descriptors would be inherited"}
+	ErrLeakedFDs error = engine.Sentinel("undeclared descriptors would be inherited", nil)
 	// ErrFDsUnknown says that it could not be found out what the command would inherit.
-	ErrFDsUnknown error = &kind{text: "inherited descriptors can not be listed"}
+	ErrFDsUnknown error = engine.ErrFDsUnknown
 	// ErrProofRefused says that the command can not be stopped, to prove what it inherits or to be marked.
-	ErrProofRefused error = &kind{text: "command can not be stopped before it runs"}
+	ErrProofRefused error = engine.ErrProofRefused
 	// ErrProofPrivilege says that the program would lose its set-user-ID, set-group-ID or file
 	// capabilities by being stopped, or that this can not be told.
-	ErrProofPrivilege error = &kind{text: "program would run without its privilege"}
+	ErrProofPrivilege error = engine.ErrProofPrivilege
 	// ErrContainment says that the containment asked for can not be had, see [WithContainment]. The
 	// error that matches it is a *ContainmentError, which says why.
-	ErrContainment error = &kind{text: "containment can not be had"}
+	ErrContainment error = engine.Sentinel("containment can not be had", nil)
 	// ErrGuard says that the helper of [WithGuard] can not be started, or not be told of the run. Nothing was started.
-	ErrGuard error = &kind{text: "the guard can not be had"}
+	ErrGuard error = engine.ErrGuard
 	// ErrLimits says that limits or the nice value could not be set.
-	ErrLimits error = &kind{text: "limits can not be set"}
+	ErrLimits error = engine.ErrLimits
 
 	// ErrTimeout says that the timeout or the context's deadline passed. It matches
 	// context.DeadlineExceeded.
-	ErrTimeout error = &kind{"timed out", context.DeadlineExceeded}
+	ErrTimeout error = engine.Sentinel("timed out", context.DeadlineExceeded)
 	// ErrCanceled says that the context was canceled. It matches context.Canceled.
-	ErrCanceled error = &kind{"canceled", context.Canceled}
+	ErrCanceled error = engine.Sentinel("canceled", context.Canceled)
 	// ErrIdle says that no output came for the time given to WithIdleTimeout. It matches
 	// os.ErrDeadlineExceeded.
-	ErrIdle error = &kind{"no output for too long", os.ErrDeadlineExceeded}
+	ErrIdle error = engine.Sentinel("no output for too long", os.ErrDeadlineExceeded)
 	// ErrOutputLimit says that more output came than the limit allows: always with
 	// OverflowStop, and from Output and CombinedOutput, which can not tell otherwise that what
 	// they return is incomplete.
-	ErrOutputLimit error = &kind{text: "output limit exceeded"}
+	ErrOutputLimit error = engine.Sentinel("output limit exceeded", nil)
 	// ErrStopped says that Process.Stop, Process.Kill or StopAll ended the run.
-	ErrStopped error = &kind{text: "stopped"}
+	ErrStopped error = engine.Sentinel("stopped", nil)
 	// ErrStartStalled says that Dir or the program's file did not answer, so that nothing was
 	// started.
-	ErrStartStalled error = &kind{text: "file system does not answer"}
+	ErrStartStalled error = engine.ErrStartStalled
 
 	// ErrOOMKilled says that the command failed and that the kernel killed it, or some of its tree,
 	// for want of memory, within the limit of [WithMemoryMax] or on the machine. It can be told of a
 	// command in a cgroup with the memory controller.
-	ErrOOMKilled error = &kind{text: "killed for want of memory"}
+	ErrOOMKilled error = engine.Sentinel("killed for want of memory", nil)
 	// ErrStatusUnknown says that the command ended and that somebody else took its status: a
 	// foreign wait, or SIGCHLD being ignored.
-	ErrStatusUnknown error = &kind{text: "exit status was taken by somebody else"}
+	ErrStatusUnknown error = engine.Sentinel("exit status was taken by somebody else", nil)
 	// ErrPipeHeld says that a process outside the tree still holds an output pipe, so that more
 	// output might have come. It matches exec.ErrWaitDelay.
-	ErrPipeHeld error = &kind{"output pipe is held by another process", exec.ErrWaitDelay}
+	ErrPipeHeld error = engine.Sentinel("output pipe is held by another process", exec.ErrWaitDelay)
 	// ErrWriterStuck says that the caller's Writer did not return and was left behind. It matches
 	// exec.ErrWaitDelay.
-	ErrWriterStuck error = &kind{"writer does not return", exec.ErrWaitDelay}
+	ErrWriterStuck error = engine.Sentinel("writer does not return", exec.ErrWaitDelay)
 	// ErrReaderStuck says that the caller's Reader did not return and was left behind. It matches
 	// exec.ErrWaitDelay.
-	ErrReaderStuck error = &kind{"reader does not return", exec.ErrWaitDelay}
+	ErrReaderStuck error = engine.Sentinel("reader does not return", exec.ErrWaitDelay)
 	// ErrWriterFailed says that the caller's Writer returned an error, which matches as well, or that the
 	// function of [WithLines] panicked. What came after it was not delivered; see [WithStopOnWriteError].
-	ErrWriterFailed error = &kind{text: "writer failed"}
+	ErrWriterFailed error = engine.Sentinel("writer failed", nil)
 	// ErrTreeUnseen says that the processes of the tree could not be looked for, for want of
 	// descriptors perhaps, so that some may be left.
-	ErrTreeUnseen error = &kind{text: "process tree could not be looked at"}
+	ErrTreeUnseen error = engine.Sentinel("process tree could not be looked at", nil)
 	// ErrSurvivors says that processes of the tree are alive after SIGKILL and its bound.
-	ErrSurvivors error = &kind{text: "processes survived"}
+	ErrSurvivors error = engine.Sentinel("processes survived", nil)
 )
-
-// A kind is a sentinel that also matches its older cousin.
-type kind struct {
-	text  string
-	older error
-}
-
-func (k *kind) Error() string        { return "safeexec: " + k.text }
-func (k *kind) Is(target error) bool { return k.older != nil && k.older == target }
 
 // An Error says what went wrong with a run. It carries neither arguments nor environment, which may
 // be secret. Its causes are reached with errors.Is and errors.As.
@@ -254,3 +249,136 @@ func (e *ArgumentError) Error() string {
 
 // Unwrap returns the kernel's error.
 func (e *ArgumentError) Unwrap() error { return e.Err }
+
+// What a shell puts into $? for a program that it can not start.
+const (
+	shellNotExecutable = 126
+	shellNotFound      = 127
+)
+
+// startError names what the kernel or os/exec said about a start.
+func (r *run) startError(err error) error {
+	switch {
+	case err.Error() == "exec: already started": // os/exec has no name for it
+		return ErrStarted
+	case errors.Is(err, syscall.E2BIG):
+		r.result.refusal = shellNotExecutable
+		return r.longestArgument()
+	case r.cmd.Path == "", errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		r.result.refusal = shellNotFound
+		if r.life.Facts.Missing != "" && errors.Is(err, fs.ErrNotExist) {
+			return &InterpreterError{Path: r.life.Facts.Missing, Err: err}
+		}
+		return join(ErrNotFound, err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.ENOTDIR),
+		errors.Is(err, exec.ErrDot), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ELOOP):
+		r.result.refusal = shellNotExecutable
+		return join(ErrNotExecutable, err)
+	}
+	// os/exec refuses a NUL with EINVAL, or with an error that has no name.
+	if arg := r.argumentWithNUL(); arg != nil {
+		return arg
+	}
+	return err
+}
+
+// An InterpreterError says that a program is there and the interpreter that it names is not: that of its
+// #! line, or the dynamic linker of an ELF program. It matches [ErrNotFound] and [fs.ErrNotExist].
+type InterpreterError struct {
+	Path string // as the program says it: of a script with Windows line ends it ends with a carriage return
+	Err  error  // what os/exec said
+}
+
+// Error names the interpreter.
+func (e *InterpreterError) Error() string { return fmt.Sprintf("interpreter %q not found", e.Path) }
+
+// Is reports whether target is ErrNotFound or its older cousin.
+func (e *InterpreterError) Is(target error) bool {
+	return target == ErrNotFound || target == exec.ErrNotFound
+}
+
+// Unwrap returns Err.
+func (e *InterpreterError) Unwrap() error { return e.Err }
+
+// longestArgument names the longest of the strings that are too long, alone or together.
+func (r *run) longestArgument() *ArgumentError {
+	longest := &ArgumentError{Err: syscall.E2BIG}
+	r.eachArgument(func(a ArgumentError, _ string) {
+		longest.Total = a.Total
+		if a.Size > longest.Size {
+			longest.Env, longest.Index, longest.Size = a.Env, a.Index, a.Size
+		}
+	})
+	return longest
+}
+
+// argumentWithNUL names the first string with a NUL, nil if there is none.
+func (r *run) argumentWithNUL() *ArgumentError {
+	var found *ArgumentError
+	r.eachArgument(func(a ArgumentError, s string) {
+		if found == nil && strings.IndexByte(s, 0) >= 0 {
+			found = &ArgumentError{Env: a.Env, Index: a.Index, Size: a.Size, Err: syscall.EINVAL}
+		}
+		if found != nil {
+			found.Total = a.Total
+		}
+	})
+	return found
+}
+
+// eachArgument calls f with each string that the command is to get, and with the sum of the sizes so far.
+func (r *run) eachArgument(f func(a ArgumentError, s string)) {
+	env := r.cmd.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	total := 0
+	for _, list := range []struct {
+		strings []string
+		env     bool
+	}{{r.cmd.Args, false}, {env, true}} {
+		for i, s := range list.strings {
+			total += len(s) + 1
+			f(ArgumentError{Env: list.env, Index: i, Size: len(s) + 1, Total: total}, s)
+		}
+	}
+}
+
+// programName is how errors name a command: by the last element of its path.
+func programName(cmd *exec.Cmd) string {
+	if cmd == nil {
+		return ""
+	}
+	path := cmd.Path
+	if path == "" && len(cmd.Args) > 0 {
+		path = cmd.Args[0]
+	}
+	if path == "" {
+		return ""
+	}
+	return filepath.Base(path)
+}
+
+// join is errors.Join of one or more errors, flat.
+func join(errs ...error) error {
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return &several{errs}
+}
+
+type several struct{ errs []error }
+
+func (s *several) Error() string   { return (&Error{Op: "run", errs: s.errs}).Error() }
+func (s *several) Unwrap() []error { return s.errs }
+
+func flatten(err error) []error {
+	if s, ok := err.(*several); ok { //nolint:errorlint // our own, not wrapped
+		var flat []error
+		for _, e := range s.errs {
+			flat = append(flat, flatten(e)...)
+		}
+		return flat
+	}
+	return []error{err}
+}

@@ -86,21 +86,13 @@ package safeexec
 
 import (
 	"context"
-	"os"
+	"io"
 	"os/exec"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/seed841d8200/safeexec/internal/diagnose"
-	"github.com/seed841d8200/safeexec/internal/escalate"
-	"github.com/seed841d8200/safeexec/internal/guard"
-	"github.com/seed841d8200/safeexec/internal/pipe"
-	"github.com/seed841d8200/safeexec/internal/proctree"
-	"github.com/seed841d8200/safeexec/internal/pty"
-	"github.com/seed841d8200/safeexec/internal/seam"
-	"github.com/seed841d8200/safeexec/internal/terminal"
+	"github.com/seed841d8200/safeexec/internal/engine"
+	"github.com/seed841d8200/safeexec/internal/redact"
 )
 
 // Run starts cmd, waits until it and its process tree have ended, and returns what is known.
@@ -170,231 +162,93 @@ func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error)
 		r.endObserving(err)
 		return nil, err
 	}
-	p := &Process{run: r, done: make(chan struct{}), pipes: r.outputPipes()}
-	r.lent = make(chan struct{})
+	p := &Process{run: r, done: make(chan struct{}), pipes: r.life.Streams.OutputPipes()}
+	r.life.Lent = make(chan struct{})
 	go func() {
 		defer close(p.done)
 		r.live()
-		if !r.pipesOut {
-			r.release()
-			if r.observed != nil {
-				p.conclude()
-			}
+		if r.life.Release() && r.observed != nil {
+			p.conclude()
 		}
 	}()
-	<-r.lent // from now on the caller may do with cmd.Process what they like
+	<-r.life.Lent // from now on the caller may do with cmd.Process what they like
 	return p, nil
 }
 
-// A run is one command from the start to the end. All of it belongs to the goroutine that calls
-// live, except the atomics.
+// A run is one command from the start to the end, as the caller sees it: what the options say, and what becomes of the
+// facts. The engine has all else.
 type run struct {
-	ending // of its tree
+	life engine.Run
+	cfg  config
+	ctx  context.Context
+	cmd  *exec.Cmd
 
-	cfg config
-	ctx context.Context
-	cmd *exec.Cmd // the caller's
-	own *exec.Cmd // the copy of it that is started; nil once there is nothing to release
-
-	// Set by begin.
-	process  *os.Process
-	deadline time.Time     // of the whole run
-	exitFD   int           // the leader's pidfd while the poller watches it, else -1
-	wake     func()        // poller.Wake, bound once
-	lent     chan struct{} // by Start: closed once the pidfd is lent
-	streams  [3]stream     // by descriptor of the child
-	// childEnds closes the child's ends, which a process can hold up.
-	childEnds pipe.Closing
-	unwatch   func() bool
-	unforce   []func() bool // of the contexts of WithForce
-	marks     proctree.Mark
-	terminal  *terminal.Terminal // lent to the command; else nil
-	pty       *pty.Terminal      // of the command; else nil
-	stops     chan struct{}      // closed by watchStops at its end
-	noCgroup  error              // why there is none, where the command is stopped instead
-
-	ward       *guard.Ward  // nil without WithGuard
-	leftPlaces int          // reserved for pipes that may be left
-	observed   *observation // nil if nobody observes
-	fake       seam.Fake    // of a test, which answers in place of the kernel; else nil
-
-	// From other goroutines, which wake the poller after writing them.
-	stopRequested atomic.Bool   // by Process.Stop and Kill
-	killRequested atomic.Bool   // by Process.Kill, before stopRequested
-	newTimeout    atomic.Int64  // by Process.SetTimeout: since Times.Started; 0 for none, timeoutSettled once it is late
-	cmdCanceled   atomic.Bool   // by the context of exec.CommandContext
-	exitSeen      atomic.Bool   // by the fallback without a pidfd, and by waits
-	stopped       atomic.Int32  // by watchStops: the signal that stopped the leader, until goOn
-	callerSent    atomic.Uint64 // by Process.Signal: the signals sent, by signalBit
-
-	enlisted  enlistment
-	questions questions // of Process, which wakes the poller as well
+	observed *observation // nil if nobody observes
 
 	teeLock, linesLock *sync.Mutex // of Writers and the function that two streams share; nil where they do not
 
-	missing  string // by examine: the interpreter that is not there
-	limitErr error  // by spawn: limits could not be set on a command that runs
-
 	args      []string // by begin: the command line to be redacted; nil without WithRedact
 	redactErr error    // by redact
-
-	// Written by step.
-	lastOutput time.Time
-
-	timeoutSeen int64 // by reason: the last newTimeout that deadline was made of
-
-	// Written by the steps of live.
-	mark     time.Time // when the present phase began
-	ctxErr   error     // ctx.Err() and its cause, if the context is why the run was ended
-	ctxCause error
-	inquiry  *diagnose.Inquiry  // by diagnose, or by drain if a pipe is held
-	snapshot *diagnose.Snapshot // that the report was made from
-	state    *os.ProcessState   // by reap
-	waitErr  error              // by reap
-	pipesOut bool               // by begin: the caller may be at a pipe that release closes
-	left     bool               // by background: the tree lives on, and is signaled no more
-	held     [3]bool            // by drain: this pipe was left with a writer
-	holders  *holderLook        // by drain: the last look for them
-	atCause  atCause            // by observe or background
-	over     bool               // live has come to its end
-	result   Result
+	abandoned int      // how many of the facts are in the result
+	result    Result   // by fill, but for what begin sets
 }
 
-// live is the life of a run after its start. The order is the heart of the package: everything that
-// sends a signal comes before reap, because the leader, alive or a zombie, pins the numbers of its
-// process, its group and its session; from reap on they may belong to somebody else.
-//
-// What can happen at the same time, and why each order ends the same way:
-//
-//   - Exit and deadline: observe looks once more before it believes the deadline, and exited comes
-//     first. A command that made it is never reported as timed out.
-//   - Exit, then the deadline, cancellation or Stop during linger or drain: the command's own status
-//     stands. The linger is cut short, and the drain timeout counts from then at the latest. While the
-//     background is waited for, by BackgroundWait, they are what ends the tree, and the cause.
-//   - Exit, and the background is left: nothing from there on sends a signal. What is left may end,
-//     fork or write at any time, so that its pipe is read as far as it was filled at one look.
-//   - Cancel during stop: the ladder is under way and is not begun again.
-//   - Kill, or the end of a context of WithForce: the grace is over, whatever began it. A rung below SIGKILL is not
-//     begun, and one that is waited for is cut short. Kill is a Stop besides, and is the cause if nothing was before.
-//   - SetTimeout and deadline: one compare-and-swap decides. Either the run goes on, or SetTimeout says that it came
-//     too late.
-//   - The leader dies of a signal while stop waits: it stays a zombie until reap, so that group
-//     signals go on meaning our group.
-//   - A descendant is born while its parent is being killed: Live finds it at the next look, and
-//     a look that finds nobody is the only end of stop before its bound.
-func (r *run) live() {
-	if r.actor != nil {
-		r.act()
-		return
-	}
-	// The pidfd is lent for the whole life: the caller has cmd.Process, and may Wait for it or Release it.
-	if !r.tree.LendPidfd(r.liveWith) {
-		r.liveWith(-1)
-	}
-}
-
-// liveWith is live with the leader's pidfd, -1 where there is none.
-func (r *run) liveWith(pidfd int) {
-	defer r.rescue()
-	if r.lent != nil {
-		close(r.lent)
-	}
-	r.watchExit(pidfd)
-	r.watchStreams()
-	r.observe()
-	if r.result.Cause == CauseExited {
-		r.background()
-	}
-	if r.result.Cause != CauseExited {
-		r.observed.ending(r.result.Cause)
-		r.diagnose()
-		r.sendDiagnostic()
-	}
-	if !r.empty && !r.left {
-		r.stop()
-	}
-	r.returnTerminal()
-	r.drain()
-	r.reap()
-	r.seal()
-	r.redact()
-	r.over = true
-}
-
-// rescue ends the command where live did not come to its end: the caller's code that the run calls, a
-// buffer or the context, has panicked or ended the goroutine. Nothing would supervise it any more.
-func (r *run) rescue() {
-	if r.over {
-		return
-	}
-	for i := range r.streams {
-		if s := &r.streams[i]; s.kind.isOutput() {
-			s.out.Abandon() // the Writer is not called again
-		}
-	}
-	if s := &r.streams[0]; s.kind == streamInput {
-		s.in.Quit()
-	}
-	r.closeStreams()
-	until := time.Now().Add(r.cfg.kill)
-	r.signalTree(syscall.SIGKILL, until)
-	r.awaitEmpty(until, syscall.SIGKILL)
-	r.returnTerminal()
-	r.reap()
-	r.seal()
-	r.endObserving(errUnfinished)
-}
-
-// seal ends what others may ask, and puts what is kept in order: from now on it is only read.
-func (r *run) seal() {
-	r.questions.close()
-	for i := range r.streams {
-		if s := &r.streams[i]; s.kind.isOutput() && s.kind.keeps() {
-			s.out.Seal()
-			s.keep.Kept()
-		}
-	}
-}
-
-// observe waits for the leader's exit or for a reason to end it.
-func (r *run) observe() {
-	for {
-		r.result.Cause = r.reason(time.Now())
-		if r.result.Cause != CauseNone && !r.exited {
-			r.step(past) // this goroutine may come late to an exit that came in time
-			r.exited = r.exited || r.exitFD < 0 && r.leaderExited()
-		}
-		if r.exited {
-			r.result.Cause = CauseExited
-		}
-		if r.result.Cause != CauseNone && r.settle(r.result.Cause) {
-			r.noteCause()
-			r.result.Times.Run = r.lap()
-			return
-		}
-		r.step(r.nextBound())
-		r.goOn()
-	}
-}
-
-// past is a deadline for looking without waiting.
-var past = time.Unix(1, 0)
-
-// stop climbs the ladder until the tree is empty or the ladder ends. The grace period watches the
-// tree and not the leader: a leader that goes at once must not cost its workers their time.
-func (r *run) stop() {
-	ladder := escalate.New(
-		escalate.Rung{Signal: r.cfg.termSignal, Wait: r.cfg.grace},
-		escalate.Rung{Signal: syscall.SIGKILL, Wait: r.cfg.kill},
-	)
-	r.climb(ladder)
-	r.result.Times.Stop = r.lap()
-}
-
-// lap ends a phase and returns how long it took.
-func (r *run) lap() time.Duration {
+// begin does everything up to a running command. On error nothing runs and nothing is left open; a
+// command that was refused for the configuration is as it was, and can be used again.
+func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	now := time.Now()
-	d := now.Sub(r.mark)
-	r.mark = now
-	return d
+	r := &run{ctx: ctx, cmd: cmd}
+	r.result = Result{Program: programName(cmd), ExitCode: -1, Times: Times{Started: now}}
+	if !engine.Supported {
+		return r, ErrUnsupported
+	}
+	if err := r.cfg.resolve(ctx, cmd, opts); err != nil {
+		return r, err
+	}
+	if r.cfg.redact != nil {
+		r.args = redact.Shortened(cmd.Args)
+	}
+	if err := r.beginObserving(); err != nil {
+		return r, err
+	}
+	r.life.Facts.Program, r.life.Facts.Started = r.result.Program, now
+	if err := r.life.Begin(ctx, cmd, &r.cfg.Config, r); err != nil {
+		return r, join(r.named(err)...)
+	}
+	r.observed.started(r.life.Facts.PID)
+	return r, nil
 }
+
+// live sees the command through to its end.
+func (r *run) live() {
+	over := false
+	defer func() {
+		if !over { // the caller's code that the run calls has panicked, or ended the goroutine
+			r.fill()
+			r.endObserving(errUnfinished)
+		}
+	}()
+	r.life.Live()
+	r.fill()
+	r.redact()
+	over = true
+}
+
+// AddEnv is that of the engine's Host, and so are those that follow.
+func (r *run) AddEnv(cmd *exec.Cmd) { r.observed.addEnv(cmd) }
+
+// Retried tells the observers.
+func (r *run) Retried(err error) { r.observed.retried(err) }
+
+// Ending tells the observers.
+func (r *run) Ending(cause engine.Cause) { r.observed.ending(Cause(cause)) }
+
+// Settings returns what a fake is told.
+func (r *run) Settings() any { return r.cfg.settings() }
+
+// LastLine returns what writes the last line to a Writer; nil if nothing is to be done.
+func (r *run) LastLine(w io.Writer) func() error { return lastLine(w) }
+
+// Command is [exec.Command], for code in which a linter flags that one: what it returns is to be given to [Run] or
+// its kin, which bound it.
+func Command(name string, args ...string) *exec.Cmd { return exec.Command(name, args...) }

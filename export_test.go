@@ -3,17 +3,19 @@ package safeexec
 import (
 	"context"
 	"time"
+
+	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
 type reportOption time.Duration
 
-func (o reportOption) apply(c *config) { c.report = time.Duration(o) }
+func (o reportOption) apply(c *config) { c.Report = time.Duration(o) }
 
 // WithReportBound gives a report as long as a test needs on a busy machine.
 func WithReportBound(d time.Duration) Option { return reportOption(d) }
 
 // PipesAreSeen says that what StdoutPipe and its kin opened is where it is looked for.
-var PipesAreSeen = pipesField != nil
+var PipesAreSeen = engine.PipesAreSeen()
 
 // Notify is NotifyContext with signals of the test's own.
 var Notify = notify
@@ -26,6 +28,6 @@ func Forced(ctx context.Context) bool {
 
 // Followed reports whether a loop of Lines is at it.
 func Followed(p *Process) (followed bool) {
-	p.ask(func() { followed = p.run.streams[1].fanout != nil })
+	p.ask(func() { followed = p.run.life.Streams.Each[1].Fanout != nil })
 	return followed
 }

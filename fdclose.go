@@ -1,11 +1,15 @@
 package safeexec
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
+	"text/tabwriter"
 
+	"github.com/seed841d8200/safeexec/internal/engine"
 	"github.com/seed841d8200/safeexec/internal/fdtable"
 )
 
@@ -42,8 +46,8 @@ type (
 	fdsOption      []int
 )
 
-func (o fdPolicyOption) apply(c *config) { c.fdPolicy = FDPolicy(o) }
-func (o fdsOption) apply(c *config)      { c.fds = o }
+func (o fdPolicyOption) apply(c *config) { c.FDPolicy = engine.FDPolicy(o) }
+func (o fdsOption) apply(c *config)      { c.FDs = o }
 
 // WithFDPolicy sets what is done about descriptors that the command would inherit although nobody
 // said so: all but the standard streams, ExtraFiles, those of [WithFDs], and those that the
@@ -70,10 +74,10 @@ func WithFDPolicy(policy FDPolicy) Option { return fdPolicyOption(policy) }
 func WithFDs(fds ...int) Option { return fdsOption(slices.Clone(fds)) }
 
 func (c *config) checkFDs(cmd *exec.Cmd) error {
-	if c.fdPolicy < FDMark || c.fdPolicy > FDOff {
+	if c.FDPolicy < engine.FDMark || c.FDPolicy > engine.FDOff {
 		return &ConfigError{Name: "WithFDPolicy", Reason: "is no known policy"}
 	}
-	for _, fd := range c.fds {
+	for _, fd := range c.FDs {
 		var what string
 		switch {
 		case fd < fdtable.FirstFD:
@@ -106,47 +110,285 @@ func (e *LeakedFDsError) Error() string {
 // Is reports whether target is ErrLeakedFDs.
 func (e *LeakedFDsError) Is(target error) bool { return target == ErrLeakedFDs }
 
-// sealFDs does what the policy says. It is called right before the clone, and must cost an ordinary
-// start nothing but the system call.
-func (r *run) sealFDs() error {
-	switch r.cfg.fdPolicy {
-	case FDOff:
-		return nil
-	case FDMark:
-		found := fdtable.Seal()
-		if found.Marked != nil || found.Declared != nil || found.Err != nil {
-			r.result.MarkedFDs = append(r.result.MarkedFDs, fds(found.Marked)...)
-			r.result.DeclaredFDs = fds(found.Declared)
-			r.result.FDErr = found.Err
-		}
-		return nil
-	case FDReport, FDRefuse:
-	}
-	found := fdtable.Survey(r.own.Env)
-	r.result.LeakedFDs, r.result.DeclaredFDs, r.result.FDErr = fds(found.Leaked), fds(found.Declared), found.Err
-	if r.cfg.fdPolicy == FDReport {
-		return nil
-	}
-	if found.Err != nil {
-		return join(ErrFDsUnknown, found.Err)
-	}
-	if len(found.Leaked) > 0 {
-		return &LeakedFDsError{FDs: r.result.LeakedFDs}
-	}
-	return nil
+// An FDKind is what a descriptor refers to. Anonymous files that are not listed here go by the
+// kernel's name for them: "eventpoll", "eventfd", "timerfd", "inotify" and so on.
+type FDKind string
+
+// The kinds of descriptors.
+const (
+	FDFile      FDKind = fdtable.KindFile
+	FDDirectory FDKind = fdtable.KindDirectory
+	FDTerminal  FDKind = fdtable.KindTerminal
+	FDDevice    FDKind = fdtable.KindDevice
+	FDPipe      FDKind = fdtable.KindPipe
+	FDFIFO      FDKind = fdtable.KindFIFO
+	FDSocket    FDKind = fdtable.KindSocket
+	FDMemfd     FDKind = fdtable.KindMemfd
+	FDPidfd     FDKind = fdtable.KindPidfd
+	FDNamespace FDKind = fdtable.KindNamespace
+	FDUnknown   FDKind = fdtable.KindUnknown
+)
+
+// An FD is one descriptor of this process, or of a child that has not run yet.
+type FD struct {
+	Num         int
+	Kind        FDKind
+	Target      string // a path, or the kernel's name of it: "pipe:[4711]"
+	Deleted     bool   // a file that has no name any more
+	Read, Write bool   // what it was opened for; neither with O_PATH
+	CloseOnExec bool   // no child inherits it
+	Nonblock    bool   // O_NONBLOCK, which all who share the open file see
+
+	// Born says that this process was born with the descriptor, and not opened it. It holds as well
+	// for what a C library opened without close-on-exec before Go's packages were initialized.
+	Born bool
+
+	// Declared is the variable of the environment, MAKEFLAGS or CARGO_MAKEFLAGS, that hands the
+	// descriptor to commands: it is an end of the jobserver of make.
+	Declared string
+
+	Pipe   *PipeInfo   // of pipes and FIFOs
+	Socket *SocketInfo // of sockets
 }
 
-// passedFDs returns which descriptors are passed on by number, and which of those that were left
-// unmarked this command does not get.
-func (r *run) passedFDs() (passed, withheld []int) {
-	if r.cfg.fdPolicy == FDOff {
-		return r.cfg.fds, nil
+// A PipeInfo says how full a pipe is and who is at its other end.
+type PipeInfo struct {
+	Size   int      // bytes it can hold
+	Unread int      // bytes in it
+	Peers  []Holder // processes with the other end, this one included
+	Unseen int      // processes whose descriptors we may not see; -1 in the result of a run, which looks at none
+}
+
+// A SocketInfo says what a socket is connected to.
+type SocketInfo struct {
+	Network string // "tcp", "udp", "unix", "netlink" …
+	Local   string // address, or the path of a Unix socket
+	Remote  string // the same of the peer; empty where there is none
+	State   string // "LISTEN", "ESTABLISHED", "CLOSE_WAIT" …; empty where there is none
+	Unread  int    // bytes that were received and not read
+	Unsent  int    // bytes that the peer has not acknowledged; of a Unix socket the memory it fills by not reading
+}
+
+// FDs is a list of descriptors, in ascending order. Its text is a table.
+type FDs []FD
+
+// AuditFDs lists the descriptors that are open in this process: what they are, whether a child
+// would inherit them, and for pipes who is at the other end. It looks at the descriptors of all
+// processes for that, which takes milliseconds on a busy machine. On other systems than Linux it
+// returns [ErrUnsupported].
+//
+// The list is a snapshot, in which other goroutines' descriptors come and go.
+func AuditFDs() (FDs, error) {
+	list, err := fdtable.Audit()
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = ErrUnsupported
 	}
-	handed, withheld := fdtable.Declared(r.own.Env)
-	extra := fdtable.FirstFD + len(r.cmd.ExtraFiles)
-	handed = slices.DeleteFunc(handed, func(fd int) bool { return fd < extra })
-	if r.cfg.fdPolicy == FDReport {
-		withheld = nil // it changes nothing
+	return fds(list), err
+}
+
+func fds(list []fdtable.FD) FDs {
+	if len(list) == 0 {
+		return nil
 	}
-	return append(handed, r.cfg.fds...), withheld
+	out := make(FDs, len(list))
+	for i := range list {
+		out[i] = fd(&list[i])
+	}
+	return out
+}
+
+func fd(d *fdtable.FD) FD {
+	f := FD{
+		Num: d.Num, Kind: FDKind(d.Kind), Target: d.Target, Deleted: d.Deleted, Read: d.Read, Write: d.Write,
+		CloseOnExec: d.CloseOnExec, Nonblock: d.Nonblock, Born: d.Born, Declared: d.Declared,
+	}
+	if p := d.Pipe; p != nil {
+		f.Pipe = &PipeInfo{Size: p.Size, Unread: p.Unread, Unseen: p.Unseen}
+		for _, h := range p.Peers {
+			f.Pipe.Peers = append(f.Pipe.Peers, Holder{ProcessInfo: info(h.Process), FDs: h.FDs})
+		}
+	}
+	if d.Socket != nil {
+		s := SocketInfo(*d.Socket)
+		f.Socket = &s
+	}
+	return f
+}
+
+// String returns a table with one line for each descriptor, under a heading; nothing for no
+// descriptors.
+func (l FDs) String() string {
+	if len(l) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, "FD\tKIND\tMODE\tCHILD\tFROM\tTARGET")
+	for i := range l {
+		d := &l[i]
+		_, _ = fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", d.Num, d.Kind, d.mode(), d.fate(), d.origin(), d.target())
+	}
+	_ = w.Flush()
+	return b.String()
+}
+
+// String returns the line of the table, its columns separated by single spaces.
+func (d FD) String() string {
+	return fmt.Sprintf("%d %s %s %s %s %s", d.Num, d.Kind, d.mode(), d.fate(), d.origin(), d.target())
+}
+
+func (d FD) mode() string {
+	m := ""
+	if d.Read {
+		m += "r"
+	}
+	if d.Write {
+		m += "w"
+	}
+	if m == "" {
+		return "-"
+	}
+	return m
+}
+
+// fate is what happens to the descriptor in a child.
+func (d FD) fate() string {
+	switch {
+	case d.CloseOnExec:
+		return "closed"
+	case d.Num < fdtable.FirstFD:
+		return "standard"
+	case d.Declared != "":
+		return "declared"
+	}
+	return "inherited"
+}
+
+func (d FD) origin() string {
+	if d.Born {
+		return "born"
+	}
+	return "opened"
+}
+
+// target is Target and what else is known, on one line: file names may hold anything.
+func (d FD) target() string {
+	t := printable(d.Target)
+	if d.Deleted {
+		t += " (deleted)"
+	}
+	if d.Declared != "" {
+		t += " (" + d.Declared + ")"
+	}
+	if d.Pipe != nil {
+		t += ", " + d.Pipe.String()
+	}
+	if d.Socket != nil {
+		t = d.Socket.String()
+	}
+	if t == "" {
+		return "-"
+	}
+	return t
+}
+
+// String says how full the pipe is and who is at its other end.
+func (p *PipeInfo) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d of %d bytes, ", p.Unread, p.Size)
+	if p.Unseen < 0 {
+		return strings.TrimSuffix(b.String(), ", ")
+	}
+	for i, h := range p.Peers {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%q (pid %d, fd %s)", h.Name, h.PID, strings.Trim(fmt.Sprint(h.FDs), "[]"))
+	}
+	if len(p.Peers) == 0 {
+		b.WriteString("none that we may see at the other end")
+	}
+	if p.Unseen > 0 {
+		fmt.Fprintf(&b, ", %d unreadable", p.Unseen)
+	}
+	return b.String()
+}
+
+// String returns network, addresses and state.
+func (s *SocketInfo) String() string {
+	t := s.Network
+	if s.Local != "" {
+		t += " " + printable(s.Local)
+	}
+	if s.Remote != "" {
+		t += " → " + printable(s.Remote)
+	}
+	if s.State != "" {
+		t += " " + s.State
+	}
+	if s.Unread > 0 {
+		t += fmt.Sprintf(", %d bytes unread", s.Unread)
+	}
+	if s.Unsent > 0 {
+		t += fmt.Sprintf(", %d bytes unsent", s.Unsent)
+	}
+	return t
+}
+
+// printable quotes what would break a line or a terminal.
+func printable(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+// A StdioProblem says what is wrong with a standard stream.
+type StdioProblem string
+
+// The problems of standard streams.
+const (
+	// StdioClosed: the descriptor is not open. The next file opened gets its number, and with it what
+	// was meant for the stream.
+	StdioClosed StdioProblem = fdtable.StdioClosed
+	// StdioNoReader: nobody reads the output. A write fails, or ends the process with SIGPIPE.
+	StdioNoReader StdioProblem = fdtable.StdioNoReader
+	// StdioOwnReader: the only reader is this process itself, so that the pipe fills up and the
+	// write that fills it never returns.
+	StdioOwnReader StdioProblem = fdtable.StdioOwnReader
+	// StdioFull: the next write waits until the reader reads.
+	StdioFull StdioProblem = fdtable.StdioFull
+	// StdioNearlyFull: at least three quarters of the pipe are unread.
+	StdioNearlyFull StdioProblem = fdtable.StdioNearlyFull
+)
+
+// A StdioFinding is something wrong with one of this process's standard streams.
+type StdioFinding struct {
+	FD      FD // of a stream that is closed, its number alone
+	Problem StdioProblem
+}
+
+// String returns the finding in words.
+func (f StdioFinding) String() string {
+	name := [...]string{"standard input", "standard output", "standard error"}[f.FD.Num]
+	if f.Problem == StdioClosed {
+		return name + ": " + string(f.Problem)
+	}
+	return name + ": " + string(f.Problem) + ": " + f.FD.target()
+}
+
+// AuditStdio looks at this process's standard streams and returns what is wrong with them: a
+// service calls it at its start and from its health check. A service whose standard error is a pipe
+// that nobody reads works until the pipe is full, and then waits for ever in the next write.
+// Nothing is written to find out. Files, terminals and devices are never found fault with.
+//
+// It costs microseconds while nothing is wrong, and looks at all processes to say who should read.
+// A stream that was closed when the process was born is not found: the Go runtime opens /dev/null
+// for it. On other systems than Linux it returns nothing.
+func AuditStdio() []StdioFinding {
+	var found []StdioFinding
+	for _, f := range fdtable.Stdio() {
+		found = append(found, StdioFinding{FD: fd(&f.FD), Problem: StdioProblem(f.Problem)})
+	}
+	return found
 }

@@ -1,427 +1,226 @@
 package safeexec
 
 import (
+	"context"
+	"errors"
 	"os"
 	"slices"
-	"syscall"
 	"time"
 
-	"github.com/seed841d8200/safeexec/internal/cgroup"
-	"github.com/seed841d8200/safeexec/internal/escalate"
-	"github.com/seed841d8200/safeexec/internal/poll"
-	"github.com/seed841d8200/safeexec/internal/proctree"
-	"github.com/seed841d8200/safeexec/internal/usage"
+	"github.com/seed841d8200/safeexec/internal/engine"
+	"github.com/seed841d8200/safeexec/internal/seam"
 )
 
-// An ending is the end of one tree, for a run or for KillTree: it owns the tree and climbs the ladder.
-// It belongs to the goroutine of its waiter.
-type ending struct {
-	tree   proctree.Tree
-	actor  *actor // in place of the tree, for a test; else nil
-	poller poll.Poller
-	waiter waiter
-
-	// Written by the waiter's step.
-	exited bool // the leader has exited and is not reaped, or is a member like others
-	blind  bool // the poller failed: everything is tried, at short intervals
-
-	vacated     bool         // the leaf was seen to be empty
-	leafWatched bool         // by the poller
-	leaf        *cgroup.Leaf // that the tree was born in; nil without a cgroup
-
-	watched  map[int]*proctree.Member    // by poller token
-	signaled map[proctree.Process]string // names, of those that were sent a signal; the keys have none
-	sent     uint64                      // signals that were sent to the leader, by signalBit
-	empty    bool                        // the tree was seen to be empty
-	unseen   bool                        // the last look at the tree could not see everybody
-	meter    usage.Meter                 // of what the tree uses
+// A Target is a process that [KillTree] ends with its tree: a [ProcessInfo], also within a [Holder] or a
+// [ReportProcess], or what [OSProcess] returns.
+type Target interface {
+	hold() (*engine.Root, error)
+	identify() ProcessInfo // as far as it is known without a look
 }
 
-// A waiter is who waits for a tree to end and has other things to see to meanwhile.
-type waiter interface {
-	// step waits until something happens, until the given time at the latest.
-	step(until time.Time)
-	// cutShort reports whether the wait after the signal of a rung has to end before its time, and the
-	// signal not to be sent if it was not yet.
-	cutShort(rung syscall.Signal) bool
+func (p ProcessInfo) identify() ProcessInfo { return p }
+
+func (p ProcessInfo) hold() (*engine.Root, error) {
+	if now := engine.BootID(); p.BootID != "" && now != "" && p.BootID != now {
+		return nil, engine.ErrNoProcess
+	}
+	return engine.Hold(p.PID, p.StartTicks)
 }
 
-// climb sends the signals of the ladder, one after the other, until the tree is empty or the ladder ends. It
-// leaves out those that the waiter has no time for.
-func (e *ending) climb(ladder *escalate.Ladder) {
-	for !e.empty {
-		rung, ok := ladder.Next(time.Now())
-		if !ok {
-			return
+// OSProcess makes a process that was started with os/exec or found by [os.FindProcess] a [Target]. It
+// means that process for good, other than its number.
+func OSProcess(p *os.Process) Target { return osProcess{p} }
+
+type osProcess struct{ process *os.Process }
+
+func (p osProcess) identify() ProcessInfo { return ProcessInfo{PID: p.process.Pid} }
+
+func (p osProcess) hold() (*engine.Root, error) {
+	return engine.HoldProcess(p.process)
+}
+
+// A TreeResult is what [KillTree] did. It is filled on every path, also beside an error.
+type TreeResult struct {
+	Root      ProcessInfo   // the target
+	Killed    []ProcessInfo // that were signaled and are gone, the oldest first; the target among them
+	Survivors []Survivor    // that are alive, the oldest first
+
+	Tracks Tracks // how the processes of the tree were told from others
+	Hidden int    // as in Result
+	Took   time.Duration
+}
+
+// A Survivor is a process of a tree that was to be ended and is alive.
+type Survivor struct {
+	ProcessInfo
+	// Err is why it could not be signaled: EPERM, for one of another user. It is nil if the signals were
+	// sent: the process is in uninterruptible sleep, or there was no time for SIGKILL.
+	Err error
+}
+
+// KillTree ends a process that somebody else has started, and all its descendants, as a run is ended:
+// [WithTermSignal] and SIGCONT, [WithGracePeriod], then it stops whoever is found, so that nobody gets
+// away, and sends SIGKILL, whose effect it awaits for [WithKillTimeout]. Other options do not count, so
+// that house rules can be passed on. It takes no longer than the two times together and what it takes to
+// look for the tree: some microseconds for each process of the machine, several times before the first
+// signal and once after each, and up to 50 ms until a deadline of ctx is believed. That deadline comes
+// out of the grace period first, so that SIGKILL is sent in any case; when ctx is canceled nothing more
+// is sent, and the error says who is left.
+//
+// The target is a process and not a number: with the StartTicks of a [ProcessInfo] it is the one that
+// began then, in the boot of its BootID if it has one, with zero the one that has the number now; [OSProcess] means
+// its process. It is reaped by whoever else does, by cmd.Wait for a child of ours. A zombie is dead.
+//
+// What is found is what a process of the tree has started, downwards from the target, as long as each
+// parent lives; the session, if the target leads one; those in its process group that have lost their
+// parent, if it leads one; and the run, if it leads one that this process has started with this package
+// and not ended. Whoever is found is marked as with [TrackLimit], so that nobody who is born from then on is
+// lost. A daemon that had left the session before, and whose parent had exited before, is not found,
+// also where another program has started it with this package: who leads the runs of others can not be
+// told. A [Run] would have marked it at birth.
+//
+// No process outside the tree is signaled, but for one that can not be told from it: where the target leads
+// a process group, and no session, an orphan in there may be one that another command of the same shell's job
+// has left, as x of a | sh -c '(x &); exec b', if a is the target. The error is
+//
+//   - [ErrNoProcess] if the target never was, was reaped already or began at another time, which is
+//     known without a look for its tree, or if it is dead and nobody of its tree is found;
+//   - [ErrProtected] for the first process, this one, those that it descends from, any other tree
+//     that it is in, and threads of the kernel;
+//   - [ErrSurvivors] with an errno of [Survivor.Err], if there are any, or [ErrTreeUnseen];
+//   - [ErrTimeout] or [ErrCanceled] if ctx ended it before its time, or before anything was sent;
+//   - the kernel's, for want of descriptors perhaps, if it could not be told who the target is or whether we
+//     are in its tree: nothing was signaled;
+//   - a [*ConfigError] for options that can not be used, [ErrUnsupported] except on Linux.
+//
+// It may be called by several at once, for one target as well: each reports whom it signaled.
+func KillTree(ctx context.Context, target Target, opts ...Option) (TreeResult, error) {
+	began := time.Now()
+	k := &kill{ctx: ctx, cfg: defaults()}
+	errs := k.run(target, opts)
+	k.result.Took = time.Since(began)
+	if len(errs) == 0 {
+		return k.result, nil
+	}
+	return k.result, &Error{Op: "killtree", Program: k.result.Root.Name, PID: k.result.Root.PID, errs: errs}
+}
+
+// A kill is one call of KillTree. All of it belongs to the calling goroutine.
+type kill struct {
+	ctx    context.Context
+	cfg    config
+	result TreeResult
+}
+
+func (k *kill) run(target Target, opts []Option) []error {
+	if !engine.Enumerates {
+		return []error{ErrUnsupported}
+	}
+	if err := k.check(target, opts); err != nil {
+		return flatten(err)
+	}
+	if fake, ok := seam.From(k.ctx).(seam.Killer); ok {
+		result, errs := fake.KillTree(target.identify(), k.cfg.settings())
+		k.result, _ = result.(TreeResult)
+		return slices.Concat(errs, k.survivorErrors())
+	}
+	root, err := target.hold()
+	if err != nil {
+		if p, ok := target.(ProcessInfo); ok {
+			k.result.Root = p
 		}
-		if e.waiter.cutShort(rung.Signal) {
-			continue
-		}
-		e.signalTree(rung.Signal, ladder.Until())
-		e.awaitEmpty(ladder.Until(), rung.Signal)
+		return refusal(err)
 	}
+	defer root.Close()
+	k.result.Root = info(root.Process)
+	end, err := engine.KillTree(k.ctx, root, k.cfg.Rungs())
+	k.result.Tracks = Tracks(end.Tracks)
+	if err != nil {
+		return refusal(err)
+	}
+	return k.takeStock(end)
 }
 
-// signalTree sends one rung's signal to the leader's group and to every member outside it. The
-// leader, which is reaped later, pins the group's number. SIGCONT follows, or what is stopped would
-// not hear of it; SIGKILL needs none, and goes to a tree that is frozen first.
-func (e *ending) signalTree(sig syscall.Signal, until time.Time) {
-	if e.actor != nil {
-		e.signalActor(sig)
-		return
+func (k *kill) check(target Target, opts []Option) error {
+	bundle(opts).apply(&k.cfg)
+	switch {
+	case k.ctx == nil:
+		return &ConfigError{Name: "ctx", Reason: "is nil"}
+	case target == nil:
+		return &ConfigError{Name: "target", Reason: "is nil"}
+	case target == OSProcess(nil):
+		return &ConfigError{Name: "OSProcess", Reason: "is nil"}
 	}
-	e.tree.Until(until)
-	if sig == syscall.SIGKILL {
-		e.meter.Look(&e.tree) // at those that the last look has found
+	if err := k.cfg.checkLadder(); err != nil {
+		return err
 	}
-	if !e.exited {
-		e.sent |= signalBit(sig)
+	if errs := k.contextErrors(); errs != nil {
+		return join(errs...)
 	}
-	if sig == syscall.SIGKILL {
-		if !e.tree.KillLeaf(e.noteSignaled) || !e.vacates(until) { // who has left it is found by the next look
-			e.tree.Kill(until, e.noteSignaled)
-			e.waiter.step(past) // the leader may be dead by now
-		}
-		return
-	}
-	e.tree.Quiet(func() { e.signalAll(sig) })
+	return nil
 }
 
-func (e *ending) signalAll(sig syscall.Signal) {
-	members, _ := e.tree.All()
-	e.meter.Look(&e.tree)
-	for _, m := range members {
-		e.noteSignaled(m)
+// takeStock writes down who is gone and who is alive, and returns what is wrong with that.
+func (k *kill) takeStock(end engine.TreeEnd) []error {
+	k.result.Hidden = end.Hidden
+	k.result.Killed = infos(end.Killed)
+	for _, s := range end.Survivors {
+		k.result.Survivors = append(k.result.Survivors, Survivor{info(s.Process), s.Err})
 	}
-	e.send(sig, members)
-	e.send(proctree.SIGCONT, members)
-}
-
-// send sends a signal to the leader's group and to the members outside it.
-func (e *ending) send(sig syscall.Signal, members []*proctree.Member) {
-	// ESRCH: all gone, or nothing pins the number; EPERM: set-user-ID, which shows as a survivor.
-	grouped := e.tree.SignalGroup(sig) == nil
-	if !e.exited && e.tree.LeaderStrays() {
-		_ = e.tree.SignalLeader(sig)
-	}
-	for _, m := range members {
-		if !grouped || !e.tree.InLeaderGroup(m) {
-			_ = e.tree.Signal(m, sig)
-		}
-	}
-}
-
-// noteSignaled records that m is sent a signal, and its name at that time: when m was found it may not
-// have executed its program yet.
-func (e *ending) noteSignaled(m *proctree.Member) {
-	if e.signaled == nil {
-		e.signaled = make(map[proctree.Process]string)
-	}
-	if _, ok := e.signaled[identity(m.Process)]; !ok {
-		e.signaled[identity(m.Process)] = named(m.Process).Name
-	}
-}
-
-// identity is p without its name, which changes at an exec.
-func identity(p proctree.Process) proctree.Process {
-	return proctree.Process{PID: p.PID, Start: p.Start}
-}
-
-// killed returns who was sent a signal and is not in alive.
-func (e *ending) killed(alive map[proctree.Process]bool) []ProcessInfo {
-	var killed []ProcessInfo
-	for p, name := range e.signaled {
-		if !alive[p] {
-			killed = append(killed, ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: name})
-		}
-	}
-	slices.SortFunc(killed, byAge)
-	return killed
-}
-
-// Looks at a tree are repeated at the latest after these times: for members that can not be
-// watched, and for those born meanwhile while another takes long to die.
-const (
-	firstLook = time.Millisecond
-	lastLook  = 50 * time.Millisecond
-)
-
-// awaitEmpty waits until a look at the tree finds nobody and the leader has exited, until the given
-// time at the latest, and moves bytes meanwhile. While SIGKILL is the rung, whoever was born since
-// gets it as well; after a gentler signal those are left alone until the next rung, or a program
-// that forks when it is told to end would be driven on.
-func (e *ending) awaitEmpty(until time.Time, rung syscall.Signal) {
-	if e.actor != nil {
-		e.awaitActor(until, rung)
-		return
-	}
-	e.watchLeaf()
-	e.tree.Until(until)
-	for look := firstLook; ; look = min(2*look, lastLook) {
-		e.vacated = false // the look sees it; what comes after that is news
-		members, sure := e.tree.Live()
-		e.unseen = !sure
-		if len(members) == 0 && sure && e.exited {
-			e.empty = true
-			return
-		}
-		if len(members) == 0 && !sure && e.exited && e.tree.Blind() {
-			return // nobody is found, and no look can say that nobody is there
-		}
-		if rung == syscall.SIGKILL && !e.exited {
-			_ = e.tree.SignalLeader(rung)
-		}
-		if rung == syscall.SIGKILL && e.tree.Fresh() {
-			members = e.tree.Kill(until, e.noteSignaled)
-		}
-		again := until
-		all := e.watchMembers(members) && sure
-		watching := len(e.watched) > 0
-		if !all || rung == syscall.SIGKILL {
-			again = earlier(until, time.Now().Add(look))
-		}
-		news := func() bool { return e.exited && ((all || watching) && len(e.watched) == 0 || e.vacated) }
-		for time.Now().Before(again) && !news() && !e.waiter.cutShort(rung) {
-			e.waiter.step(again)
-		}
-		if !time.Now().Before(until) || e.waiter.cutShort(rung) {
-			if len(members) == 0 && !sure && e.exited {
-				return // another look would come too late as well
-			}
-			members, sure = e.tree.Live()
-			e.unseen = !sure
-			e.empty = e.exited && sure && len(members) == 0
-			return
-		}
-	}
-}
-
-// maxWatched is how many members' deaths step is told of. When all of those are dead it is time for a
-// look, however many others there are.
-const maxWatched = 64
-
-// watchMembers has step told of the members' deaths, and reports whether it is told of all. Of many it
-// prefers the last, which Kill has signaled last.
-func (e *ending) watchMembers(members []*proctree.Member) bool {
-	if e.blind {
-		return false
-	}
-	all := true
-	for _, m := range slices.Backward(members) {
-		token := tokenMember + m.PID
-		if e.watched[token] == m {
-			continue
-		}
-		if m.FD < 0 || len(e.watched) >= maxWatched || e.poller.Add(m.FD, poll.Read, token) != nil {
-			all = false
-			continue
-		}
-		if e.watched == nil {
-			e.watched = make(map[int]*proctree.Member)
-		}
-		e.watched[token] = m
-	}
-	return all
-}
-
-func (e *ending) memberDied(token int) {
-	if m := e.watched[token]; m != nil {
-		e.tree.Gone(m)
-	}
-}
-
-// unwatchMember is called by the tree before it closes a member's descriptor.
-func (e *ending) unwatchMember(m *proctree.Member) {
-	if token := tokenMember + m.PID; e.watched[token] == m {
-		delete(e.watched, token)
-		_ = e.poller.Remove(m.FD)
-	}
-}
-
-// leafDeath is how long those in a cgroup have to die at once before they are looked at one by one. To do
-// that meanwhile takes longer: thousands of processes need a tenth of a second.
-const leafDeath = 500 * time.Millisecond
-
-// vacates reports whether the cgroup, which was killed, becomes empty within that, or half of the
-// time that is left if that is shorter.
-func (e *ending) vacates(until time.Time) bool {
-	e.watchLeaf()
-	until = time.Now().Add(min(leafDeath, time.Until(until)/2))
-	for e.lookAtLeaf(); !e.vacated && time.Now().Before(until); e.lookAtLeaf() {
-		e.waiter.step(earlier(until, time.Now().Add(firstLook)))
-	}
-	// Who dies leaves the cgroup a moment before the exit is seen. For one who had left it, it is not long.
-	for soon := earlier(until, time.Now().Add(firstLook)); e.vacated && !e.exited && time.Now().Before(soon); {
-		e.waiter.step(soon)
-	}
-	return e.vacated
-}
-
-// watchLeaf has step told when the cgroup becomes empty. Where that can not be had, it is looked at.
-func (e *ending) watchLeaf() {
-	if e.leaf == nil || e.leafWatched {
-		return
-	}
-	e.leafWatched = true
-	_ = e.poller.Add(e.leaf.EventsFD(), poll.Change, tokenCgroup)
-	e.lookAtLeaf() // a change is one of what was last read
-}
-
-func (e *ending) lookAtLeaf() {
-	populated, err := e.leaf.Populated()
-	e.vacated = err == nil && !populated
-}
-
-// signalBit is a signal's place in a set of signals, as in sigset_t.
-func signalBit(sig syscall.Signal) uint64 {
-	if sig < 1 || sig > maxSignal {
-		return 0
-	}
-	return 1 << uint(sig-1)
-}
-
-// forward is Process.Signal.
-func (r *run) forward(sig syscall.Signal) error {
-	if r.exitSeen.Load() {
-		return os.ErrProcessDone
-	}
-	before := r.callerSent.Or(signalBit(sig)) // first: the leader may be gone before Signal returns
-	err := r.signalLeader(sig)
-	if err != nil && before&signalBit(sig) == 0 {
-		r.callerSent.And(^signalBit(sig))
-	}
-	return err
-}
-
-func (r *run) signalLeader(sig syscall.Signal) error {
-	if r.actor != nil {
-		r.actor.program.Signal(sig)
+	if len(end.Survivors) == 0 && end.Sure {
 		return nil
 	}
-	return r.process.Signal(sig)
+	errs := append(k.contextErrors(), k.survivorErrors()...)
+	if !end.Sure {
+		errs = append(errs, ErrTreeUnseen)
+	}
+	return errs
 }
 
-// takeStock records what was signaled and what is alive.
-func (r *run) takeStock() {
-	r.result.Hidden = r.tree.Hidden()
-	if r.tree.Stuck() {
-		r.result.Abandoned = append(r.result.Abandoned, AbandonedLook)
-	}
-	alive := make(map[proctree.Process]bool)
-	r.tree.Until(time.Now())
-	switch {
-	case r.left:
-		r.listLeft()
-	case !r.empty:
-		if !r.exited {
-			r.result.Survivors = append(r.result.Survivors, info(proctree.Inspect(r.result.PID)))
-		}
-		members, _ := r.tree.All()
-		for _, m := range members {
-			alive[identity(m.Process)] = true
-			r.result.Survivors = append(r.result.Survivors, named(m.Process))
-		}
-	}
-	if r.left || !r.empty {
-		r.meter.Look(&r.tree)
-	}
-	r.result.Killed = r.killed(alive)
-}
-
-// named is info with the name of the program that the process executes by now.
-func named(p proctree.Process) ProcessInfo {
-	was, now := info(p), info(proctree.Inspect(p.PID))
-	if was.same(now) {
-		return now
-	}
-	return was
-}
-
-func info(p proctree.Process) ProcessInfo {
-	return ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: p.Name}
-}
-
-// reap takes the leader's status, which releases its numbers, and everything else that the run holds.
-func (r *run) reap() {
-	if r.actor != nil {
-		r.reapActor()
-		return
-	}
-	r.takeStock()
-	r.tree.ReapAdopted()
-	r.unwatchExit()
-	r.tree.Close()
-	if r.exited && !r.tree.Reapable() {
-		r.exited = false
-		r.result.Survivors = append(r.result.Survivors, info(proctree.Inspect(r.result.PID)))
-	}
-	if !r.exited {
-		// It survived SIGKILL, or a tracer holds the zombie. Waiting for it here could be for ever.
-		r.result.Abandoned = append(r.result.Abandoned, AbandonedLeader)
-		go func() {
-			_, _ = r.process.Wait()
-			if r.own != nil {
-				r.own.Process = released()
-				_ = r.own.Wait()
+// survivorErrors returns what the survivors come to.
+func (k *kill) survivorErrors() (errs []error) {
+	for _, s := range k.result.Survivors {
+		for _, err := range []error{ErrSurvivors, s.Err} {
+			if err != nil && !slices.Contains(errs, err) {
+				errs = append(errs, err)
 			}
-		}()
-	} else {
-		if r.stops != nil {
-			<-r.stops // it returns at the exit, and asks for the number, which is ours until the next line
-		}
-		r.state, r.waitErr = r.process.Wait()
-		if r.waitErr != nil {
-			_ = r.process.Release() // Wait keeps the pidfd where somebody else reaped
-			r.tree.ReapLeader()
 		}
 	}
-	if r.inquiry != nil && !r.inquiry.Done() {
-		r.result.Abandoned = append(r.result.Abandoned, AbandonedReport)
-	}
-	r.closeWaiting()
-	r.removeLeaf()
-	r.meter.Reaped(&r.tree, r.state)
-	r.result.Usage = newUsage(r.meter.Total())
-	r.result.GuardRestarts = r.ward.End() // last: had we died before, there was something to end
-	r.result.Times.Total = time.Since(r.result.Times.Started)
+	return errs
 }
 
-// closeWaiting ends what wakes the run, the poller, and the marks, and gives up what was reserved.
-func (r *run) closeWaiting() {
-	if r.unwatch != nil {
-		r.unwatch()
+// contextErrors returns what the context says, if it is done. Where its deadline has passed its own timer
+// may be a moment behind.
+func (k *kill) contextErrors() []error {
+	if d, ok := k.ctx.Deadline(); ok && !time.Now().Before(d) {
+		late := time.NewTimer(engine.TimerSlack)
+		defer late.Stop()
+		select {
+		case <-k.ctx.Done():
+		case <-late.C:
+		}
 	}
-	r.delist()
-	for _, stop := range r.unforce {
-		stop()
+	err := k.ctx.Err()
+	if err == nil {
+		return nil
 	}
-	if r.poller != nil {
-		r.poller.Close()
+	errs := []error{ErrCanceled, err}
+	if errors.Is(err, context.DeadlineExceeded) {
+		errs[0] = ErrTimeout
 	}
-	r.marks.End()
-	r.freeLeft()
+	if cause := context.Cause(k.ctx); cause != err { //nolint:errorlint // the very value
+		errs = append(errs, cause)
+	}
+	return errs
 }
 
-// status fills in how the leader ended.
-func (r *run) status(state *os.ProcessState) {
-	r.result.State = state
-	if state == nil {
-		return
+// refusal names the reason why nothing was signaled.
+func refusal(err error) []error {
+	if _, ok := errors.AsType[engine.ProtectedError](err); ok {
+		return []error{ErrProtected, err}
 	}
-	r.result.ExitCode = state.ExitCode()
-	ws, ok := state.Sys().(syscall.WaitStatus)
-	if !ok || !ws.Signaled() {
-		return
+	if errors.Is(err, engine.ErrNoProcess) {
+		return []error{ErrNoProcess}
 	}
-	r.result.Signal = ws.Signal()
-	r.result.CoreDumped = ws.CoreDump()
-	sig := ws.Signal()
-	switch {
-	case r.sent&signalBit(sig) != 0:
-		r.result.SignaledBy = SignalerSafeexec
-	case r.callerSent.Load()&signalBit(sig) != 0:
-		r.result.SignaledBy = SignalerCaller
-	default:
-		r.result.SignaledBy = SignalerOther
-	}
+	return []error{err}
 }

@@ -1,14 +1,18 @@
 package safeexec
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os/exec"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/seed841d8200/safeexec/internal/repeats"
 )
 
 // An Observer is asked about each run that is to be started with it, see [WithObserver].
@@ -87,7 +91,7 @@ func (r *run) beginObserving() error {
 		}
 	}
 	go o.deliver()
-	if !within(r.cfg.drain, asked) {
+	if !within(r.cfg.Drain, asked) {
 		close(o.calls)
 		r.result.Abandoned = append(r.result.Abandoned, AbandonedObserver)
 		return nil
@@ -199,7 +203,7 @@ func (r *run) endObserving(err error) {
 		}
 	})
 	close(o.calls)
-	if !within(r.cfg.drain, o.done) {
+	if !within(r.cfg.Drain, o.done) {
 		r.result.Abandoned = append(r.result.Abandoned[:len(r.result.Abandoned):len(r.result.Abandoned)], AbandonedObserver)
 	}
 	o.mu.Lock()
@@ -226,3 +230,173 @@ func within(d time.Duration, done <-chan struct{}) bool {
 
 // errUnfinished is the end of a run as observers see it whose caller's Writer, or Redact function, panicked.
 var errUnfinished = errors.New("safeexec: a function of the caller's panicked")
+
+// logEnd is how much of each end of an output a record holds, in bytes.
+const logEnd = 1 << 10
+
+// WithLogger logs each run with l when it has ended: one record, with the message "command ended". Its level
+// is Info for a run without error and for one that the caller canceled or stopped, Warn for a command
+// that merely failed, and Error for all else. The attributes, of which those without meaning for the
+// run are left out:
+//
+//	command       the last element of the program's path; arguments are never logged
+//	pid, cause, exit_code, signal, signaled_by, duration
+//	usage         what the tree has used, as far as is known, see [Usage.LogValue]
+//	start_retries, killed, survivors, left, holders     numbers
+//	error         in one line
+//	stdout, stderr   groups, of outputs that went through this package:
+//	    bytes     how many came
+//	    dropped   how many of them were not kept or delivered
+//	    head      the output kept, without white space around it; of one over 2 KiB the first 1 KiB
+//	    tail      the last 1 KiB of it
+//
+// An output of more than 256 bytes that is the same as that of the run before, of the same path,
+// arguments and directory, and stream, is not shown again: its group has output=equal-last and
+// repeats=n in place of head and tail, the n-th time n. The first that differs has last_repeats=n. Of an output
+// with bytes dropped, those kept are compared, and the total. What is compared is known to the option: make it once and
+// use it for all runs, of any number of goroutines. It knows the last 256 commands by digest.
+//
+// An output may hold secrets, and is logged as it is. A nil l is ignored.
+func WithLogger(l *slog.Logger) Option {
+	if l == nil {
+		return observerOption{}
+	}
+	return WithObserver(&logObserver{logger: l})
+}
+
+// A logObserver makes a record of each run.
+type logObserver struct {
+	logger *slog.Logger
+	last   repeats.Memory
+}
+
+// Observe has the record made at the end.
+func (o *logObserver) Observe(ctx context.Context, cmd *exec.Cmd) Observation {
+	program, key := programName(cmd), repeats.KeyOf(cmd)
+	return Observation{Ended: func(res Result, err error) {
+		level := logLevel(res, err)
+		if !o.logger.Enabled(ctx, level) {
+			return
+		}
+		attrs := append(make([]slog.Attr, 0, 17), slog.String("command", program))
+		attrs = appendFacts(attrs, &res, err)
+		attrs = o.appendOutputs(attrs, key, &res)
+		o.logger.LogAttrs(ctx, level, "command ended", attrs...)
+	}}
+}
+
+// logLevel returns the level of a run's record.
+func logLevel(res Result, err error) slog.Level {
+	_, failed := err.(*exec.ExitError) //nolint:errorlint // wrapped, it is not all that went wrong
+	var e *Error
+	switch {
+	case err == nil:
+		return slog.LevelInfo
+	case failed:
+		return slog.LevelWarn
+	case (res.Cause == CauseCanceled || res.Cause == CauseStopped) && errors.As(err, &e) && e.onlyEnded():
+		return slog.LevelInfo
+	}
+	return slog.LevelError
+}
+
+// onlyEnded reports whether nothing is wrong with a run but that it was ended.
+func (e *Error) onlyEnded() bool {
+	for _, other := range []error{ErrSurvivors, ErrTreeUnseen, ErrPipeHeld, ErrWriterStuck, ErrReaderStuck} {
+		if errors.Is(e, other) {
+			return false
+		}
+	}
+	return true
+}
+
+func appendFacts(attrs []slog.Attr, res *Result, err error) []slog.Attr {
+	if res.PID != 0 {
+		attrs = append(attrs, slog.Int("pid", res.PID))
+	}
+	attrs = append(attrs, slog.String("cause", res.Cause.String()))
+	if res.ExitCode >= 0 {
+		attrs = append(attrs, slog.Int("exit_code", res.ExitCode))
+	}
+	if res.Signal != 0 {
+		attrs = append(attrs, slog.String("signal", res.Signal.String()), slog.String("signaled_by", res.SignaledBy.String()))
+	}
+	attrs = append(attrs, slog.Duration("duration", res.Times.Total))
+	if res.Usage.CPU != UsageUnknown {
+		attrs = append(attrs, slog.Any("usage", res.Usage))
+	}
+	for _, n := range []struct {
+		name  string
+		count int
+	}{
+		{"start_retries", res.StartRetries},
+		{"killed", len(res.Killed)},
+		{"survivors", len(res.Survivors)},
+		{"left", len(res.Left)},
+		{"holders", len(res.Holders)},
+	} {
+		if n.count != 0 {
+			attrs = append(attrs, slog.Int(n.name, n.count))
+		}
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	return attrs
+}
+
+// appendOutputs adds the outputs, and remembers them.
+func (o *logObserver) appendOutputs(attrs []slog.Attr, key repeats.Key, res *Result) []slog.Attr {
+	if res.PID == 0 {
+		return attrs
+	}
+	streams := [2]Stream{res.Stdout, res.Stderr}
+	var outputs [2]repeats.Output
+	for i, s := range streams {
+		outputs[i] = repeats.Output{Total: s.Total, Head: s.head, Data: s.data}
+	}
+	repeated := o.last.Compare(key, outputs)
+	for i, name := range [...]string{"stdout", "stderr"} {
+		s, repeat := streams[i], repeated[i]
+		group := make([]slog.Attr, 0, 5)
+		if repeat.Count > 0 && !repeat.Equal {
+			group = append(group, slog.Int("last_repeats", repeat.Count))
+		}
+		switch {
+		case s.Total == 0 && len(group) == 0:
+			continue
+		case repeat.Equal:
+			group = append(group, slog.Int64("bytes", s.Total),
+				slog.String("output", "equal-last"), slog.Int("repeats", repeat.Count))
+		default:
+			group = appendEnds(append(group, slog.Int64("bytes", s.Total)), s)
+		}
+		attrs = append(attrs, slog.Attr{Key: name, Value: slog.GroupValue(group...)})
+	}
+	return attrs
+}
+
+// appendEnds adds what of an output is shown.
+func appendEnds(group []slog.Attr, s Stream) []slog.Attr {
+	if s.Dropped != 0 {
+		group = append(group, slog.Int64("dropped", s.Dropped))
+	}
+	head, tail := bytes.TrimSpace(s.Head()), bytes.TrimSpace(s.Tail())
+	switch {
+	case len(tail) == 0 && len(head) > 2*logEnd:
+		tail = head[len(head)-logEnd:]
+		head = head[:logEnd]
+	case len(tail) != 0:
+		head, tail = head[:min(len(head), logEnd)], tail[max(0, len(tail)-logEnd):]
+	}
+	if len(head) != 0 {
+		group = append(group, slog.String("head", valid(head)))
+	}
+	if len(tail) != 0 {
+		group = append(group, slog.String("tail", valid(tail)))
+	}
+	return group
+}
+
+// valid returns text of which a cut may have left half a character at an end.
+func valid(text []byte) string { return strings.ToValidUTF8(string(text), "\uFFFD") }

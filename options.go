@@ -2,12 +2,16 @@ package safeexec
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"math"
-	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/seed841d8200/safeexec/internal/engine"
+	"github.com/seed841d8200/safeexec/internal/redact"
 )
 
 // Defaults of the options. They are generous on purpose: a bound that is too short turns a slow
@@ -25,73 +29,35 @@ const (
 // value of none of them is useful; a nil Option is ignored.
 type Option interface{ apply(*config) }
 
-// An Overflow says what happens when a command writes more than the output limit.
-type Overflow int
-
-// The policies at the output limit.
-const (
-	// OverflowTruncate goes on reading and counting, and keeps the first and the last bytes.
-	OverflowTruncate Overflow = iota
-	// OverflowStop ends the run with [ErrOutputLimit]. It limits streams with a Writer of the
-	// caller's as well, which never gets more than the limit.
-	OverflowStop
-)
-
 // config is what the options add up to. It is filled by resolve and read-only afterwards.
 type config struct {
-	timeout     time.Duration // 0: the context's deadline alone
-	grace       time.Duration
-	linger      time.Duration
-	kill        time.Duration
-	drain       time.Duration
-	startRetry  time.Duration
-	report      time.Duration // for the report; only tests change it
-	idle        time.Duration // 0: no limit
-	termSignal  syscall.Signal
-	diagnostic  diagnosticOption // in force if diagnosticSet
-	outputLimit int64
-	overflow    Overflow
-	background  Background
+	engine.Config
 
-	fdPolicy FDPolicy
-	fds      []int // of WithFDs
-	limits   []resourceLimit
-	nice     int // in force if niceSet
-
-	containment *containment // nil where none was asked for
-	redact      func(command []string) []string
-	observers   []Observer
-	forces      []context.Context // of WithForce and NotifyContext
-
-	timeoutSet, idleSet, diagnosticSet, niceSet bool
-
-	stopOnWriteError bool
-	noReport         bool
+	overflow  Overflow
+	redact    func(command []string) []string
+	observers []Observer
 
 	tee   [2]io.Writer // of standard output and standard error
 	lines func(Line)
+	pty   *ptyOption // of WithPTY; else nil
 
-	pty *ptyOption // of WithPTY; else nil
+	timeoutSet, idleSet, memorySet, pidsSet, cpuSet bool
 
-	proof    bool
-	guard    bool
-	terminal bool
-	merge    bool // both outputs through one pipe
 	complete bool // a truncated stdout is an error; set by Output and CombinedOutput
 }
 
 // defaults is the only place where defaults are set.
 func defaults() config {
-	return config{
-		grace:       DefaultGracePeriod,
-		linger:      DefaultLinger,
-		kill:        DefaultKillTimeout,
-		drain:       DefaultDrainTimeout,
-		startRetry:  DefaultStartRetry,
-		report:      ReportBound,
-		termSignal:  syscall.SIGTERM,
-		outputLimit: DefaultOutputLimit,
-	}
+	return config{Config: engine.Config{
+		Grace:       DefaultGracePeriod,
+		Linger:      DefaultLinger,
+		Kill:        DefaultKillTimeout,
+		Drain:       DefaultDrainTimeout,
+		StartRetry:  DefaultStartRetry,
+		Report:      ReportBound,
+		TermSignal:  syscall.SIGTERM,
+		OutputLimit: DefaultOutputLimit,
+	}}
 }
 
 // configure returns what the options add up to, unchecked.
@@ -132,20 +98,22 @@ type (
 	completeOption    struct{}
 )
 
-func (o timeoutOption) apply(c *config)     { c.timeout, c.timeoutSet = time.Duration(o), true }
-func (o graceOption) apply(c *config)       { c.grace = time.Duration(o) }
-func (o lingerOption) apply(c *config)      { c.linger = time.Duration(o) }
-func (o killOption) apply(c *config)        { c.kill = time.Duration(o) }
-func (o drainOption) apply(c *config)       { c.drain = time.Duration(o) }
-func (o idleOption) apply(c *config)        { c.idle, c.idleSet = time.Duration(o), true }
-func (o termSignalOption) apply(c *config)  { c.termSignal = syscall.Signal(o) }
-func (o outputLimitOption) apply(c *config) { c.outputLimit = int64(o) }
-func (o overflowOption) apply(c *config)    { c.overflow = Overflow(o) }
-func (o redactOption) apply(c *config)      { c.redact = o }
-func (stopWriteOption) apply(c *config)     { c.stopOnWriteError = true }
-func (noReportOption) apply(c *config)      { c.noReport = true }
-func (mergeOption) apply(c *config)         { c.merge = true }
-func (completeOption) apply(c *config)      { c.complete = true }
+func (o timeoutOption) apply(c *config)     { c.Timeout, c.timeoutSet = time.Duration(o), true }
+func (o graceOption) apply(c *config)       { c.Grace = time.Duration(o) }
+func (o lingerOption) apply(c *config)      { c.Linger = time.Duration(o) }
+func (o killOption) apply(c *config)        { c.Kill = time.Duration(o) }
+func (o drainOption) apply(c *config)       { c.Drain = time.Duration(o) }
+func (o idleOption) apply(c *config)        { c.Idle, c.idleSet = time.Duration(o), true }
+func (o termSignalOption) apply(c *config)  { c.TermSignal = syscall.Signal(o) }
+func (o outputLimitOption) apply(c *config) { c.OutputLimit = int64(o) }
+func (o overflowOption) apply(c *config) {
+	c.overflow, c.OverflowStops = Overflow(o), o == overflowOption(OverflowStop)
+}
+func (o redactOption) apply(c *config)  { c.redact, c.Commands = o, o != nil }
+func (stopWriteOption) apply(c *config) { c.StopOnWriteError = true }
+func (noReportOption) apply(c *config)  { c.NoReport = true }
+func (mergeOption) apply(c *config)     { c.Merge = true }
+func (completeOption) apply(c *config)  { c.complete = true }
 
 // WithTimeout bounds the run, from the call on: the start, the command, its background processes
 // and its output. The earlier of d and the context's deadline counts; one of them must be there.
@@ -180,18 +148,6 @@ func WithIdleTimeout(d time.Duration) Option { return idleOption(d) }
 // so that stopped processes hear it. SIGKILL skips the asking.
 func WithTermSignal(sig syscall.Signal) Option { return termSignalOption(sig) }
 
-// WithOutputLimit sets how many bytes of each captured stream are kept, half of them from its
-// beginning and half from its end. Zero keeps none; all are read and counted in any case.
-func WithOutputLimit(n int64) Option { return outputLimitOption(n) }
-
-// WithOverflow sets what happens when a stream exceeds the output limit.
-func WithOverflow(policy Overflow) Option { return overflowOption(policy) }
-
-// WithStopOnWriteError ends the run when a Writer of the command's Stdout or Stderr fails, with
-// [CauseWriterFailed]. Without it the command runs on and its output is dropped, as counted in
-// [Stream.Dropped]; the error matches [ErrWriterFailed] in either case.
-func WithStopOnWriteError() Option { return stopWriteOption{} }
-
 // WithoutReport has a run that is ended by force do without the [Report]: the first signal is sent at
 // once, and nothing says what the command was blocked in.
 func WithoutReport() Option { return noReportOption{} }
@@ -223,18 +179,18 @@ func (c *config) resolve(ctx context.Context, cmd *exec.Cmd, opts []Option) erro
 		return ErrNoTimeout
 	}
 	if force, ok := ctx.Value(forceKey{}).(context.Context); ok {
-		c.forces = append(c.forces, force)
+		c.Forces = append(c.Forces, force)
 	}
 	return c.check(cmd)
 }
 
 func (c *config) check(cmd *exec.Cmd) error {
 	if err := notNegative(
-		bound{"WithTimeout", c.timeout},
-		bound{"WithIdleTimeout", c.idle},
-		bound{"WithLinger", c.linger},
-		bound{"WithDrainTimeout", c.drain},
-		bound{"WithStartRetry", c.startRetry},
+		bound{"WithTimeout", c.Timeout},
+		bound{"WithIdleTimeout", c.Idle},
+		bound{"WithLinger", c.Linger},
+		bound{"WithDrainTimeout", c.Drain},
+		bound{"WithStartRetry", c.StartRetry},
 	); err != nil {
 		return err
 	}
@@ -242,15 +198,15 @@ func (c *config) check(cmd *exec.Cmd) error {
 		return err
 	}
 	switch {
-	case c.timeoutSet && c.timeout == 0:
+	case c.timeoutSet && c.Timeout == 0:
 		return &ConfigError{Name: "WithTimeout", Reason: "must be positive"}
-	case c.idleSet && c.idle == 0:
+	case c.idleSet && c.Idle == 0:
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "must be positive"}
-	case c.outputLimit < 0 || c.outputLimit > math.MaxInt/2:
+	case c.OutputLimit < 0 || c.OutputLimit > math.MaxInt/2:
 		return &ConfigError{Name: "WithOutputLimit", Reason: "is out of range"}
 	case c.overflow != OverflowTruncate && c.overflow != OverflowStop:
 		return &ConfigError{Name: "WithOverflow", Reason: "is no known policy"}
-	case c.idle > 0 && direct(cmd.Stdout) && direct(cmd.Stderr):
+	case c.Idle > 0 && engine.Direct(cmd.Stdout) && engine.Direct(cmd.Stderr):
 		return &ConfigError{Name: "WithIdleTimeout", Reason: "needs an output stream that is not an *os.File"}
 	}
 	if err := c.checkPTY(cmd); err != nil {
@@ -279,10 +235,10 @@ func (c *config) check(cmd *exec.Cmd) error {
 
 // checkLadder checks what says how a tree is ended.
 func (c *config) checkLadder() error {
-	if c.termSignal <= 0 || c.termSignal > maxSignal {
+	if c.TermSignal <= 0 || c.TermSignal > engine.MaxSignal {
 		return &ConfigError{Name: "WithTermSignal", Reason: "is no signal"}
 	}
-	return notNegative(bound{"WithGracePeriod", c.grace}, bound{"WithKillTimeout", c.kill})
+	return notNegative(bound{"WithGracePeriod", c.Grace}, bound{"WithKillTimeout", c.Kill})
 }
 
 // A bound is a duration and the option that sets it.
@@ -300,11 +256,147 @@ func notNegative(bounds ...bound) error {
 	return nil
 }
 
-// maxSignal is the highest number that signal(7) gives to any signal.
-const maxSignal = 64
+type startRetryOption time.Duration
 
-// direct reports whether a stream of the command's bypasses this process.
-func direct(stream any) bool {
-	_, ok := stream.(*os.File)
-	return ok
+func (o startRetryOption) apply(c *config) { c.StartRetry = time.Duration(o) }
+
+// WithStartRetry sets for how long a start is tried again that fails for want of a process, EAGAIN, or because another
+// process still has the program open for writing, ETXTBSY: both usually pass within milliseconds. The pauses grow from
+// 1 to 128 ms, the timeout counts all the time, and Result.StartRetries says how often it was. Zero is one try. A
+// command whose pipes os/exec has made is not tried again, since a start that fails closes them.
+func WithStartRetry(d time.Duration) Option { return startRetryOption(d) }
+
+// Bound returns the sum of all bounds of a run with these options: [Run] returns by then, plus what the
+// machine takes to schedule it. It counts from the call on.
+//
+// The sum is the timeout, [ReportBound] unless [WithoutReport] is given, the time of
+// [WithDiagnosticSignal], linger, grace period, kill timeout and drain timeout, a tenth of a second to
+// name the holders of a pipe, 50 ms for the context to agree that its deadline has passed, a tenth of
+// a second to remove a cgroup, [WithContainment], a second for the function of [WithRedact], a second to
+// give a terminal back, [WithTerminal], and 1.25 seconds for looks at the tree, each of which may take a quarter
+// although its bound has passed.
+//
+// The error is that of Run for options that can not be used, and [ErrNoTimeout] without [WithTimeout].
+func Bound(opts ...Option) (time.Duration, error) {
+	c := configure(opts)
+	if !c.timeoutSet {
+		return 0, ErrNoTimeout
+	}
+	if err := c.check(new(exec.Cmd)); err != nil {
+		return 0, err
+	}
+	return sum(c.Timeout, c.ending()), nil
+}
+
+// StopBound returns how long a run with these options takes at most to return once it is to end: by its timeout,
+// cancellation, [WithIdleTimeout] or [Process.Stop]. It is what [Bound] adds to the timeout. Of options that Run
+// refuses it says nothing of use.
+func StopBound(opts ...Option) time.Duration {
+	c := configure(opts)
+	return c.ending()
+}
+
+// looksBound is what looks at the tree may take that are begun when their bound has passed: at the end of the
+// linger, before and after each of two signals.
+const looksBound = 1250 * time.Millisecond
+
+// ending is how long a run may go on after its deadline. All that can take time then is in it, and it
+// is made nowhere else.
+func (c *config) ending() time.Duration {
+	d := sum(c.Linger, c.Grace, c.Kill, c.Drain, engine.HolderBound, engine.TimerSlack, looksBound)
+	if !c.NoReport {
+		d = sum(d, c.Report) // one: holders are only explained where there is no report yet
+	}
+	if c.DiagnosticSet {
+		d = sum(d, c.Diagnostic.Wait)
+	}
+	if c.redact != nil {
+		d = sum(d, redact.Bound)
+	}
+	if c.Terminal {
+		d = sum(d, engine.TerminalBound)
+	}
+	if c.Containment != nil && c.Containment.Rung != engine.ContainmentBest {
+		d = sum(d, engine.RemoveBound)
+	}
+	return d
+}
+
+// sum adds durations that are not negative. Of what is too long it makes the longest.
+func sum(durations ...time.Duration) (total time.Duration) {
+	for _, d := range durations {
+		if total > math.MaxInt64-d {
+			return math.MaxInt64
+		}
+		total += d
+	}
+	return total
+}
+
+// Settings are what options add up to, as data: for a log, a page of a service's configuration, or a test
+// that a house rule holds. [Resolve] makes them; the zero value is that of no run.
+type Settings struct {
+	Timeout      time.Duration `json:"timeout"`      // 0: the deadline of the context alone
+	GracePeriod  time.Duration `json:"grace_period"` // from SIGTERM to SIGKILL
+	Linger       time.Duration `json:"linger"`
+	KillTimeout  time.Duration `json:"kill_timeout"`
+	DrainTimeout time.Duration `json:"drain_timeout"`
+	IdleTimeout  time.Duration `json:"idle_timeout"` // 0: no limit
+	// Ending is how long a run may go on after its timeout: the sum of all bounds that count from there.
+	Ending time.Duration `json:"ending"`
+
+	TermSignal  string      `json:"term_signal"`
+	OutputLimit int64       `json:"output_limit"` // bytes a stream
+	Overflow    Overflow    `json:"overflow"`
+	Background  Background  `json:"background"`
+	FDPolicy    FDPolicy    `json:"fd_policy"`
+	FDProof     bool        `json:"fd_proof"`
+	Containment Containment `json:"containment"`
+	Report      bool        `json:"report"` // why the command was stuck, before it is ended by force
+	Terminal    bool        `json:"terminal"`
+	PTYRows     int         `json:"pty_rows,omitzero"` // of the command's own terminal; 0 for none
+	PTYCols     int         `json:"pty_cols,omitzero"`
+}
+
+// Resolve returns the settings that hold with these options. The error is that of [Run] for options that can
+// not be used; that a timeout is missing is none, since a context can have one.
+func Resolve(opts ...Option) (Settings, error) {
+	c := configure(opts)
+	if err := c.check(new(exec.Cmd)); err != nil {
+		return Settings{}, err
+	}
+	return c.settings(), nil
+}
+
+// settings returns what the options have added up to.
+func (c *config) settings() Settings {
+	s := Settings{
+		Timeout: c.Timeout, GracePeriod: c.Grace, Linger: c.Linger, KillTimeout: c.Kill, DrainTimeout: c.Drain,
+		IdleTimeout: c.Idle, Ending: c.ending(), TermSignal: c.TermSignal.String(), OutputLimit: c.OutputLimit,
+		Overflow: c.overflow, Background: Background(c.Background), FDPolicy: FDPolicy(c.FDPolicy), FDProof: c.Proof,
+		Report: !c.NoReport, Terminal: c.Terminal,
+	}
+	if c.Containment != nil {
+		s.Containment = Containment(c.Containment.Rung)
+	}
+	if c.pty != nil {
+		s.PTYRows, s.PTYCols = c.pty.rows, c.pty.cols
+	}
+	return s
+}
+
+// String returns the settings in one line, durations in words.
+func (s Settings) String() string {
+	var b strings.Builder
+	timeout := "of the context"
+	if s.Timeout > 0 {
+		timeout = s.Timeout.String()
+	}
+	fmt.Fprintf(&b, "timeout %s, grace %v (%s), linger %v, kill %v, drain %v",
+		timeout, s.GracePeriod, s.TermSignal, s.Linger, s.KillTimeout, s.DrainTimeout)
+	if s.IdleTimeout > 0 {
+		fmt.Fprintf(&b, ", idle %v", s.IdleTimeout)
+	}
+	fmt.Fprintf(&b, ", output limit %d bytes, ends within %v of the timeout", s.OutputLimit, s.Ending)
+	return b.String()
 }

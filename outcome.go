@@ -1,295 +1,128 @@
 package safeexec
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"os/exec"
-	"syscall"
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
-	"github.com/seed841d8200/safeexec/internal/drain"
-	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
-// drain takes what is left in the pipes and sees it delivered, within absolute bounds: a bound that
-// moved on with each chunk would never end a chatty process.
-//
-// A pipe whose writers are gone is read to its end, however slow the caller's Writer is, as long as
-// it moves: until the deadline, or one drain timeout from here if that is later. A pipe that
-// somebody outside the tree holds is given up: after the linger if the tree is empty, since nothing
-// more of the tree's can come, else after the drain timeout; at once if the tree was left. What is in
-// it at that moment is still read. Running into a bound proves nothing by itself, so the pipe only
-// counts as held if it has a writer left then.
-func (r *run) drain() {
-	r.releasePTY()
-	begun := r.mark
-	last := begun.Add(r.cfg.drain)
-	giveUp := last
-	switch {
-	case r.left:
-		giveUp = begun
-	case r.empty:
-		giveUp = begun.Add(r.cfg.linger - r.result.Times.Stop)
+// fill makes the result from the facts. It may be called again once more is known.
+func (r *run) fill() {
+	f := &r.life.Facts
+	res := &r.result
+	res.PID, res.Cause = f.PID, Cause(f.Cause)
+	res.Killed, res.Survivors, res.Left = infos(f.Killed), infos(f.Survivors), infos(f.Left)
+	res.Holders = holders(f.Holders)
+	res.HoldersPartial, res.Hidden = f.HoldersPartial, f.Hidden
+	res.LeftPipes = nil
+	for _, p := range f.LeftPipes {
+		res.LeftPipes = append(res.LeftPipes, newLeftPipe(p))
 	}
-	if !proctree.Enumerates && r.actor == nil {
-		_ = r.tree.SignalGroup(syscall.SIGKILL) // who is in it can not be told; the leader pins its number
+	r.addAbandoned()
+	res.Tracks, res.Containment = Tracks(f.Tracks), Containment(f.Containment)
+	res.OOMKilled, res.LeftCgroup = f.OOMKilled, f.LeftCgroup
+	res.MarkedFDs, res.LeakedFDs, res.DeclaredFDs = fds(f.MarkedFDs), fds(f.LeakedFDs), fds(f.DeclaredFDs)
+	res.FDsProved, res.FDErr = f.FDsProved, f.FDErr
+	res.Usage = newUsage(f.Usage)
+	res.GuardRestarts, res.StartRetries = f.GuardRestarts, f.StartRetries
+	t := f.Times
+	res.Times = Times{
+		Started: res.Times.Started, Start: t.Start, Run: t.Run, Report: t.Report, Diagnostic: t.Diagnostic,
+		Stop: t.Stop, Drain: t.Drain, Total: t.Total,
 	}
-	writers := later(last, r.deadline)
-	for {
-		now := time.Now()
-		if writers.After(last) && now.Before(writers) && r.reason(now) != CauseNone {
-			writers = later(last, now.Add(r.cfg.drain)) // canceled or stopped meanwhile
-			last = writers
-		}
-		next := r.settleInput(now, last)
-		for fd := 1; fd <= 2; fd++ {
-			next = sooner(next, r.settleOutput(fd, now, giveUp, writers))
-		}
-		if next.IsZero() {
-			break
-		}
-		r.step(next)
+	r.fillReport()
+	if f.End == nil {
+		return
 	}
-	r.nameHolders()
-	r.result.Times.Drain = r.lap()
+	if change, ok := f.End.Change.(func(*Result)); ok && change != nil {
+		change(res)
+	}
+	f.Held[1] = len(res.Holders) > 0
 }
 
-// sooner returns the earlier of two times, of which zero ones do not count.
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
+// addAbandoned adds what was left behind since it was last called.
+func (r *run) addAbandoned() {
+	for _, a := range r.life.Facts.Abandoned[r.abandoned:] {
+		r.result.Abandoned = append(r.result.Abandoned, Abandoned(a))
 	}
-	return a
+	r.abandoned = len(r.life.Facts.Abandoned)
 }
 
-// settleInput ends standard input, and gives the caller's Reader until the given time to return. It
-// returns until when to wait, zero if that is over.
-func (r *run) settleInput(now, until time.Time) time.Time {
-	s := &r.streams[0]
-	if s.kind != streamInput || s.finished {
-		return time.Time{}
+// fillReport adds why the command was stuck, if somebody asked.
+func (r *run) fillReport() {
+	switch f := &r.life.Facts; {
+	case f.Reported && r.life.Actor != nil:
+		r.result.Report, _ = r.life.Actor.Report().(*Report)
+	case f.Reported:
+		report := newReport(f.Subject, f.Snapshot)
+		if f.Snapshot == nil {
+			report.Taken = f.Taken
+		}
+		r.result.Report = &report
+		r.nameHolders()
 	}
-	r.closeStream(s)
-	quit, held := s.in.Quit(), s.end.Held()
-	if (!quit || held) && now.Before(until) {
-		return until
-	}
-	switch {
-	case held:
-		r.result.Abandoned = append(r.result.Abandoned, AbandonedPipe)
-	case !quit:
-		r.result.Abandoned = append(r.result.Abandoned, AbandonedStdin)
-	}
-	s.finished = true
-	return time.Time{}
 }
 
-// settleOutput brings one output to its end. It returns until when to wait, zero if that is over.
-func (r *run) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
-	s := &r.streams[fd]
-	if !s.kind.isOutput() || s.finished {
-		return time.Time{}
-	}
-	if s.end.Held() && !r.left {
-		last := r.mark.Add(r.cfg.drain)
-		if now.Before(last) {
-			return last // whoever makes it go on wakes the poller
-		}
-		r.abandonPipe(fd, now)
-		return time.Time{}
-	}
-	next := r.settlePipe(fd, now, giveUp, writers)
-	if !s.end.Open() && s.out.Finish() {
-		s.finished = true
-		return time.Time{}
-	}
-	if s.abandoned {
-		return next
-	}
-	// One call of the Writer may take the drain timeout, counted from the end of the tree. A Writer
-	// that is in none is about to be called, and is looked at again.
-	busy := s.out.Busy()
-	stuck := writers
-	if !busy.IsZero() {
-		stuck = earlier(later(busy, r.mark).Add(r.cfg.drain), writers)
-	}
-	switch {
-	case s.kind == streamCaptured:
-		return next
-	case now.Before(stuck):
-		return sooner(next, earlier(stuck, now.Add(max(r.cfg.drain, lastLook))))
-	case busy.IsZero() && s.end.Open():
-		return next
-	}
-	s.abandoned = true
-	s.out.Abandon()
-	r.result.Abandoned = append(r.result.Abandoned, AbandonedStdout+Abandoned(fd-1))
-	return now
+func info(p engine.Process) ProcessInfo {
+	return ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: p.Name}
 }
 
-// abandonPipe leaves a pipe that a process holds, and the call on it. The descriptor is closed once that returns.
-func (r *run) abandonPipe(fd int, now time.Time) {
-	s := &r.streams[fd]
-	r.result.Abandoned = append(r.result.Abandoned, AbandonedPipe)
-	r.held[fd] = true
-	if s.end.Open() {
-		r.hold(fd, now)
+func infos(list []engine.Process) []ProcessInfo {
+	var out []ProcessInfo
+	for _, p := range list {
+		out = append(out, info(p))
 	}
-	s.out.Abandon()
-	r.closeStream(s)
-	s.abandoned, s.finished, s.lost = true, true, true
+	return out
 }
 
-// settlePipe gives up a pipe that does not end. It returns until when to wait for its end.
-func (r *run) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
-	s := &r.streams[fd]
-	if !s.end.Open() {
-		return time.Time{}
+func holders(list []engine.Holder) []Holder {
+	var out []Holder
+	for _, h := range list {
+		out = append(out, Holder{ProcessInfo: info(h.Process), FDs: h.FDs})
 	}
-	if !s.final {
-		if now.Before(giveUp) {
-			return giveUp
-		}
-		if now.Before(s.nextLook) {
-			return s.nextLook
-		}
-		s.out.TakeBack()
-		owed, err := s.end.Unread()
-		if errors.Is(err, drain.ErrHeld) && !r.left {
-			return r.mark.Add(r.cfg.drain) // asked anew when it is told
-		}
-		s.final, s.owed = true, owed
-	}
-	if s.owed > 0 {
-		if s.blocked && !s.abandoned && now.Before(writers) {
-			return writers // the Writer is busy, and says when it is not
-		}
-		return now
-	}
-	switch {
-	case s.end.Hangup():
-		// Nobody can write any more. What was written between the two questions is still read.
-		owed, err := s.end.Unread()
-		if errors.Is(err, drain.ErrHeld) {
-			return r.mark.Add(r.cfg.drain)
-		}
-		if s.owed = owed; owed > 0 {
-			return now
-		}
-	case !r.childEnds.Done() && now.Before(r.mark.Add(r.cfg.drain)):
-		s.final = false // it is this process that still has the other end
-		return r.mark.Add(r.cfg.drain)
-	case r.left:
-		if !r.leavePipe(fd, now) {
-			return now
-		}
-		return time.Time{}
-	case !r.hold(fd, now):
-		if now.Before(r.mark.Add(r.cfg.drain)) {
-			s.final = false
-			s.look = min(2*max(s.look, firstLook/2), lastLook)
-			s.nextLook = now.Add(s.look)
-			return s.nextLook
-		}
-		r.held[fd] = true
-	}
-	r.closeStream(s)
-	return time.Time{}
+	return out
 }
 
-// hold names the processes that still have the other end of a pipe, and reports whether there are
-// any to stay. A child of another run does not stay: it has a copy of everything between its fork and
-// its exec. Finding no holder proves nothing: a descriptor leaves its table shortly before the pipe is
-// released, and there may be no time to look at every process. So without one that stays the drain
-// timeout decides.
-func (r *run) hold(fd int, now time.Time) bool {
-	stays := false
-	for _, h := range r.holdersOf(fd, now) {
-		if !h.Starting {
-			stays = true
-			r.addHolder(info(h.Process), h.FDs)
-		}
-	}
-	r.held[fd] = r.held[fd] || stays
-	if stays {
-		r.explainHolders()
-	}
-	return stays
-}
-
-// holderBound is how long a look for the holders of the pipes takes at most.
-const holderBound = 100 * time.Millisecond
-
-// A holderLook is one look for the holders of all output pipes.
-type holderLook struct {
-	at    time.Time // of the round of drain that made it; the next round looks anew
-	found []proctree.Holder
-}
-
-// holdersOf returns the holders of one pipe. One look serves all pipes that are given up in a round.
-func (r *run) holdersOf(fd int, now time.Time) []proctree.Holder {
-	if r.holders == nil || !r.holders.at.Equal(now) {
-		r.holders = &holderLook{at: now}
-		var complete bool
-		r.holders.found, complete = proctree.Holders(time.Now().Add(holderBound), r.result.PID, r.outputPipes()...)
-		r.result.HoldersPartial = !complete
-	}
-	var of []proctree.Holder
-	for _, h := range r.holders.found {
-		if h.Inode == r.streams[fd].end.Inode() {
-			of = append(of, h)
-		}
-	}
-	return of
-}
-
-// addHolder adds a process once, whichever of the pipes it holds.
-func (r *run) addHolder(p ProcessInfo, fds []int) {
-	for i := range r.result.Holders {
-		if h := &r.result.Holders[i]; h.same(p) {
-			h.FDs = append(h.FDs, fds...)
-			return
-		}
-	}
-	r.result.Holders = append(r.result.Holders, Holder{ProcessInfo: p, FDs: fds})
-}
-
-// outcome makes the result and the error from what the steps wrote down. It is called once, by
-// whoever waits for the command, and sets cmd.ProcessState as Wait of os/exec does.
+// outcome completes the result and makes the error. It is called once, by whoever waits for the command.
 func (r *run) outcome() error {
-	r.release()
-	r.cmd.ProcessState = r.state
-	r.askCommandContext()
-	r.status(r.state)
-	r.result.Stdout = r.streams[1].summary()
-	r.result.Stderr = r.streams[2].summary()
-
+	r.life.Conclude()
+	f := &r.life.Facts
+	r.result.Cause = Cause(f.Cause)
+	r.addAbandoned()
+	r.result.Stdout, r.result.Stderr = streamOf(f.Output[1]), streamOf(f.Output[2])
+	if r.result.State = f.State; f.State != nil {
+		r.result.ExitCode = f.State.ExitCode()
+		r.result.Signal, r.result.SignaledBy, r.result.CoreDumped = f.Signal, Signaler(f.SignaledBy), f.CoreDumped
+	}
 	errs := r.causeErrors()
-	truncated := r.cfg.overflow == OverflowStop && r.overflowed() ||
-		r.cfg.complete && r.result.Stdout.Dropped > 0
+	truncated := r.cfg.OverflowStops && r.life.Streams.Overflowed() || r.cfg.complete && r.result.Stdout.Dropped > 0
 	if truncated && r.result.Cause != CauseOutputLimit {
 		errs = append(errs, r.outputLimitError())
 	}
-	if r.result.OOMKilled && (r.state == nil || !r.state.Success()) {
+	if r.result.OOMKilled && (f.State == nil || !f.State.Success()) {
 		errs = append(errs, r.oomError())
 	}
 	var exit *exec.ExitError
 	switch {
-	case r.waitErr != nil:
-		errs = append(errs, ErrStatusUnknown, r.waitErr)
-	case r.state != nil && !r.state.Success():
-		exit = &exec.ExitError{ProcessState: r.state, Stderr: abridged(&r.result.Stderr)}
+	case f.WaitErr != nil:
+		errs = append(errs, ErrStatusUnknown, f.WaitErr)
+	case f.State != nil && !f.State.Success():
+		exit = &exec.ExitError{ProcessState: f.State, Stderr: abridged(&r.result.Stderr)}
 		errs = append(errs, exit)
 	}
-	if r.held != [3]bool{} {
+	if f.Held != [3]bool{} {
 		errs = append(errs, r.heldError())
 	}
 	errs = append(errs, r.streamErrors()...)
 	if len(r.result.Survivors) > 0 {
-		errs = append(errs, survivorsError(r.result.Survivors, r.cfg.kill))
+		errs = append(errs, survivorsError(r.result.Survivors, r.cfg.Kill))
 	}
-	if r.unseen {
+	if r.life.Unseen {
 		errs = append(errs, ErrTreeUnseen)
 	}
 	if r.redactErr != nil && len(errs) > 0 { // alone it is no failure of the command
@@ -301,35 +134,182 @@ func (r *run) outcome() error {
 	case len(errs) == 1 && exit != nil:
 		return exit
 	}
-	return &Error{Op: "run", Program: r.program(), PID: r.result.PID, Report: r.result.Report, errs: errs}
+	return &Error{Op: "run", Program: r.result.Program, PID: r.result.PID, Report: r.result.Report, errs: errs}
 }
 
 // refuse is the outcome of a run that was not started.
 func (r *run) refuse(err error) error {
+	r.fill()
 	if r.result.Cause == CauseNone {
 		r.result.Cause = CauseStartFailed
 	}
 	r.redact()
 	r.result.Times.Total = time.Since(r.result.Times.Started)
 	res := r.result // a copy: the run is not to be kept alive
-	return &Error{Op: "start", Program: r.program(), Result: &res, errs: flatten(err)}
+	return &Error{Op: "start", Program: r.result.Program, Result: &res, errs: flatten(err)}
 }
 
-// summary is what the result says of a stream.
-func (s *stream) summary() Stream {
-	if !s.kind.isOutput() {
-		return Stream{}
-	}
-	o := Stream{Total: s.out.Total(), Dropped: s.out.Dropped(), Err: s.out.Err()}
-	if s.kind.keeps() {
-		head, tail := s.keep.Kept()
-		o.data, o.head = s.keep.Bytes(), len(head)
-		if s.lost {
-			o.data = bytes.Clone(o.data) // a call that comes back late writes to what is behind it
+// named returns what an error of the engine is to the caller, in the order of precedence.
+func (r *run) named(err error) []error {
+	switch e := err.(type) { //nolint:errorlint // the engine's own, not wrapped
+	case engine.Errors:
+		var all []error
+		for _, each := range e {
+			all = append(all, r.named(each)...)
 		}
-		o.Dropped = o.Total - int64(len(head)+len(tail))
+		return all
+	case *engine.StartError:
+		return flatten(r.startError(e.Err))
+	case *engine.ConfigError:
+		return []error{&ConfigError{Name: e.Name, Reason: e.Reason}}
+	case *engine.LeakedFDsError:
+		return []error{&LeakedFDsError{FDs: fds(e.FDs)}}
+	case *engine.ContainmentError:
+		return []error{&ContainmentError{Cgroup: e.Cgroup, Controller: e.Controller, Err: join(e.Errs...)}}
 	}
-	return o
+	if err == engine.ErrCause { //nolint:errorlint // the very value
+		r.life.NameCause()
+		return r.causeErrors()
+	}
+	return flatten(err)
+}
+
+// causeErrors returns the sentinel of the cause and what the context says of it.
+func (r *run) causeErrors() []error {
+	f := &r.life.Facts
+	var errs []error
+	if f.LimitErr != nil {
+		errs = []error{ErrLimits, f.LimitErr}
+	}
+	after := span(f.After)
+	switch f.Cause {
+	case engine.CauseTimeout:
+		errs = append(errs, detailed(ErrTimeout, "timed out after %s (%s)", after, r.deadlineName()))
+	case engine.CauseCanceled:
+		errs = append(errs, detailed(ErrCanceled, "canceled after %s", after))
+	case engine.CauseIdle:
+		errs = append(errs, detailed(ErrIdle, "no output for %s (limit %v)", span(f.Silent), r.cfg.Idle))
+	case engine.CauseOutputLimit:
+		errs = append(errs, r.outputLimitError())
+	case engine.CauseStopped:
+		errs = append(errs, detailed(ErrStopped, "stopped after %s", after))
+	case engine.CauseNone, engine.CauseExited, engine.CauseStartFailed, engine.CauseLimits, engine.CauseWriterFailed:
+	}
+	if f.CtxErr != nil && (f.Cause == engine.CauseTimeout || f.Cause == engine.CauseCanceled) {
+		errs = append(errs, f.CtxErr)
+		if f.CtxCause != f.CtxErr { //nolint:errorlint // the very value
+			errs = append(errs, f.CtxCause)
+		}
+	}
+	return errs
+}
+
+// deadlineName says which deadline it was that passed.
+func (r *run) deadlineName() string {
+	switch r.life.Facts.Settled {
+	case engine.DeadlineCommands:
+		return "deadline of the command's context"
+	case engine.DeadlineContext:
+		return "deadline of the context"
+	case engine.DeadlineSet:
+		return "timeout " + span(r.cfg.Timeout)
+	}
+	return "timeout " + r.cfg.Timeout.String()
+}
+
+func (r *run) outputLimitError() error {
+	for fd, out := range r.life.Facts.Output {
+		if out.Kind.IsOutput() && out.Total > r.cfg.OutputLimit {
+			return detailed(ErrOutputLimit, "%s exceeded its limit: %d bytes (limit %d)",
+				r.outputName(fd), out.Total, r.cfg.OutputLimit)
+		}
+	}
+	return ErrOutputLimit
+}
+
+// outputName names an output in errors.
+func (r *run) outputName(fd int) string {
+	if r.life.Merged() {
+		return "output"
+	}
+	return streamNames[fd]
+}
+
+func (r *run) oomError() error {
+	if c := r.cfg.Containment; c != nil && r.cfg.memorySet {
+		return detailed(ErrOOMKilled, "killed for want of memory (limit %d bytes)", c.Limits.Memory)
+	}
+	return ErrOOMKilled
+}
+
+// heldError names the pipes that are held, and the holders.
+func (r *run) heldError() error {
+	var pipes []string
+	for fd, held := range r.life.Facts.Held {
+		if held {
+			pipes = append(pipes, r.outputName(fd))
+		}
+	}
+	verb := " is held by "
+	if len(pipes) > 1 {
+		verb = " are held by "
+	}
+	by := "a process that was not found"
+	switch holders := r.result.Holders; {
+	case len(holders) > 0:
+		by = nameAll(len(holders), func(i int) ProcessInfo { return holders[i].ProcessInfo })
+	case r.result.HoldersPartial:
+		by += " in " + span(engine.HolderBound)
+	}
+	return detailed(ErrPipeHeld, "%s%s%s", strings.Join(pipes, " and "), verb, by)
+}
+
+func survivorsError(survivors []ProcessInfo, waited time.Duration) error {
+	what := "process"
+	if len(survivors) > 1 {
+		what = "processes"
+	}
+	bound := ""
+	if waited > 0 {
+		bound = fmt.Sprintf(" for %v", waited)
+	}
+	return detailed(ErrSurvivors, "%d %s survived SIGKILL%s: %s", len(survivors), what, bound,
+		nameAll(len(survivors), func(i int) ProcessInfo { return survivors[i] }))
+}
+
+// streamErrors returns what the caller's Reader and Writers did.
+func (r *run) streamErrors() []error {
+	var errs []error
+	for _, a := range r.result.Abandoned {
+		switch a {
+		case AbandonedStdout, AbandonedStderr:
+			name := r.outputName(1 + int(a-AbandonedStdout))
+			errs = append(errs, detailed(ErrWriterStuck, "writer of %s does not return (waited %v)", name, r.cfg.Drain))
+		case AbandonedStdin:
+			errs = append(errs, detailed(ErrReaderStuck, "reader of standard input does not return (waited %v)", r.cfg.Drain))
+		}
+	}
+	for fd, s := range r.life.Facts.Output {
+		switch {
+		case s.Err == nil:
+		case s.Kind == engine.StreamInput:
+			errs = append(errs, fmt.Errorf("standard input: %w", s.Err))
+		case s.Kind.HasWriter():
+			errs = append(errs, &detail{
+				text: fmt.Sprintf("writer of %s failed, %d of %d bytes dropped: %v",
+					r.outputName(fd), s.Undelivered, s.Total, s.Err),
+				errs: []error{ErrWriterFailed, s.Err},
+			})
+		case s.Kind == engine.StreamCaptured:
+			errs = append(errs, fmt.Errorf("%s: %w", r.outputName(fd), s.Err))
+		}
+	}
+	return errs
+}
+
+// streamOf is what the result says of a stream.
+func streamOf(k engine.Kept) Stream {
+	return Stream{Total: k.Total, Dropped: k.Dropped, Err: k.Err, data: k.Data, head: k.Head}
 }
 
 // stderrPart is how much of each end of the standard error an *exec.ExitError gets from os/exec.
@@ -350,3 +330,58 @@ func abridged(o *Stream) []byte {
 	omitted := o.Total - int64(len(head)+len(tail))
 	return fmt.Appendf(append([]byte(nil), head...), "\n... omitting %d bytes ...\n%s", omitted, tail)
 }
+
+// A detail is a sentinel with the facts of one run, and the error behind it if there is one.
+type detail struct {
+	text string
+	errs []error
+}
+
+func (d *detail) Error() string   { return "safeexec: " + d.text }
+func (d *detail) Unwrap() []error { return d.errs }
+
+func detailed(kind error, format string, args ...any) error {
+	return &detail{fmt.Sprintf(format, args...), []error{kind}}
+}
+
+// span is a duration as errors name it.
+func span(d time.Duration) string {
+	if d >= time.Second {
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Millisecond).String()
+}
+
+// plain is a name as errors write it: quoted if it could be taken for something else.
+func plain(name string) string {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune(" \"':;,()", r) }
+	if name == "" || strings.IndexFunc(name, odd) >= 0 {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
+// nameOf is how errors name a process.
+func nameOf(p ProcessInfo) string {
+	if p.Name == "" {
+		return fmt.Sprintf("pid %d", p.PID)
+	}
+	return fmt.Sprintf("%s (pid %d)", plain(p.Name), p.PID)
+}
+
+// maxNamed is how many processes an error names.
+const maxNamed = 3
+
+// nameAll names processes, the first few of many.
+func nameAll(n int, process func(i int) ProcessInfo) string {
+	var names []string
+	for i := range min(n, maxNamed) {
+		names = append(names, nameOf(process(i)))
+	}
+	if n > maxNamed {
+		names = append(names, fmt.Sprintf("%d more", n-maxNamed))
+	}
+	return strings.Join(names, ", ")
+}
+
+var streamNames = [...]string{"standard input", "standard output", "standard error"}

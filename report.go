@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/diagnose"
-	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/engine"
+	"github.com/seed841d8200/safeexec/internal/redact"
 )
 
 // ReportBound is how long it takes at most to find out why a tree is stuck, whatever its size. A run
@@ -143,7 +144,7 @@ func Explain(ctx context.Context, pid int, opts ...Option) (Report, error) {
 	report, err := take(ctx, diagnose.Target{PID: pid, Commands: cfg.redact != nil}, &cfg)
 	if err == nil && (len(report.Processes) == 0 || report.Processes[0].State == "") {
 		err = os.ErrProcessDone
-		if proctree.Inspect(pid).Alive() {
+		if engine.Inspect(pid).Alive() {
 			err = ErrTimeout
 		}
 	}
@@ -153,7 +154,7 @@ func Explain(ctx context.Context, pid int, opts ...Option) (Report, error) {
 // Report says why the run does not go on, while it runs. It may be called from any goroutine. The
 // error is [os.ErrProcessDone] once the run has ended, [ErrUnsupported] except on Linux.
 func (p *Process) Report() (Report, error) {
-	if p.run.actor != nil {
+	if p.run.life.Actor != nil {
 		return p.reportActor()
 	}
 	if !diagnose.Supported {
@@ -173,8 +174,8 @@ func (p *Process) Report() (Report, error) {
 
 // take takes a report while the caller waits.
 func take(ctx context.Context, target diagnose.Target, cfg *config) (Report, error) {
-	if proctree.Foreign() {
-		return Report{}, join(ErrTreeUnseen, proctree.ErrForeign)
+	if engine.Foreign() {
+		return Report{}, join(ErrTreeUnseen, engine.ErrForeign)
 	}
 	done := make(chan struct{})
 	inquiry := diagnose.Begin(target, explainBound, func() { close(done) })
@@ -190,41 +191,6 @@ func take(ctx context.Context, target diagnose.Target, cfg *config) (Report, err
 	snapshot := inquiry.Finish()
 	report := newReport(target.PID, snapshot)
 	return report, redactReport(ctx, &report, snapshot, cfg.redact)
-}
-
-// diagnose finds out why the tree is stuck, before the first signal: death and SIGSTOP destroy the
-// evidence. Bytes go on moving meanwhile, or a busy command would look as if it waited for us.
-func (r *run) diagnose() {
-	if !diagnose.Supported || r.cfg.noReport || !r.stuck() || r.forced() || proctree.Foreign() {
-		return
-	}
-	target := diagnose.Target{
-		PID: r.result.PID, Child: true, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
-	}
-	if r.terminal == nil {
-		target.Session = r.result.PID
-	}
-	members, sure := r.tree.All()
-	target.Whole = sure || r.tree.Complete()
-	for _, m := range members {
-		target.Members = append(target.Members, m.PID)
-	}
-	if r.exited && len(members) > 0 {
-		askOldest(&target, members)
-	}
-	until := time.Now().Add(r.cfg.report)
-	r.inquiry = diagnose.Begin(target, r.cfg.report, r.wake)
-	for !r.inquiry.Done() && time.Now().Before(until) && !r.forced() {
-		r.step(until)
-	}
-	r.attach(target.PID, r.inquiry.Finish())
-	r.result.Times.Report = r.lap()
-}
-
-// stuck reports whether the command may be: one that writes too much, or to a Writer that has failed,
-// is not.
-func (r *run) stuck() bool {
-	return r.result.Cause != CauseOutputLimit && r.result.Cause != CauseWriterFailed
 }
 
 // nameHolders puts the holders of the pipes into the report with all their descriptors, also where its
@@ -245,47 +211,6 @@ func (r *run) nameHolders() {
 		slices.Sort(p.PipeFDs)
 		p.PipeFDs = slices.Compact(p.PipeFDs)
 	}
-}
-
-func (r *run) attach(pid int, s *diagnose.Snapshot) {
-	report := newReport(pid, s)
-	r.result.Report, r.snapshot = &report, s
-}
-
-// explainHolders adds to the result what those are doing that hold a pipe, while it is still open.
-func (r *run) explainHolders() {
-	if !diagnose.Supported || r.cfg.noReport {
-		return
-	}
-	if r.result.Report != nil || len(r.result.Holders) == 0 {
-		return // one from before the first signal, or of the other pipe, knows the holders too
-	}
-	target := diagnose.Target{
-		PID: r.result.Holders[0].PID, Pipes: r.outputPipes(), Commands: r.cfg.redact != nil,
-	}
-	for _, h := range r.result.Holders {
-		target.Holders = append(target.Holders, h.PID)
-	}
-	woken := make(chan struct{})
-	r.inquiry = diagnose.Begin(target, r.cfg.report, func() { close(woken) })
-	late := time.NewTimer(r.cfg.report)
-	defer late.Stop()
-	select {
-	case <-woken:
-	case <-late.C:
-	}
-	r.attach(r.result.PID, r.inquiry.Finish())
-}
-
-// outputPipes returns what names the pipes of the outputs in /proc.
-func (r *run) outputPipes() []uint64 {
-	var pipes []uint64
-	for i := 1; i < len(r.streams); i++ {
-		if s := &r.streams[i]; s.kind.isOutput() && s.end.Open() {
-			pipes = append(pipes, s.end.Inode())
-		}
-	}
-	return pipes
 }
 
 // newReport makes a report of what was found; of nothing, if the bound passed before anything was.
@@ -373,4 +298,134 @@ func (r Report) LogValue() slog.Value {
 		slog.Int("unreadable", r.Unreadable),
 		slog.Int("omitted", r.Omitted),
 	)
+}
+
+// reportActor is Process.Report for an actor.
+func (p *Process) reportActor() (Report, error) {
+	select {
+	case <-p.done:
+		return Report{}, os.ErrProcessDone
+	default:
+	}
+	if report, ok := p.run.life.Actor.Report().(*Report); ok && report != nil {
+		return *report, nil
+	}
+	return Report{PID: p.PID(), Taken: time.Now()}, nil
+}
+
+// A PipeUse says who has a pipe open, and how full it is.
+type PipeUse struct {
+	Inode   uint64   // as in the pipe:[INODE] of /proc/PID/fd
+	Readers []Holder // a process that has it open for both is in both lists
+	Writers []Holder
+	Filled  int // bytes that nobody has read yet; -1 if unknown
+	Size    int // bytes that it can hold; -1 if unknown
+	Unseen  int // processes whose descriptors may not be seen: they may have it too
+}
+
+// ExplainPipe finds the processes that have a pipe open, by the number in the pipe:[INODE] of
+// /proc/PID/fd. It looks at every process of the machine, until ctx is done. The error is that of ctx,
+// or [ErrUnsupported] except on Linux.
+func ExplainPipe(ctx context.Context, inode uint64) (PipeUse, error) {
+	if !diagnose.Supported {
+		return PipeUse{}, ErrUnsupported
+	}
+	found := diagnose.Pipe(inode, func() bool { return ctx.Err() != nil })
+	return PipeUse{
+		Inode: inode, Readers: byProcess(found.Readers), Writers: byProcess(found.Writers),
+		Filled: found.Filled, Size: found.Size, Unseen: found.Unseen,
+	}, ctx.Err()
+}
+
+// byProcess puts the descriptors of one process together.
+func byProcess(ends []diagnose.End) []Holder {
+	var f ReportFD
+	for _, e := range ends {
+		f.addEnd(e)
+	}
+	return f.Ends
+}
+
+// RedactSecrets is a function for [WithRedact]: it takes out of a command line what looks like a secret,
+// and shows the rest.
+//
+// Replaced by "***" are the values of options and assignments whose name speaks of a password, token,
+// secret, key, credential, cookie or authorization; the password in a URL; what follows "Bearer" and
+// "Basic"; and tokens of the forms that GitHub, GitLab, Slack, AWS, OpenAI and JSON Web Tokens have,
+// wherever they stand. That is a guess: a secret that looks like anything else, such as a bare
+// argument or "-pSECRET", is shown.
+func RedactSecrets(command []string) []string { return redact.Secrets(command) }
+
+// A RedactError says that the function of [WithRedact] failed: it panicked, ended its goroutine, or did
+// not return within a second, for all command lines of a report together. Those that it had not returned
+// by then are missing. A run that did not fail otherwise has no error for that, but Result.Command is nil.
+type RedactError struct {
+	// Panic is the value of the panic, nil if there was none. It may hold a command line, so the text of
+	// the error does not.
+	Panic any
+	Stuck bool // it did not return, and a goroutine is left with it
+}
+
+func (e *RedactError) Error() string {
+	switch {
+	case e.Stuck:
+		return fmt.Sprintf("safeexec: function of WithRedact does not return (waited %v)", redact.Bound)
+	case e.Panic != nil:
+		return fmt.Sprintf("safeexec: function of WithRedact panicked with a %T", e.Panic)
+	}
+	return "safeexec: function of WithRedact ended its goroutine"
+}
+
+// redactAll has f redact command lines.
+func redactAll(ctx context.Context, f func([]string) []string, commands [][]string) ([][]string, error) {
+	out, failure := redact.All(ctx, f, commands)
+	if failure != nil {
+		return out, &RedactError{Panic: failure.Panic, Stuck: failure.Stuck}
+	}
+	return out, nil
+}
+
+// redact fills in the command lines of a report that was made from s.
+func redactReport(ctx context.Context, r *Report, s *diagnose.Snapshot, f func([]string) []string) error {
+	if s == nil || f == nil {
+		return nil
+	}
+	out, err := redactAll(ctx, f, commandsOf(s))
+	for i := range out {
+		r.Processes[i].Command = out[i]
+	}
+	return err
+}
+
+func commandsOf(s *diagnose.Snapshot) [][]string {
+	commands := make([][]string, len(s.Processes))
+	for i := range s.Processes {
+		commands[i] = redact.Shortened(s.Processes[i].Command)
+	}
+	return commands
+}
+
+// redact fills in all command lines, once the tree has ended: until then nothing waits for the caller's
+// function.
+func (r *run) redact() {
+	if end := r.life.Facts.End; end != nil {
+		r.redactErr = end.Redact
+	}
+	if r.cfg.redact == nil {
+		return
+	}
+	commands := [][]string{r.args}
+	if s := r.life.Facts.Snapshot; s != nil {
+		commands = append(commands, commandsOf(s)...)
+	}
+	out, err := redactAll(context.Background(), r.cfg.redact, commands)
+	r.result.Command = out[0]
+	for i, command := range out[1:] {
+		r.result.Report.Processes[i].Command = command
+	}
+	r.redactErr = err
+	if e, ok := err.(*RedactError); ok && e.Stuck { //nolint:errorlint // our own, not wrapped
+		r.result.Abandoned = append(r.result.Abandoned, AbandonedRedact)
+	}
+	r.args, r.life.Facts.Snapshot = nil, nil
 }

@@ -1,6 +1,7 @@
 package arch
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,6 +75,32 @@ func TestRules(t *testing.T) {
 		{"the root imports sys", "the root does not import sys", map[string]string{
 			"killtree.go": "package safeexec\nimport s " + sys + "\n",
 		}, "killtree.go:2:"},
+		{"the root imports poll", "the root stands on the engine", map[string]string{
+			"exec.go": "package safeexec\nimport (\n\"" + modulePath + "/internal/engine\"\n\"" + modulePath + "/internal/poll\"\n)\n",
+		}, "exec.go:4:"},
+		{"the root imports proctree", "the root stands on the engine", map[string]string{
+			"exec.go": "package safeexec\nimport \"" + modulePath + "/internal/proctree\"\n",
+		}, "exec.go:2:"},
+		{"the ladder imports the streams", "the engine is the root's", map[string]string{
+			"internal/engine/ladder/a.go": "package ladder\nimport \"" + modulePath + "/internal/engine/stdio\"\n",
+			"internal/engine/stdio/a.go":  "package stdio\nimport \"" + modulePath + "/internal/engine/ladder\"\n",
+			"internal/engine/a.go":        "package engine\nimport \"" + modulePath + "/internal/engine/ladder\"\n",
+		}, "internal/engine/ladder/a.go:2:"},
+		{"one method more than may be", "size of a type", map[string]string{
+			"internal/drain/a.go": methodsOf(maxMethods + 1),
+			"internal/poll/a.go":  methodsOf(maxMethods),
+		}, "internal/drain: "},
+		{"a long package", "size of a package", map[string]string{
+			"internal/drain/a.go": "package drain\n" + strings.Repeat("\n", maxLines-1), "internal/drain/b.go": "package drain\n" + strings.Repeat("\n", maxLines-1),
+			"internal/drain/c.go": "package drain\n" + strings.Repeat("\n", maxLines-1), "internal/drain/d.go": "package drain\n" + strings.Repeat("\n", maxLines-1),
+			"internal/drain/e.go": "package drain\n" + strings.Repeat("\n", maxLines-1), "internal/drain/f.go": "package drain\n" + strings.Repeat("\n", maxLines-1),
+			"internal/drain/g.go": "package drain\n" + strings.Repeat("\n", maxLines-1), "internal/drain/a_test.go": "package drain\n",
+		}, "internal/drain: "},
+		{"proctree imports the engine", "the engine is the root's", map[string]string{
+			"internal/proctree/a.go": "package proctree\nimport \"" + modulePath + "/internal/engine\"\n",
+		}, "internal/proctree/a.go:2:"},
+		{"one file more in the root", "size of the root", rootOf(maxRootFiles + 1), ".: "},
+		{"as many files in the root as may be", "", rootOf(maxRootFiles), ""},
 		{"the root's tests import sys", "", map[string]string{
 			"main_test.go": "package safeexec\nimport " + sys + "\n",
 		}, ""},
@@ -167,6 +194,24 @@ func TestUnreadable(t *testing.T) {
 	assert.Error(t, err)
 	_, err = check(t.TempDir())
 	assert.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// methodsOf is a file with a type of so many methods.
+func methodsOf(n int) string {
+	text := "package p\ntype T struct{}\n"
+	for i := range n {
+		text += fmt.Sprintf("func (*T) m%d() {}\n", i)
+	}
+	return text
+}
+
+// rootOf is a root of so many files.
+func rootOf(n int) map[string]string {
+	tree := map[string]string{}
+	for i := range n {
+		tree[fmt.Sprintf("a%d.go", i)] = "package safeexec\n"
+	}
+	return tree
 }
 
 // write lays out a module and returns its directory. A tree without go.mod gets a plain one.

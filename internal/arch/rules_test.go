@@ -47,6 +47,19 @@ var (
 	onFace     = []string{"group"}
 )
 
+// belowRoot are all packages that the root may import: its engine, and what is no part of a run, which are parsers, lists
+// and texts. How a tree is found and a pipe is read is the engine's.
+var belowRoot = []string{
+	"internal/diagnose", "internal/engine", "internal/fdtable", "internal/lines", "internal/redact", "internal/repeats",
+	"internal/seam",
+}
+
+// The engine's own parts, which it alone stands on.
+const (
+	ladderDir = "internal/engine/ladder"
+	stdioDir  = "internal/engine/stdio"
+)
+
 // A rule looks at the whole module and reports what breaks it.
 type rule struct {
 	name  string
@@ -57,6 +70,11 @@ var rules = []rule{
 	{"one gate to the kernel", oneGate},
 	{"nothing internal imports the root", noUpwardImport},
 	{"the root does not import sys", rootWithoutSys},
+	{"the root stands on the engine", rootOnEngine},
+	{"the engine is the root's", engineBelowRoot},
+	{"size of the root", rootSize},
+	{"size of a type", typeSize},
+	{"size of a package", packageSize},
 	{"packages beside the root", onPublicFace},
 	{"no build constraints in the root", rootPortable},
 	{"standard library only", onlyStdlib},
@@ -103,6 +121,31 @@ func rootWithoutSys(m *module, report func(pos, format string, args ...any)) {
 	for f, imp := range m.imports() {
 		if f.dir == "." && !f.test && within(imp.path, m.path+"/internal/sys") {
 			report(imp.pos, "the root goes through the package that owns the verb, not through sys")
+		}
+	}
+}
+
+func rootOnEngine(m *module, report func(pos, format string, args ...any)) {
+	for f, imp := range m.imports() {
+		if f.dir == "." && !f.test && within(imp.path, m.path+"/internal") &&
+			!within(imp.path, m.path+"/internal/sys") && !within(imp.path, m.path+"/internal/testproc") &&
+			!slices.Contains(belowRoot, strings.TrimPrefix(imp.path, m.path+"/")) {
+			report(imp.pos, "the root leaves %s to internal/engine", imp.path)
+		}
+	}
+}
+
+func engineBelowRoot(m *module, report func(pos, format string, args ...any)) {
+	for f, imp := range m.imports() {
+		if f.test || !within(imp.path, m.path+"/internal/engine") {
+			continue
+		}
+		switch from, to := f.dir, strings.TrimPrefix(imp.path, m.path+"/"); {
+		case from == ".": // see rootOnEngine
+		case from == "internal/engine":
+		case from == stdioDir && to == ladderDir:
+		default:
+			report(imp.pos, "%s imports %s", from, to)
 		}
 	}
 }
@@ -212,9 +255,12 @@ type file struct {
 	lines      int
 	constraint string // "" if the file is built everywhere
 	imports    []imported
+	methods    []method
 }
 
 type imported struct{ path, pos string }
+
+type method struct{ of, name string }
 
 type requirement struct {
 	path, pos string
@@ -296,7 +342,7 @@ func loadFile(full, rel string) (*file, error) {
 		return nil, err
 	}
 	fset := token.NewFileSet()
-	syntax, err := parser.ParseFile(fset, rel, src, parser.ImportsOnly|parser.ParseComments)
+	syntax, err := parser.ParseFile(fset, rel, src, parser.SkipObjectResolution|parser.ParseComments)
 	if err != nil {
 		return nil, err
 	}
@@ -305,6 +351,11 @@ func loadFile(full, rel string) (*file, error) {
 		test:       strings.HasSuffix(rel, "_test.go") || within(path.Dir(rel), "internal/testproc"),
 		lines:      bytes.Count(src, []byte("\n")),
 		constraint: cmp.Or(tagConstraint(syntax), nameConstraint(path.Base(rel))),
+	}
+	for _, d := range syntax.Decls {
+		if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv != nil {
+			f.methods = append(f.methods, method{receiver(fn.Recv.List[0].Type), fn.Name.Name})
+		}
 	}
 	for _, spec := range syntax.Imports {
 		p, err := strconv.Unquote(spec.Path.Value)

@@ -1,0 +1,287 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/discard"
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
+	"github.com/seed841d8200/safeexec/internal/proctree"
+)
+
+// A drainer takes what is left in the pipes.
+type drainer struct {
+	*Run
+	holders *holderLook // the last look for them
+}
+
+// drain takes what is left in the pipes and sees it delivered, within absolute bounds: a bound that
+// moved on with each chunk would never end a chatty process.
+//
+// A pipe whose writers are gone is read to its end, however slow the caller's Writer is, as long as
+// it moves: until the deadline, or one drain timeout from here if that is later. A pipe that
+// somebody outside the tree holds is given up: after the linger if the tree is empty, since nothing
+// more of the tree's can come, else after the drain timeout; at once if the tree was left. What is in
+// it at that moment is still read. Running into a bound proves nothing by itself, so the pipe only
+// counts as held if it has a writer left then.
+func (r *drainer) drain() {
+	r.Streams.ReleasePTY()
+	begun := r.mark
+	last := begun.Add(r.cfg.Drain)
+	giveUp := last
+	switch {
+	case r.left:
+		giveUp = begun
+	case r.Empty:
+		giveUp = begun.Add(r.cfg.Linger - r.Facts.Times.Stop)
+	}
+	if !proctree.Enumerates && r.actor == nil {
+		_ = r.Tree.SignalGroup(syscall.SIGKILL) // who is in it can not be told; the leader pins its number
+	}
+	writers := ladder.Later(last, r.deadline)
+	for {
+		now := time.Now()
+		if writers.After(last) && now.Before(writers) && r.reason(now) != CauseNone {
+			writers = ladder.Later(last, now.Add(r.cfg.Drain)) // canceled or stopped meanwhile
+			last = writers
+		}
+		next := r.settleInput(now, last)
+		for fd := 1; fd <= 2; fd++ {
+			next = ladder.Sooner(next, r.settleOutput(fd, now, giveUp, writers))
+		}
+		if next.IsZero() {
+			break
+		}
+		r.Step(next)
+	}
+	r.Facts.Times.Drain = r.lap()
+}
+
+// settleInput ends standard input, and gives the caller's Reader until the given time to return. It
+// returns until when to wait, zero if that is over.
+func (r *drainer) settleInput(now, until time.Time) time.Time {
+	s := &r.Streams.Each[0]
+	if s.Kind != stdio.StreamInput || s.Finished {
+		return time.Time{}
+	}
+	r.Streams.Close(s)
+	quit, held := s.In.Quit(), s.End.Held()
+	if (!quit || held) && now.Before(until) {
+		return until
+	}
+	switch {
+	case held:
+		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
+	case !quit:
+		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedStdin)
+	}
+	s.Finished = true
+	return time.Time{}
+}
+
+// settleOutput brings one output to its end. It returns until when to wait, zero if that is over.
+func (r *drainer) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
+	s := &r.Streams.Each[fd]
+	if !s.Kind.IsOutput() || s.Finished {
+		return time.Time{}
+	}
+	if s.End.Held() {
+		// Whoever makes it go on wakes the poller. On a busy machine it may be our own call that is late.
+		if last := r.mark.Add(r.cfg.Drain); now.Before(last) {
+			return last
+		}
+	}
+	if s.End.Held() && !r.left {
+		r.abandonPipe(fd, now)
+		return time.Time{}
+	}
+	next := r.settlePipe(fd, now, giveUp, writers)
+	if !s.End.Open() && s.Out.Finish() {
+		s.Finished = true
+		return time.Time{}
+	}
+	if s.Abandoned {
+		return next
+	}
+	// One call of the Writer may take the drain timeout, counted from the end of the tree. A Writer
+	// that is in none is about to be called, and is looked at again.
+	busy := s.Out.Busy()
+	stuck := writers
+	if !busy.IsZero() {
+		stuck = ladder.Earlier(ladder.Later(busy, r.mark).Add(r.cfg.Drain), writers)
+	}
+	switch {
+	case s.Kind == stdio.StreamCaptured:
+		return next
+	case now.Before(stuck):
+		return ladder.Sooner(next, ladder.Earlier(stuck, now.Add(max(r.cfg.Drain, ladder.LastLook))))
+	case busy.IsZero() && s.End.Open():
+		return next
+	}
+	s.Abandoned = true
+	s.Out.Abandon()
+	r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedStdout+Abandoned(fd-1))
+	return now
+}
+
+// settlePipe gives up a pipe that does not end. It returns until when to wait for its end.
+func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
+	s := &r.Streams.Each[fd]
+	if !s.End.Open() {
+		return time.Time{}
+	}
+	if !s.Final {
+		if now.Before(giveUp) {
+			return giveUp
+		}
+		if now.Before(s.NextLook) {
+			return s.NextLook
+		}
+		s.Out.TakeBack()
+		owed, err := s.End.Unread()
+		if last := r.mark.Add(r.cfg.Drain); errors.Is(err, stdio.ErrHeld) && (!r.left || now.Before(last)) {
+			return last // asked anew when it is told
+		}
+		s.Final, s.Owed = true, owed
+	}
+	if s.Owed > 0 {
+		if s.Blocked && !s.Abandoned && now.Before(writers) {
+			return writers // the Writer is busy, and says when it is not
+		}
+		return now
+	}
+	switch {
+	case s.End.Hangup():
+		// Nobody can write any more. What was written between the two questions is still read.
+		owed, err := s.End.Unread()
+		if errors.Is(err, stdio.ErrHeld) {
+			return r.mark.Add(r.cfg.Drain)
+		}
+		if s.Owed = owed; owed > 0 {
+			return now
+		}
+	case !r.Streams.ChildEnds.Done() && now.Before(r.mark.Add(r.cfg.Drain)):
+		s.Final = false // it is this process that still has the other end
+		return r.mark.Add(r.cfg.Drain)
+	case r.left:
+		if !r.leavePipe(fd, now) {
+			return now
+		}
+		return time.Time{}
+	case !r.hold(fd, now):
+		if now.Before(r.mark.Add(r.cfg.Drain)) {
+			s.Final = false
+			s.Look = min(2*max(s.Look, ladder.FirstLook/2), ladder.LastLook)
+			s.NextLook = now.Add(s.Look)
+			return s.NextLook
+		}
+		r.Facts.Held[fd] = true
+	}
+	r.Streams.Close(s)
+	return time.Time{}
+}
+
+// abandonPipe leaves a pipe that a process holds, and the call on it. The descriptor is closed once that returns.
+func (r *drainer) abandonPipe(fd int, now time.Time) {
+	s := &r.Streams.Each[fd]
+	r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
+	r.Facts.Held[fd] = true
+	if s.End.Open() {
+		r.hold(fd, now)
+	}
+	s.Out.Abandon()
+	r.Streams.Close(s)
+	s.Abandoned, s.Finished, s.Lost = true, true, true
+}
+
+// leavePipe passes on a pipe that has a writer. Who that is, if nobody of the tree, is named as far as
+// can be seen. The tree is looked at after its holders: one born in between would pass for a stranger.
+// It reports false if the pipe has lost its writers meanwhile, as that of a child which was on its way
+// to its own redirections.
+func (r *drainer) leavePipe(fd int, now time.Time) bool {
+	s := &r.Streams.Each[fd]
+	holders := r.holdersOf(fd, now)
+	if s.End.Hangup() {
+		return false
+	}
+	reaper{r.Run}.listLeft()
+	elsewhere := true
+	for _, h := range holders {
+		who := ladder.Identity(h.Process)
+		switch {
+		case slices.ContainsFunc(r.Facts.Left, func(p proctree.Process) bool { return ladder.Identity(p) == who }):
+			elsewhere = false
+		case !h.Starting && h.Alive():
+			r.addHolder(h.Process, h.FDs)
+		}
+	}
+	r.Streams.Unwatch(s)
+	if s.Lost = s.End.Held() || s.Out.Reading(); s.Lost {
+		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
+		s.Abandoned = true
+		s.Out.Abandon() // what a call brings that comes back later reaches no Writer
+	}
+	p := leftPipes.Take(&s.End, discard.Origin{
+		PID: r.Facts.PID, Program: r.Facts.Program, FD: fd, HeldElsewhere: elsewhere, Since: time.Now(),
+	})
+	r.places--
+	r.Facts.LeftPipes = append(r.Facts.LeftPipes, p)
+	return true
+}
+
+// hold names the processes that still have the other end of a pipe, and reports whether there are
+// any to stay. A child of another run does not stay: it has a copy of everything between its fork and
+// its exec. Finding no holder proves nothing: a descriptor leaves its table shortly before the pipe is
+// released, and there may be no time to look at every process. So without one that stays the drain
+// timeout decides.
+func (r *drainer) hold(fd int, now time.Time) bool {
+	stays := false
+	for _, h := range r.holdersOf(fd, now) {
+		if !h.Starting {
+			stays = true
+			r.addHolder(h.Process, h.FDs)
+		}
+	}
+	r.Facts.Held[fd] = r.Facts.Held[fd] || stays
+	if stays {
+		reporter{r.Run}.explainHolders()
+	}
+	return stays
+}
+
+// A holderLook is one look for the holders of all output pipes.
+type holderLook struct {
+	at    time.Time // of the round of drain that made it; the next round looks anew
+	found []proctree.Holder
+}
+
+// holdersOf returns the holders of one pipe. One look serves all pipes that are given up in a round.
+func (r *drainer) holdersOf(fd int, now time.Time) []proctree.Holder {
+	if r.holders == nil || !r.holders.at.Equal(now) {
+		r.holders = &holderLook{at: now}
+		var complete bool
+		r.holders.found, complete = proctree.Holders(time.Now().Add(HolderBound), r.Facts.PID, r.Streams.OutputPipes()...)
+		r.Facts.HoldersPartial = !complete
+	}
+	var of []proctree.Holder
+	for _, h := range r.holders.found {
+		if h.Inode == r.Streams.Each[fd].End.Inode() {
+			of = append(of, h)
+		}
+	}
+	return of
+}
+
+// addHolder adds a process once, whichever of the pipes it holds. It may have executed another program in between.
+func (r *drainer) addHolder(p proctree.Process, fds []int) {
+	for i := range r.Facts.Holders {
+		if h := &r.Facts.Holders[i]; ladder.Identity(h.Process) == ladder.Identity(p) {
+			h.FDs = append(h.FDs, fds...)
+			return
+		}
+	}
+	r.Facts.Holders = append(r.Facts.Holders, Holder{Process: p, FDs: fds})
+}

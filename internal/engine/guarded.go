@@ -1,0 +1,190 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/seed841d8200/safeexec/internal/cgroup"
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
+	"github.com/seed841d8200/safeexec/internal/fdtable"
+	"github.com/seed841d8200/safeexec/internal/guard"
+	"github.com/seed841d8200/safeexec/internal/proctree"
+)
+
+// A guarding has a run guarded.
+type guarding struct{ starter }
+
+// check asks whether there can be a guard. A fake needs none.
+func (r guarding) check() error {
+	switch {
+	case !r.cfg.Guard, r.fake != nil:
+		return nil
+	case !proctree.Enumerates:
+		return &ConfigError{Name: "WithGuard", Reason: "is for Linux"}
+	case !guard.Available():
+		return &ConfigError{Name: "WithGuard", Reason: "needs guard.Init to be called first in main"}
+	}
+	return nil
+}
+
+// take has the run guarded from its start on. It comes before the run's turn to be started: the guard's own start
+// may take long.
+func (r guarding) take() error {
+	if !r.cfg.Guard || r.fake != nil {
+		return nil
+	}
+	var err error
+	r.ward, err = guard.Take(r.ctx.Done(), r.deadline)
+	if cause := r.mustEnd(); cause != nil {
+		return cause
+	}
+	if err != nil {
+		return Errors{ErrGuard, err}
+	}
+	return nil
+}
+
+// announce tells the guard of what is about to be started.
+func (r guarding) announce() error {
+	if r.ward == nil {
+		return nil
+	}
+	run := guard.Run{
+		Program: r.Facts.Program,
+		Trace:   r.marks.Foresee(),
+		Ladder:  guard.Ladder{Signal: int(r.cfg.TermSignal), Grace: r.cfg.Grace, Kill: r.cfg.Kill},
+	}
+	if r.Leaf != nil {
+		run.Cgroup = r.Leaf.Dir()
+	}
+	if err := r.ward.Set(run); err != nil {
+		return Errors{ErrGuard, err}
+	}
+	return nil
+}
+
+// leaderKnown tells the guard who the leader is.
+func (r guarding) leaderKnown() {
+	if r.ward == nil {
+		return
+	}
+	if trace := r.Tree.Trace(); trace.Start != 0 { // its PID alone may be another's by then
+		r.ward.Started(trace)
+	}
+}
+
+var errNoMark = errors.New("the command can not be marked")
+
+// contain makes the cgroup that the command is to be born in. Where there is none and there need not
+// be, the command is to be stopped.
+func (r starter) contain() error {
+	c := r.cfg.Containment
+	if c == nil || c.Rung == ContainmentBest {
+		return nil
+	}
+	leaf, err := cgroup.Make(c.Parent)
+	if err == nil {
+		r.Leaf = leaf
+		if err = leaf.Limit(c.Limits); err == nil {
+			return nil
+		}
+	}
+	return r.withoutCgroup(err)
+}
+
+// withoutCgroup goes on without a cgroup, for the reason given, if that may be.
+func (r starter) withoutCgroup(reason error) error {
+	holdings(r).removeLeaf()
+	if r.cfg.Containment.Rung == ContainmentExact {
+		r.noCgroup = reason
+		return nil
+	}
+	return containmentError(reason)
+}
+
+// refused asks, after a start that failed, whether it was for the cgroup: then it is tried again without,
+// if that may be.
+func (r starter) refused() (again bool, err error) {
+	if r.Leaf == nil {
+		return false, nil
+	}
+	reason := r.Leaf.Refusal()
+	if reason == nil {
+		return false, nil
+	}
+	if err := r.withoutCgroup(reason); err != nil {
+		return false, err
+	}
+	if !stdio.FilesOpen(r.cmd) {
+		return false, containmentError(reason)
+	}
+	return true, nil
+}
+
+// stopsFirst reports whether the command is stopped before its first instruction.
+func (r starter) stopsFirst() bool { return r.cfg.Proof || r.noCgroup != nil }
+
+// rung returns what is in force, once the command is started.
+func (r starter) rung() Containment {
+	switch {
+	case r.Leaf != nil:
+		return ContainmentCgroup
+	case r.noCgroup != nil:
+		return ContainmentExact
+	}
+	return ContainmentBest
+}
+
+// unstoppable is why the command can not be stopped or marked, and what that means where it is stopped
+// for want of a cgroup.
+func (r starter) unstoppable(reasons ...error) error {
+	if r.noCgroup == nil {
+		return Errors(reasons)
+	}
+	return containmentError(append(reasons, r.noCgroup)...)
+}
+
+// sealFDs does what the policy says. It is called right before the clone, and must cost an ordinary
+// start nothing but the system call.
+func (r starter) sealFDs() error {
+	switch r.cfg.FDPolicy {
+	case FDOff:
+		return nil
+	case FDMark:
+		found := fdtable.Seal()
+		if found.Marked != nil || found.Declared != nil || found.Err != nil {
+			r.Facts.MarkedFDs = append(r.Facts.MarkedFDs, found.Marked...)
+			r.Facts.DeclaredFDs = found.Declared
+			r.Facts.FDErr = found.Err
+		}
+		return nil
+	case FDReport, FDRefuse:
+	}
+	found := fdtable.Survey(r.own.Env)
+	r.Facts.LeakedFDs, r.Facts.DeclaredFDs, r.Facts.FDErr = found.Leaked, found.Declared, found.Err
+	if r.cfg.FDPolicy == FDReport {
+		return nil
+	}
+	if found.Err != nil {
+		return Errors{ErrFDsUnknown, found.Err}
+	}
+	if len(found.Leaked) > 0 {
+		return &LeakedFDsError{FDs: r.Facts.LeakedFDs}
+	}
+	return nil
+}
+
+// passedFDs returns which descriptors are passed on by number, and which of those that were left
+// unmarked this command does not get.
+func (r starter) passedFDs() (passed, withheld []int) {
+	if r.cfg.FDPolicy == FDOff {
+		return r.cfg.FDs, nil
+	}
+	handed, withheld := fdtable.Declared(r.own.Env)
+	extra := fdtable.FirstFD + len(r.cmd.ExtraFiles)
+	handed = slices.DeleteFunc(handed, func(fd int) bool { return fd < extra })
+	if r.cfg.FDPolicy == FDReport {
+		withheld = nil // it changes nothing
+	}
+	return append(handed, r.cfg.FDs...), withheld
+}

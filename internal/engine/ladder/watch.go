@@ -1,0 +1,87 @@
+package ladder
+
+import (
+	"slices"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/poll"
+	"github.com/seed841d8200/safeexec/internal/proctree"
+)
+
+// maxWatched is how many members' deaths step is told of. When all of those are dead it is time for a
+// look, however many others there are.
+const maxWatched = 64
+
+// WatchMembers has step told of the members' deaths, and reports whether it is told of all. Of many it
+// prefers the last, which Kill has signaled last.
+func (e *Ending) WatchMembers(members []*proctree.Member) bool {
+	if e.Blind {
+		return false
+	}
+	all := true
+	for _, m := range slices.Backward(members) {
+		token := TokenMember + m.PID
+		if e.watched[token] == m {
+			continue
+		}
+		if m.FD < 0 || len(e.watched) >= maxWatched || e.Poller.Add(m.FD, poll.Read, token) != nil {
+			all = false
+			continue
+		}
+		if e.watched == nil {
+			e.watched = make(map[int]*proctree.Member)
+		}
+		e.watched[token] = m
+	}
+	return all
+}
+
+// MemberDied is told of a death by its token.
+func (e *Ending) MemberDied(token int) {
+	if m := e.watched[token]; m != nil {
+		e.Tree.Gone(m)
+	}
+}
+
+// UnwatchMember is called by the tree before it closes a member's descriptor.
+func (e *Ending) UnwatchMember(m *proctree.Member) {
+	if token := TokenMember + m.PID; e.watched[token] == m {
+		delete(e.watched, token)
+		_ = e.Poller.Remove(m.FD)
+	}
+}
+
+// leafDeath is how long those in a cgroup have to die at once before they are looked at one by one. To do
+// that meanwhile takes longer: thousands of processes need a tenth of a second.
+const leafDeath = 500 * time.Millisecond
+
+// vacates reports whether the cgroup, which was killed, becomes empty within that, or half of the
+// time that is left if that is shorter.
+func (e *Ending) vacates(until time.Time) bool {
+	e.watchLeaf()
+	until = time.Now().Add(min(leafDeath, time.Until(until)/2))
+	for e.LookAtLeaf(); !e.vacated && time.Now().Before(until); e.LookAtLeaf() {
+		e.Waiter.Step(Earlier(until, time.Now().Add(FirstLook)))
+	}
+	// Who dies leaves the cgroup a moment before the exit is seen. For one who had left it, it is not long.
+	for soon := Earlier(until, time.Now().Add(FirstLook)); e.vacated && !e.Exited && time.Now().Before(soon); {
+		e.Waiter.Step(soon)
+	}
+	return e.vacated
+}
+
+// watchLeaf has step told when the cgroup becomes empty. Where that can not be had, it is looked at.
+func (e *Ending) watchLeaf() {
+	if e.Leaf == nil || e.leafWatched {
+		return
+	}
+	e.leafWatched = true
+	_ = e.Poller.Add(e.Leaf.EventsFD(), poll.Change, TokenCgroup)
+	e.LookAtLeaf() // a change is one of what was last read
+}
+
+// LookAtLeaf sees whether the cgroup is empty.
+func (e *Ending) LookAtLeaf() {
+	populated, err := e.Leaf.Populated()
+	e.vacated = err == nil && !populated
+}

@@ -1,0 +1,178 @@
+package engine
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
+	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/seam"
+)
+
+// A casting starts a run whose commands a test answers for.
+type casting struct{ starter }
+
+// A play is a run whose commands a test answers for.
+type play struct{ *Run }
+
+// An actor is what a run has in place of a process where a test answers for its commands, package safeexectest.
+// Everything else of the run is real.
+type actor struct {
+	program seam.Program
+	pid     int
+	end     seam.End      // written before ended is closed
+	ended   chan struct{} // closed by play
+	cut     atomic.Int64  // the Cause to end it for, by the program
+}
+
+// firstActor is above all process IDs of Linux, so that nothing real is meant by one.
+const firstActor = 1 << 30
+
+var actors atomic.Int32
+
+// stage is spawn for a run whose commands a test answers for.
+func (r casting) stage() error {
+	r.marks.EndTurn()
+	program, err := r.fake.Start(seam.Call{Cmd: r.cmd, Deadline: r.deadline, Settings: r.host.Settings()})
+	if err != nil {
+		return r.refusedByFake(err)
+	}
+	a := &actor{program: program, pid: firstActor + int(actors.Add(1)), ended: make(chan struct{})}
+	r.actor, r.Actor = a, program
+	r.process = new(os.Process)
+	_ = r.process.Release() // it can not be signaled or waited for
+	r.process.Pid = a.pid
+	r.cmd.Process, r.Facts.PID = r.process, a.pid
+	r.pipesOut = stdio.HasPipes(r.cmd)
+	r.Streams.LastOutput = time.Now()
+
+	stage := seam.Stage{PID: a.pid, In: r.actorsInput(), Out: r.actorsOutput(1), Err: r.actorsOutput(2)}
+	stage.End = func(cause int) {
+		a.cut.Store(int64(cause))
+		r.Poller.Wake()
+	}
+	var files []*os.File
+	for i, callers := range []any{r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr} {
+		if f, ok := callers.(*os.File); ok && stdio.MadeByPipe(r.cmd, f) {
+			files = append(files, f)
+		}
+		if f := r.Streams.Each[i].Child; f != nil {
+			files = append(files, f)
+			r.Streams.Each[i].Child = nil
+		}
+	}
+	go func() { // ends with the program, which SIGKILL ends
+		defer close(a.ended)
+		a.end = program.Live(stage)
+		for _, f := range files {
+			_ = f.Close() // the caller may have done so
+		}
+		r.exitSeen.Store(true)
+		r.Poller.Wake()
+	}()
+	r.Streams.Feed(r.cmd.Stdin)
+	return nil
+}
+
+// refusedByFake is why nothing is started. A start that stalls does so until it is met by a bound.
+func (r casting) refusedByFake(err error) error {
+	for errors.Is(err, ErrStartStalled) {
+		if cause := r.mustEnd(); cause != nil {
+			r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedStart)
+			return Errors{cause, ErrStartStalled}
+		}
+		if _, err := r.Poller.Wait(r.nextBound()); err != nil {
+			return err
+		}
+	}
+	if several, ok := err.(seam.Errors); ok { //nolint:errorlint // a list, not wrapped
+		return Errors(several)
+	}
+	return r.startError(err)
+}
+
+// actorsInput returns what the actor reads: our pipe or that of StdinPipe. A file of the caller's is left alone.
+func (r casting) actorsInput() io.Reader {
+	if f := r.Streams.Each[0].Child; f != nil {
+		return f
+	}
+	if f, ok := r.cmd.Stdin.(*os.File); ok && stdio.MadeByPipe(r.cmd, f) {
+		return f
+	}
+	return nil
+}
+
+// actorsOutput returns what the actor writes to.
+func (r casting) actorsOutput(fd int) io.Writer {
+	callers := r.cmd.Stdout
+	if fd == 2 && !r.Merged() {
+		callers = r.cmd.Stderr
+	} else if fd == 2 {
+		fd = 1
+	}
+	return r.Streams.Each[fd].ChildWriter(callers)
+}
+
+// live is live for an actor: the same steps, of which the tree has no part.
+func (r play) live() {
+	defer r.rescue()
+	r.begun()
+	r.Streams.Begin()
+	r.observe()
+	if r.Empty = r.Facts.Cause == CauseExited; !r.Empty {
+		r.host.Ending(r.Facts.Cause)
+		r.Facts.Reported = r.stuck() && !r.cfg.NoReport // by the actor
+		reporter(r).sendDiagnostic()
+		r.stop()
+	}
+	(&drainer{Run: r.Run}).drain()
+	r.reap()
+	r.over = true
+}
+
+// reap is reap for an actor.
+func (r play) reap() {
+	if r.Exited {
+		<-r.actor.ended // it has said so, and does nothing else
+		r.Facts.State, r.Facts.WaitErr = seam.State(r.actor.pid, r.actor.end.Status)
+		r.apply(&r.actor.end)
+	} else {
+		r.Facts.Survivors = append(r.Facts.Survivors, proctree.Process{PID: r.actor.pid, Name: r.Facts.Program})
+		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedLeader)
+	}
+	holdings(r).close()
+	r.Facts.Times.Total = time.Since(r.Facts.Started)
+}
+
+// apply adds what a real run would have seen of a tree, and an actor can only tell.
+func (r play) apply(end *seam.End) {
+	r.Facts.End = end
+	if end.Lost {
+		r.Facts.State, r.Facts.WaitErr = nil, os.NewSyscallError("wait", syscall.ECHILD)
+	}
+	if end.Limits != nil {
+		r.Facts.LimitErr = end.Limits
+	}
+	r.Unseen = end.Unseen
+}
+
+// release closes the pipes of StdinPipe and its kin.
+func (r play) release() {
+	if r.pipesOut {
+		own := *r.cmd
+		own.Process = nil // or Start would say something else
+		stdio.Spend(&own)
+	}
+}
+
+// cause is why the actor is to be ended, which its test says in place of the time that would pass.
+func (a *actor) cause() Cause {
+	if a == nil {
+		return CauseNone
+	}
+	return Cause(a.cut.Load())
+}

@@ -1,0 +1,231 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/seed841d8200/safeexec/internal/engine/ladder"
+	"github.com/seed841d8200/safeexec/internal/engine/stdio"
+	"github.com/seed841d8200/safeexec/internal/seam"
+)
+
+// A Run is one command from the start to the end. All of it belongs to the goroutine that calls Begin and then Live,
+// except Requests and what Ask, Signal and StopAll are for.
+type Run struct {
+	ladder.Ending // of its tree
+	Streams       stdio.Streams
+	Requests
+	Facts Facts // what is known so far
+
+	// Lent is closed once the caller may do with the process what they like; nil if nobody waits for that.
+	Lent chan struct{}
+
+	ctx  context.Context
+	cmd  *exec.Cmd // the caller's
+	cfg  *Config
+	host Host
+
+	started   // by the start
+	reporting // by diagnose and drain
+
+	deadline  time.Time // of the whole run
+	mark      time.Time // when the present phase began
+	byContext bool      // the context's deadline passed, and its own timer was behind ours
+	left      bool      // by background: the tree lives on, and is signaled no more
+	over      bool      // Live has come to its end
+
+	questions Questions // which wake the poller as well
+	enlisted  enlistment
+}
+
+// A Host is who the run is for.
+type Host interface {
+	AddEnv(cmd *exec.Cmd)              // before each try to start cmd, a copy
+	Retried(err error)                 // the start is to be tried again
+	Ending(cause Cause)                // before the first signal
+	Settings() any                     // for a fake
+	Tee(fd int) *stdio.Fanout          // where an output that is kept goes besides; nil for nowhere
+	LastLine(w io.Writer) func() error // what is called behind the last byte of a Writer; or nil
+}
+
+// Begin does everything up to a running command. On error nothing runs and nothing is left open; a
+// command that was refused for the configuration is as it was, and can be used again. Facts.Program and Facts.Started
+// are set before.
+func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) error {
+	now := r.Facts.Started
+	r.ctx, r.cmd, r.cfg, r.host = ctx, cmd, cfg, host
+	r.mark, r.exitFD = now, -1
+	r.Waiter = r
+	r.Streams.LastOutput, r.Streams.Idle = now, cfg.Idle > 0
+	r.Streams.Init(&r.Ending)
+	r.fake = seam.From(ctx)
+	s := starter{r}
+	if err := (guarding{s}).check(); err != nil {
+		return err
+	}
+	attr, err := s.attributes()
+	if err != nil {
+		return err
+	}
+	r.setDeadline(now)
+	if err := s.prepare(attr); err != nil {
+		tty{r}.abandon()
+		r.Streams.CloseAll()
+		h := holdings{r}
+		h.close()
+		h.removeLeaf()
+		r.Facts.GuardRestarts = r.ward.End()
+		stdio.Spend(cmd)
+		return err
+	}
+	r.Facts.Times.Start = r.lap()
+	return nil
+}
+
+// Live is the life of a run after its start. The order is the heart of the package: everything that
+// sends a signal comes before reap, because the leader, alive or a zombie, pins the numbers of its
+// process, its group and its session; from reap on they may belong to somebody else.
+//
+// What can happen at the same time, and why each order ends the same way:
+//
+//   - Exit and deadline: observe looks once more before it believes the deadline, and exited comes
+//     first. A command that made it is never reported as timed out.
+//   - Exit, then the deadline, cancellation or Stop during linger or drain: the command's own status
+//     stands. The linger is cut short, and the drain timeout counts from then at the latest. While the
+//     background is waited for, by BackgroundWait, they are what ends the tree, and the cause.
+//   - Exit, and the background is left: nothing from there on sends a signal. What is left may end,
+//     fork or write at any time, so that its pipe is read as far as it was filled at one look.
+//   - Cancel during stop: the ladder is under way and is not begun again.
+//   - Kill, or the end of a context of WithForce: the grace is over, whatever began it. A rung below SIGKILL is not
+//     begun, and one that is waited for is cut short. Kill is a Stop besides, and is the cause if nothing was before.
+//   - SetTimeout and deadline: one compare-and-swap decides. Either the run goes on, or SetTimeout says that it came
+//     too late.
+//   - The leader dies of a signal while stop waits: it stays a zombie until reap, so that group
+//     signals go on meaning our group.
+//   - A descendant is born while its parent is being killed: Live finds it at the next look, and
+//     a look that finds nobody is the only end of stop before its bound.
+func (r *Run) Live() {
+	if r.actor != nil {
+		play{r}.live()
+		return
+	}
+	// The pidfd is lent for the whole life: the caller has cmd.Process, and may Wait for it or Release it.
+	if !r.Tree.LendPidfd(r.liveWith) {
+		r.liveWith(-1)
+	}
+}
+
+// liveWith is Live with the leader's pidfd, -1 where there is none.
+func (r *Run) liveWith(pidfd int) {
+	defer r.rescue()
+	r.begun()
+	leader{r}.watch(pidfd)
+	r.Streams.Begin()
+	r.observe()
+	if r.Facts.Cause == CauseExited {
+		background{r}.treat()
+	}
+	if r.Facts.Cause != CauseExited {
+		r.host.Ending(r.Facts.Cause)
+		reporter{r}.diagnose()
+		reporter{r}.sendDiagnostic()
+	}
+	if !r.Empty && !r.left {
+		r.stop()
+	}
+	tty{r}.takeBack()
+	(&drainer{Run: r}).drain()
+	reaper{r}.reap()
+	r.seal()
+	r.over = true
+}
+
+// rescue ends the command where Live did not come to its end: the caller's code that the run calls, a
+// buffer or the context, has panicked or ended the goroutine. Nothing would supervise it any more.
+func (r *Run) rescue() {
+	if r.over {
+		return
+	}
+	r.Streams.Abandon()
+	r.Streams.CloseAll()
+	until := time.Now().Add(r.cfg.Kill)
+	r.SignalTree(syscall.SIGKILL, until)
+	r.AwaitEmpty(until, syscall.SIGKILL)
+	tty{r}.takeBack()
+	reaper{r}.reap()
+	r.seal()
+}
+
+// seal ends what others may ask, and puts what is kept in order: from now on it is only read.
+func (r *Run) seal() {
+	r.questions.Close()
+	r.Streams.Seal()
+}
+
+// observe waits for the leader's exit or for a reason to end it.
+func (r *Run) observe() {
+	for {
+		r.Facts.Cause = r.reason(time.Now())
+		if r.Facts.Cause != CauseNone && !r.Exited {
+			r.Step(ladder.Past) // this goroutine may come late to an exit that came in time
+			r.Exited = r.Exited || r.exitFD < 0 && leader{r}.exited()
+		}
+		if r.Exited {
+			r.Facts.Cause = CauseExited
+		}
+		if r.Facts.Cause != CauseNone && r.settle(r.Facts.Cause) {
+			r.noteCause()
+			r.Facts.Times.Run = r.lap()
+			return
+		}
+		r.Step(r.nextBound())
+		tty{r}.goOn()
+	}
+}
+
+// stop climbs the ladder until the tree is empty or the ladder ends. The grace period watches the
+// tree and not the leader: a leader that goes at once must not cost its workers their time.
+func (r *Run) stop() {
+	r.End(r.cfg.Rungs())
+	r.Facts.Times.Stop = r.lap()
+}
+
+// Step waits until something happens, until the given time at the latest, and moves bytes.
+func (r *Run) Step(until time.Time) {
+	for _, e := range r.Await(until) {
+		switch {
+		case e.Token == ladder.TokenCgroup:
+			r.LookAtLeaf()
+		case e.Token < ladder.TokenExit && !r.Streams.Each[e.Token].End.Open():
+			// closed by an event before this one
+		case e.Token == ladder.TokenExit:
+			r.Exited = true
+			leader{r}.unwatch()
+		case e.Token >= ladder.TokenMember:
+			r.MemberDied(e.Token)
+		case e.Token == 0:
+			r.Streams.Push(&r.Streams.Each[0])
+		default: // a hangup as well: the kernel can report it a moment before the bytes that came first
+			r.Streams.Pull(e.Token)
+		}
+	}
+	if r.exitFD < 0 && r.exitSeen.Load() {
+		r.Exited = true
+	}
+	r.Streams.Resume()
+	if r.Blind && !r.Exited {
+		r.Exited = leader{r}.exited()
+	}
+	r.questions.Answer()
+}
+
+// lap ends a phase and returns how long it took.
+func (r *Run) lap() time.Duration {
+	now := time.Now()
+	d := now.Sub(r.mark)
+	r.mark = now
+	return d
+}
