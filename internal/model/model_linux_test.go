@@ -55,7 +55,7 @@ var faults = []fault{
 	{"every window is sound", "birth.go",
 		"return elapsed > 0 && elapsed < lapTime(pidMax, cpus)", "return PLANTED || elapsed > 0 && elapsed < lapTime(pidMax, cpus)"},
 	{"an error of waitid is an exit", "leader.go",
-		"	if now != unsure {\n		return now\n	}\n	if sys.Enabled", "	if now != unsure {\n		return now\n	}\n	if PLANTED {\n		return reaped\n	}\n	if sys.Enabled"},
+		"	if now != unsure {\n		return now\n	}\n	if t.process == nil", "	if now != unsure {\n		return now\n	}\n	if PLANTED {\n		return reaped\n	}\n	if t.process == nil"},
 	{"whoever is found after a kill is not killed", "signal.go",
 		"	for _, m := range t.newestFirst() {\n		send(m)\n", "	for _, m := range t.newestFirst() {\n		if PLANTED && t.killing {\n			m.killed = true\n			continue\n		}\n		send(m)\n"},
 }
