@@ -272,8 +272,8 @@ func (o ptyOption) apply(c *config) { c.pty = &o }
 // An interactive shell takes no notice of SIGTERM: [WithTermSignal] with SIGHUP ends it at once.
 //
 // A file in cmd.Stdout, StdinPipe and its kin, WithTerminal and [BackgroundLeave], which would leave processes a
-// terminal that nobody reads, are refused, and so are SysProcAttr.Setctty and Noctty. Without /dev/ptmx the error matches
-// [ErrNoTerminal], and on other systems than Linux [ErrUnsupported]; nothing has been started then.
+// terminal that nobody reads, are refused, and so are SysProcAttr.Setctty and Noctty. Without /dev/ptmx the error
+// matches [ErrNoTerminal], and on other systems than Linux [ErrUnsupported]; nothing has been started then.
 func WithPTY(rows, cols int) Option { return ptyOption{rows, cols} }
 
 func (c *config) checkPTY(cmd *exec.Cmd) error {

@@ -91,8 +91,8 @@ func (e *Expectation) accepts(args []string) bool {
 }
 
 // WithFake returns a context with which safeexec.Run, Start, Output, CombinedOutput and KillTree, and a group that is
-// made with it, ask fake instead of starting a process. A command that fake does not expect fails the test and is not started;
-// one that was expected and did not come fails the test at its end.
+// made with it, ask fake instead of starting a process. A command that fake does not expect fails the test and is not
+// started; one that was expected and did not come fails the test at its end.
 func WithFake(t testing.TB, ctx context.Context, fake *Fake) context.Context {
 	t.Helper()
 	fake.mu.Lock()

@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ func main() {
 	ctx, stop := safeexec.NotifyContext(context.Background())
 	defer stop()
 	var err error
-	switch args := append(os.Args[1:], "", ""); args[0] {
+	switch args := append(slices.Clone(os.Args[1:]), "", ""); args[0] {
 	case "shell":
 		fmt.Println(shell(ctx, args[1]))
 	case "ci":
@@ -41,10 +42,10 @@ func main() {
 	case "supervise":
 		supervise(ctx, os.Stdout, time.Second, os.Args[2:])
 	default:
-		err = errors.New("usage: services shell|ci|schedule|supervise LINE...")
+		err = errors.New("usage: services shell|ci|schedule|supervise LINE")
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		_, _ = fmt.Fprintln(os.Stderr, err)
 		os.Exit(1) //nolint:gocritic // nothing runs
 	}
 }
@@ -71,7 +72,7 @@ func ci(ctx context.Context, w io.Writer, steps []string) error {
 		prefix := fmt.Sprintf("%d | ", i+1)
 		res, err := safeexec.Run(ctx, sh(step), safeexec.WithTimeout(time.Hour), safeexec.WithIdleTimeout(10*time.Minute),
 			safeexec.WithTee(safeexec.Prefix(w, prefix), safeexec.Prefix(w, prefix)))
-		fmt.Fprintln(w, res.Describe(err))
+		_, _ = fmt.Fprintln(w, res.Describe(err))
 		if err != nil {
 			return fmt.Errorf("step %d failed: %w", i+1, err)
 		}
@@ -94,7 +95,7 @@ func schedule(ctx context.Context, w io.Writer, tick <-chan time.Time, lines []s
 		told.Go(func() {
 			for job := range group.Results(round...) {
 				res, err := job.Wait()
-				fmt.Fprintln(safeexec.Prefix(w, job.Key()+": "), res.Describe(err))
+				_, _ = fmt.Fprintln(safeexec.Prefix(w, job.Key()+": "), res.Describe(err))
 			}
 		})
 		select {
@@ -116,7 +117,7 @@ func supervise(ctx context.Context, w io.Writer, backoff time.Duration, lines []
 				prefix := line + " | "
 				res, err := safeexec.Run(ctx, sh(line), safeexec.WithTimeout(year),
 					safeexec.WithTee(safeexec.Prefix(w, prefix), safeexec.Prefix(w, prefix)))
-				fmt.Fprintln(safeexec.Prefix(w, prefix), res.Describe(err))
+				_, _ = fmt.Fprintln(safeexec.Prefix(w, prefix), res.Describe(err))
 				if res.Times.Total > time.Minute {
 					pause = backoff
 				}

@@ -20,7 +20,7 @@ import (
 
 // What the root has to do with single processes, trees, cgroups and pipes that were left, beside its runs.
 
-// What of other packages facts are made of, and asked for with.
+// Process and those that follow are types of other packages, which facts are made of and asked for with.
 type (
 	Process        = proctree.Process
 	Tracks         = proctree.Tracks

@@ -43,12 +43,18 @@ type Run struct {
 
 // A Host is who the run is for.
 type Host interface {
-	AddEnv(cmd *exec.Cmd)              // before each try to start cmd, a copy
-	Retried(err error)                 // the start is to be tried again
-	Ending(cause Cause)                // before the first signal
-	Settings() any                     // for a fake
-	Tee(fd int) *stdio.Fanout          // where an output that is kept goes besides; nil for nowhere
-	LastLine(w io.Writer) func() error // what is called behind the last byte of a Writer; or nil
+	// AddEnv is called before each try to start cmd, a copy.
+	AddEnv(cmd *exec.Cmd)
+	// Retried is called when the start is to be tried again.
+	Retried(err error)
+	// Ending is called before the first signal.
+	Ending(cause Cause)
+	// Settings are for a fake.
+	Settings() any
+	// Tee returns where an output that is kept goes besides; nil for nowhere.
+	Tee(fd int) *stdio.Fanout
+	// LastLine returns what is called behind the last byte of a Writer; or nil.
+	LastLine(w io.Writer) func() error
 }
 
 // Begin does everything up to a running command. On error nothing runs and nothing is left open; a

@@ -11,8 +11,8 @@
 //
 // What is to be ended then stands in a table, a file without a name that both have open. A run writes there what it
 // will be found by before its start, and who its leader is right after it; at its end it takes that out. Each of
-// these is one pwrite(2) within a page, which a signal does not interrupt: a run is in the table wholly or not at all. The
-// leader is that of the start whose number stands beside it, so that one from before counts for nothing.
+// these is one pwrite(2) within a page, which a signal does not interrupt: a run is in the table wholly or not at all.
+// The leader is that of the start whose number stands beside it, so that one from before counts for nothing.
 // The helper does not read it before the end, so that a run wakes nobody. A helper that was killed is replaced, and the
 // new one gets the same table.
 package guard

@@ -103,7 +103,7 @@ func TestAllocations(t *testing.T) {
 		host.Unlock()
 	}()
 	run := Run{Program: "program", Trace: proctree.Trace{Start: 1, Environ: "abcdefgh"}, Cgroup: "/sys/fs/cgroup/safeexec-1-1"}
-	assert.EqualValues(t, 1, testing.AllocsPerRun(1000, func() {
+	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
 		w, err := Take(nil, time.Time{})
 		if err == nil {
 			err = w.Set(run)
@@ -113,6 +113,6 @@ func TestAllocations(t *testing.T) {
 		}
 		w.Started(run.Trace)
 		w.End()
-	}))
+	}), 1.0)
 	assert.Equal(t, 1, host.places, "the same one")
 }

@@ -24,7 +24,8 @@ type Holder struct {
 	Starting bool
 }
 
-// Holders returns the processes that hold pipes with the given inodes, or terminals with the given keys, for writing, ourselves included:
+// Holders returns the processes that hold pipes with the given inodes, or terminals with the given keys, for writing,
+// ourselves included:
 // one Holder for each process and pipe. It looks at this process first, then at those whose PIDs are
 // close to near, and reports whether it came to all of them by the given time. Processes whose descriptors we may not
 // see are left out.
@@ -111,8 +112,8 @@ func (s *holderSearch) look(pid int) {
 	}
 }
 
-// inode returns what names the file of a descriptor, if it is one that can be looked for: a pipe, or where terminals are
-// looked for one of those. Their file system is in memory, and answers.
+// inode returns what names the file of a descriptor, if it is one that can be looked for: a pipe, or where terminals
+// are looked for one of those. Their file system is in memory, and answers.
 func (s *holderSearch) inode(pid, tid, fd int, link []byte) (uint64, bool) {
 	if ino, ok := procfs.PipeInode(link); ok {
 		return ino, true

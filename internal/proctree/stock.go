@@ -60,7 +60,8 @@ func traitsOf(pid int) (p traits) {
 }
 
 // Environments of the stock that are being read, and those processes that did not answer in time. Only who has the
-// lock of the stock changes the map. Who has the number of one of them later is not asked here either, but by each tree.
+// lock of the stock changes the map. What has the number of one of them later is not asked here either, but by each
+// tree.
 var (
 	stockReaders atomic.Int32
 	stockSilent  = map[int]bool{}

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -12,7 +13,7 @@ import (
 func OpenPTY(rows, cols uint16) (master, slave int, err error) {
 	for {
 		master, err = unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
@@ -81,5 +82,5 @@ func IsFileKey(key uint64) bool { return key>>63 != 0 }
 
 // fileKey is beyond all numbers of pipes, which have 32 bits.
 func fileKey(st *unix.Stat_t) uint64 {
-	return 1<<63 | (uint64(st.Dev)&(1<<31-1))<<32 | st.Ino&(1<<32-1)
+	return 1<<63 | (uint64(st.Dev)&(1<<31-1))<<32 | st.Ino&(1<<32-1) //nolint:unconvert // of 32 bits elsewhere
 }

@@ -131,8 +131,8 @@ func ofItsOwn(peak int64) bool {
 // beyond is what a peak of ours can be taken for: the kernel counts pages by CPU, and adds them up when it likes.
 func beyond(peak int64) int64 { return peak + peak/8 + 1<<20 }
 
-// PeakOf returns the most that a child of ours, or a child that it has waited for, had in memory, in bytes; 0 if that is
-// not known, because it is no more than what we have.
+// PeakOf returns the most that a child of ours, or a child that it has waited for, had in memory, in bytes; 0 if that
+// is not known, because it is no more than what we have.
 func PeakOf(state *os.ProcessState) int64 {
 	u, ok := sys.UsageOf(state)
 	if !ok || !ofItsOwn(u.Peak) {
