@@ -20,7 +20,7 @@ import (
 
 // What the root has to do with single processes, trees, cgroups and pipes that were left, beside its runs.
 
-// Process and those that follow are types of other packages, which facts are made of and asked for with.
+// Types of other packages, which facts are made of and asked for with.
 type (
 	Process        = proctree.Process
 	Tracks         = proctree.Tracks
