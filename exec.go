@@ -9,38 +9,38 @@
 //
 // # What Run promises
 //
-// Run returns within a sum of bounds that [Bound] tells: the timeout plus [ReportBound], the time of
-// [WithDiagnosticSignal] if there is one, linger, grace period, kill timeout, drain timeout and 1.25 s for
-// looks at the tree; whatever the command, its descendants, a dead file system under Dir or the program's path, or
+// Run returns within the time that [Bound] computes: the timeout plus [ReportBound], the time of
+// [WithDiagnosticSignal] if there is one, linger, grace period, kill timeout, drain timeout, 1.25 s for
+// looks at the tree, and less for what few runs have, listed there; whatever the command, its descendants, a dead file system under Dir or the program's path, or
 // the caller's own Reader and Writers do. When it returns, the command has been reaped, no process of its tree is
 // alive (a zombie is not alive), and no goroutine and no descriptor of the run is left. All output that the tree
 // wrote was delivered, or is counted as dropped. No process outside the tree got a signal.
 //
-// [WithBackground] can have background processes waited for, or left alive, instead of ended. What is
-// left of a run that leaves some is in the Result as well, and how to release it: see [LeftPipes].
+// [WithBackground] can have background processes waited for, or left alive, instead of ended. Those left
+// alive are in the Result; [LeftPipes] says how to release their pipes.
 //
 // What Run could not do is in the Result: survivors in uninterruptible sleep, a Reader or Writer that never
 // returned, a pipe that a process holds. The kernel locks a pipe while it copies from or to the memory of a
 // process, and memory of a file on a dead file system never comes: all calls on a pipe are therefore made by
 // goroutines that can be left behind, see [AbandonedPipe].
 //
-// A run takes nothing from its host: it opens and closes no file that the host may hold a POSIX lock on,
-// with one exception: the first time that a program is run its beginning is read, and a lock on it that another
-// goroutine takes in the microsecond before the close is lost.
+// A run does not break the POSIX locks of the program that calls it: it opens and closes no file on which that
+// may hold one. The one exception: the first time that a command's program is run its beginning is read, and a lock
+// on it that another goroutine takes in the microsecond before the close is lost.
 //
 // # The tree
 //
 // A tree is the command and all its descendants, in whatever session, group or environment. They are
-// told from all other processes by several [Tracks], each of which has a hole: a session, a mark in a
-// resource limit, a mark in the time slice, the parent, and the variable SAFEEXEC_RUN, which every
-// command finds in its environment besides its own. Result.Tracks says which were in force. A process
-// is signaled through a pidfd, pidfd_open(2), after it was asked again; and a tree that grows while it is
+// recognized by several [Tracks], none of which is enough alone: the session, a mark in a resource
+// limit, a mark in the time slice, the parent, the variable SAFEEXEC_RUN, which every command finds in
+// its environment besides its own, and the cgroup if the run has one. Result.Tracks says which were in
+// force. A process is signaled through a pidfd, pidfd_open(2), once it has been checked again; and a tree that grows while it is
 // killed is frozen first, so that what forks faster than it can be found does not get away.
 //
-// Who can not rely on a command's good will asks for [WithContainment]: a cgroup, which is exact, or a
-// mark that is set before the first instruction; or else nothing is started.
+// If a command may try to escape, use [WithContainment]: a cgroup, which is exact, or a mark that is set
+// before the first instruction; or else nothing is started.
 //
-// [KillTree] does that to a process that somebody else has started. Where orphans become children of this
+// [KillTree] ends the tree of a process that another program started. Where orphans become children of this
 // process, see [SetSubreaper], those of a tree are reaped with it.
 //
 // # Descriptors
@@ -61,8 +61,8 @@
 //
 // # What it does not promise
 //
-// A process that on purpose sheds every mark of its tree at once is no longer of it, unless the run
-// has a cgroup and the process may not write to another; and so is one that somebody else starts on
+// A process that deliberately removes every mark of its tree at once is no longer recognized, unless the
+// run has a cgroup and the process may not write to another; nor is one that another program starts on
 // request, as systemd-run, docker and at do. If it holds an output pipe, it is named as a [Holder]
 // and Run returns all the same. A file system that dies between the look at the program and its
 // execution can freeze the start, as it does with os/exec, and so can a listener of fanotify(7)
@@ -79,9 +79,9 @@
 //
 // Some things are kept open for the life of the process once the first command ran: /dev/null,
 // /proc/loadavg, the Go runtime's poller, and at most 16 epoll instances that later commands
-// reuse. For a second after a command was started, while commands run, a timer reads which PID
-// was given out last, twice in the time in which all could be used up: each 30 ms with 32 768 PIDs on two
-// CPUs, each second with 4 million.
+// reuse. While commands run, for a second after each start, a timer reads the PID that was given out
+// last, twice in the time that it would take to use up all PIDs: every 30 ms with 32 768 PIDs on two
+// CPUs, every second with 4 million.
 package safeexec
 
 import (
@@ -98,13 +98,13 @@ import (
 // Run starts cmd, waits until it and its process tree have ended, and returns what is known.
 //
 // The error is nil if cmd exited with code 0 by itself and its output was delivered. It is exactly
-// an *[exec.ExitError] if cmd failed and nothing else is to be said, and an *[Error] otherwise; the
+// an *[exec.ExitError] if cmd failed and nothing else went wrong, and an *[Error] otherwise; the
 // errors of this package are matched with [errors.Is]. Without a deadline on ctx and without
 // [WithTimeout] it is [ErrNoTimeout], before anything starts.
 //
 // Run accepts any command that was not started, also one of [exec.CommandContext], whose context
-// then ends the run like ctx does, unless its Cancel was set to nil: Cancel and WaitDelay are not
-// used. The fields mean what they mean to os/exec, except that a nil Stdout or Stderr is captured
+// then ends the run like ctx does, unless you set Cancel to nil. Cancel itself is never called, and
+// WaitDelay is ignored. The fields mean what they mean to os/exec, except that a nil Stdout or Stderr is captured
 // into the Result, at most [DefaultOutputLimit] bytes each (see [WithOutputLimit]), and that the
 // command leads a session of its own, so that a program that asks the terminal for a password fails
 // instead of waiting. SysProcAttr.Setpgid is therefore dropped; Pgid, Foreground and Ptrace are

@@ -7,7 +7,7 @@ import (
 
 // A HeadTail keeps the first and the last bytes of what is written to it, up to a limit, and counts
 // the rest. Half of the limit is the head, half the tail. Its memory grows with what it keeps and
-// never beyond the limit by more than the growth of append.
+// never exceeds the limit.
 //
 // It has no ReadFrom: a promoted ReadFrom is how caps in front of bytes.Buffer are bypassed.
 type HeadTail struct {

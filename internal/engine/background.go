@@ -90,8 +90,8 @@ func (r background) awaitDeaths(look time.Time) {
 	}
 }
 
-// listLeft records which processes of the tree are alive, at the end once more: those that run ended
-// earlier may be dead by then, and others born.
+// listLeft records which processes of the tree are alive. It is called again at the end: those listed earlier may have
+// died by then, and others been born.
 func (r reaper) listLeft() {
 	r.Tree.Until(r.mark.Add(r.cfg.Drain))
 	members, sure := r.Tree.Live()

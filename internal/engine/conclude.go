@@ -27,8 +27,8 @@ func (r *Run) Conclude() {
 	r.NameCause()
 }
 
-// Release gives up what only a caller who is at a pipe of the command would need, before Conclude. It reports false if
-// there may be one.
+// Release frees, before Conclude, what only a caller that uses a pipe of StdinPipe and its kin needs. It reports false
+// if there may be such a caller.
 func (r *Run) Release() bool {
 	if r.pipesOut {
 		return false

@@ -11,7 +11,7 @@ import (
 // A reaper takes what is left of a tree.
 type reaper struct{ *Run }
 
-// The holdings are all that a run has until its end.
+// The holdings are everything that a run keeps until its end.
 type holdings struct{ *Run }
 
 // reap takes the leader's status, which releases its numbers, and everything else that the run holds.
@@ -56,7 +56,7 @@ func (r reaper) reap() {
 	h.removeLeaf()
 	r.Meter.Reaped(&r.Tree, r.Facts.State)
 	r.Facts.Usage = r.Meter.Total()
-	r.Facts.GuardRestarts = r.ward.End() // last: had we died before, there was something to end
+	r.Facts.GuardRestarts = r.ward.End() // last: until here the guard has something to end if this process dies
 	r.Facts.Times.Total = time.Since(r.Facts.Started)
 }
 

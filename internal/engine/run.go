@@ -97,8 +97,8 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 //
 // What can happen at the same time, and why each order ends the same way:
 //
-//   - Exit and deadline: observe looks once more before it believes the deadline, and exited comes
-//     first. A command that made it is never reported as timed out.
+//   - Exit and deadline: observe checks once more whether the leader has exited before it believes the deadline,
+//     and an exit comes first. A command that made it is never reported as timed out.
 //   - Exit, then the deadline, cancellation or Stop during linger or drain: the command's own status
 //     stands. The linger is cut short, and the drain timeout counts from then at the latest. While the
 //     background is waited for, by BackgroundWait, they are what ends the tree, and the cause.
@@ -111,7 +111,7 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 //     too late.
 //   - The leader dies of a signal while stop waits: it stays a zombie until reap, so that group
 //     signals go on meaning our group.
-//   - A descendant is born while its parent is being killed: Live finds it at the next look, and
+//   - A descendant is born while its parent is being killed: the next look at the tree finds it, and
 //     a look that finds nobody is the only end of stop before its bound.
 func (r *Run) Live() {
 	if r.actor != nil {

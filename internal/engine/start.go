@@ -118,7 +118,7 @@ func (r starter) examine() error {
 	var look preflight.Look // not of the run, which the look that does not end would keep
 	look.Begin(r.cmd, r.Wake)
 	for !look.Done() && !look.Await() {
-		r.marks.EndTurn() // it may take long, and others have better files
+		r.marks.EndTurn() // this may take long, and other starts need not wait for it
 		if cause := r.mustEnd(); cause != nil {
 			r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedStart)
 			return Errors{cause, ErrStartStalled}
