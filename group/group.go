@@ -145,7 +145,7 @@ func (g *Group) GoKey(key string, cmd *exec.Cmd, opts ...safeexec.Option) *Job {
 		g.refuse(err, j)
 	case joined == nil:
 		g.enter(j)
-	case joined.cmd != cmd:
+	case g.cmds[cmd] == nil: // not one that waits or runs
 		spend(cmd)
 	}
 	g.proceed()

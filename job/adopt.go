@@ -90,9 +90,9 @@ func (j *Job) adopt(ctx context.Context) (ended bool, err error) {
 		if k != nil { // it looks for itself, and may get the exit status
 			return true, k.awaitOver(ctx)
 		}
-		return true, j.update(ctx, r.Run, (*record).close)
+		return true, j.update(ctx, r.id(), (*record).close)
 	case st.State == Half:
-		_, err = j.end(ctx, ByHalfStart, r.Run, r.Settings.ladder())
+		_, err = j.end(ctx, context.WithoutCancel(ctx), ByHalfStart, r.id(), r.Settings.ladder())
 		return err == nil, err
 	case k != nil && r.overdue(): // the keeper ends it
 		select {

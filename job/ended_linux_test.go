@@ -47,19 +47,15 @@ func TestTimeoutIsTriedAgain(t *testing.T) {
 		k := j.keeper()
 		record := filepath.Join(j.dir(), recordFile)
 		require.NoError(t, os.Rename(record, record+".away"))
-		select {
-		case err := <-k.late:
-			require.NoError(t, os.Rename(record+".away", record))
-			if err != nil {
-				require.ErrorIs(t, err, ErrNoJob)
-				st, _ := j.Wait(deadline(t))
-				assert.Equal(t, Ended, st.State)
-				assert.Equal(t, ByTimeout, st.Reason)
-				return
-			}
-		case <-k.over: // before the record was away
-			t.Fatal("nobody told what came of the timeout")
+		err = <-k.late // tells it in any case
+		require.NoError(t, os.Rename(record+".away", record))
+		st, _ := j.Wait(deadline(t))
+		assert.Equal(t, Ended, st.State)
+		assert.Equal(t, ByTimeout, st.Reason)
+		if err != nil {
+			require.ErrorIs(t, err, ErrNoJob)
+			return
 		}
-		_, _ = j.Wait(deadline(t)) // this machine is slow: once more, with more time
+		// It had ended before the record was away: this machine is slow. Once more, with more time.
 	}
 }

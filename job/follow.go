@@ -154,19 +154,19 @@ func (j *Job) Follow(ctx context.Context) iter.Seq2[Line, error] {
 			cancel()
 			<-ended
 		}()
-		if err := in.follow(awake, j.LogPath(), yield); err != nil && ctx.Err() == nil {
+		if err := in.follow(ctx, awake, j.LogPath(), yield); err != nil && ctx.Err() == nil {
 			yield(Line{}, wrap("follow", j.name, err))
 		}
 	}
 }
 
-// follow yields lines until ctx is done, which is when the job has ended, and then what is left.
-func (r *reader) follow(ctx context.Context, path string, yield func(Line, error) bool) error {
+// follow yields lines until awake is done, which is when the job has ended, and then what is left; or until ctx is done.
+func (r *reader) follow(ctx, awake context.Context, path string, yield func(Line, error) bool) error {
 	w := watchWrites(path)
 	defer w.close()
 	for {
-		over := ctx.Err() != nil // before the last look
-		for {
+		over := awake.Err() != nil // before the last look
+		for ctx.Err() == nil {
 			line, ok, err := r.next()
 			if err != nil {
 				return err
@@ -188,7 +188,7 @@ func (r *reader) follow(ctx context.Context, path string, yield func(Line, error
 			st, err := r.file.Stat()
 			return err != nil || st.Size() != r.off+int64(len(r.buf))
 		}
-		if err := w.await(ctx, more); err != nil && ctx.Err() == nil {
+		if err := w.await(awake, more); err != nil && awake.Err() == nil {
 			return err
 		}
 	}
@@ -221,6 +221,9 @@ func (j *Job) tail(n int, from int64) ([]Line, error) {
 	}
 	var lines []Line
 	for {
+		if in.off >= st.Size() { // what is written from then on could go on for ever
+			return lines[max(len(lines)-n, 0):], nil
+		}
 		line, ok, err := in.next()
 		if err != nil {
 			return lines, err

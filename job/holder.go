@@ -120,6 +120,7 @@ const (
 func (l *launch) runHeld(ctx context.Context) error {
 	conn, err := l.startHolder(ctx)
 	if err != nil {
+		l.left = ctx.Err() != nil // it may be about to start the command: Adopt finds what it has written
 		return fmt.Errorf("%w: %w", ErrHolder, err)
 	}
 	defer func() { _ = conn.Close() }()
@@ -142,13 +143,15 @@ func (l *launch) runHeld(ctx context.Context) error {
 		return l.endOrphan()
 	}
 	l.left = a.Left
-	if r, err := read(l.job.dir()); err == nil && r.Run == l.record.Run+1 {
+	r, err := read(l.job.dir())
+	if err == nil && r.Run == l.record.Run+1 {
 		l.record = r
 	}
-	if err := a.err(); err != nil {
-		return errors.Join(err, context.Cause(ctx))
+	if failed := a.err(); failed != nil {
+		return errors.Join(failed, context.Cause(ctx))
 	}
-	return nil
+	l.left = err != nil // it runs, and Adopt finds it once the record can be read
+	return err
 }
 
 func (l *launch) startHolder(ctx context.Context) (*net.UnixConn, error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
@@ -43,8 +45,9 @@ type keeper struct {
 	released   chan struct{} // closed once they have ended and nothing is held any more
 }
 
-// keep begins to keep a job that was just started. The caller has its record's lock.
-func (s *Store) keep(l *launch) error {
+// keep begins to keep a job that was just started. The caller has its record's lock. The keeper is nil if the store was
+// closed meanwhile: the job runs, as it would had this program ended.
+func (s *Store) keep(l *launch) *keeper {
 	lock, _, err := lockKeeper(l.job.dir(), int64(l.record.Run))
 	if err != nil {
 		lock = nil // for want of descriptors perhaps; the job runs all the same
@@ -56,10 +59,10 @@ func (s *Store) keep(l *launch) error {
 	}
 	if !s.add(k) {
 		k.release()
-		return nil // closed meanwhile: the job runs, as it would had this program ended
+		return nil
 	}
 	k.begin()
-	return nil
+	return k
 }
 
 func newKeeper(j *Job, r *record, lock *os.File) *keeper {
@@ -104,6 +107,8 @@ func (k *keeper) begin() {
 		k.release()
 	}()
 }
+
+func (k *keeper) id() startID { return startID{k.run, k.trace.Environ} }
 
 // wait joins the goroutines.
 func (k *keeper) wait() { <-k.released }
@@ -211,7 +216,7 @@ func (k *keeper) failure() error {
 func (k *keeper) record(change func(*record)) {
 	ctx, cancel := context.WithTimeout(k.writing, lockBound)
 	defer cancel()
-	_ = k.job.update(ctx, k.run, change) // should it fail, the job is gone with its status unknown
+	_ = k.job.update(ctx, k.id(), change) // should it fail, the job is gone with its status unknown
 }
 
 // awaitFirst waits for the first process, reaps it if it is our child, and returns how it ended;
@@ -228,10 +233,8 @@ func (k *keeper) awaitFirst() (*Exit, bool) {
 			defer sys.Close(fd)
 		}
 	}
-	if err == nil || k.process != nil {
-		if k.awaitDeath(fd) != nil {
-			return nil, false
-		}
+	if k.awaitDeath(fd) != nil {
+		return nil, false
 	}
 	if k.process != nil {
 		state, err := k.process.Wait()
@@ -244,17 +247,28 @@ func (k *keeper) awaitFirst() (*Exit, bool) {
 	return k.exitOf(fd), true
 }
 
-// awaitDeath waits for the first process, through a pidfd if there is one.
+// awaitDeath waits for the first process, through a pidfd if there is one and descriptors to wait for it.
 func (k *keeper) awaitDeath(fd int) error {
 	if fd >= 0 {
-		return awaitReadable(k.ctx, fd)
+		if err := awaitReadable(k.ctx, fd); err == nil || k.ctx.Err() != nil {
+			return err
+		}
 	}
-	for pause := time.Millisecond; proctree.Living(k.trace.PID, k.trace.Start); pause = min(2*pause, lastPause) {
+	for pause := time.Millisecond; mayLive(k.trace.PID, k.trace.Start); pause = min(2*pause, lastPause) {
 		if err := sleep(k.ctx, pause); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mayLive reports whether a process lives, or can not be looked at, for want of descriptors perhaps.
+func mayLive(pid int, start uint64) bool {
+	st, err := procfs.ReadStatNoComm(pid)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist) && !sys.Gone(err)
+	}
+	return st.StartTime == start && st.Alive()
 }
 
 // lastPause is the longest pause between two looks where nothing can be waited for.
@@ -271,7 +285,7 @@ func (k *keeper) exitOf(fd int) *Exit {
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		if isLocked(k.job.dir(), holds(k.run)) {
 			until = held
-		} else if r, err := read(k.job.dir()); err == nil && r.Run == k.run && r.Exit != nil {
+		} else if r, err := read(k.job.dir()); err == nil && r.id() == k.id() && r.Exit != nil {
 			return r.Exit
 		}
 		if ws, ok := sys.ExitOf(fd); ok {
@@ -411,6 +425,9 @@ func (k *keeper) end(reason Reason) error {
 	if k.ctx.Err() != nil {
 		return k.ctx.Err()
 	}
-	_, err := k.job.end(k.ctx, reason, k.run, k.set.ladder())
+	_, err := k.job.end(k.ctx, k.writing, reason, k.id(), k.set.ladder())
+	if k.writing.Err() != nil {
+		return nil // who forgets this keeper has the record's lock, and has seen the end
+	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -91,6 +92,9 @@ func (l *launch) runHere(ctx context.Context) error {
 	defer fdtable.CloseAll(l.files)
 	err := l.onThread(func() error { return l.spawnStopped(ctx) })
 	if errors.Is(err, execstop.ErrRefused) || errors.Is(err, errLosesPrivilege) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		err = l.onThread(l.spawn)
 	}
 	return err
@@ -336,7 +340,7 @@ func (l *launch) commit(own *exec.Cmd) error {
 		if err != nil {
 			return err
 		}
-		r.Deadline = now + r.Settings.Timeout
+		r.Deadline = now + min(r.Settings.Timeout, math.MaxInt64-now)
 	}
 	if err := r.write(l.job.dir()); err != nil {
 		return err

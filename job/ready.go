@@ -131,8 +131,7 @@ func (c *config) portsFree(ctx context.Context) error {
 }
 
 // awaitReady waits until the first condition is true, the job has ended, or the time is up.
-func (j *Job) awaitReady(ctx context.Context, c *config) error {
-	k := j.keeper()
+func (j *Job) awaitReady(ctx context.Context, c *config, k *keeper) error {
 	if k == nil {
 		return nil // the store was closed meanwhile
 	}
@@ -247,13 +246,16 @@ func (j *Job) unready(ctx context.Context, c *config, k *keeper, cause error) er
 			e.Report = &report
 		}
 	}
-	if r, err := read(j.dir()); err == nil {
-		e.Last, _ = j.tail(lastLines, r.LogFrom)
-	}
+	// After all that follows: its last lines may be why.
+	defer func() {
+		if r, err := read(j.dir()); err == nil {
+			e.Last, _ = j.tail(lastLines, r.LogFrom)
+		}
+	}()
 	if c.unready || errors.Is(cause, ErrEnded) { // of one whose first process failed, others may be left
 		bound, cancel := context.WithTimeout(late, k.set.Grace+k.set.Kill)
 		defer cancel()
-		_, err := j.end(bound, ByUnready, k.run, k.set.ladder())
+		_, err := j.end(bound, late, ByUnready, k.id(), k.set.ladder())
 		e.Stopped = err == nil
 		if err != nil {
 			return errors.Join(e, err)

@@ -51,6 +51,14 @@ type record struct {
 	Reason Reason    `json:"reason"`
 }
 
+// A startID names one start of a job. The count alone does not: it begins anew once the record was removed.
+type startID struct {
+	run  int
+	mark string
+}
+
+func (r *record) id() startID { return startID{r.Run, r.Trace.Environ} }
+
 // A command is what is started. Its strings need not be UTF-8, which JSON's have to be.
 type command struct {
 	Path []byte    `json:"path"`

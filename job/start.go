@@ -35,7 +35,7 @@ func (s *Store) Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Job,
 	}
 	j := &Job{s, c.name}
 	given := exec.Cmd{Dir: cmd.Dir, Env: cmd.Env}
-	err = j.begin(ctx, &c, func(r *record) error {
+	k, err := j.begin(ctx, &c, func(r *record) error {
 		r.Command, r.Settings = what, c.set
 		// What os/exec does with Env and Dir, it does once, and a restart gets the same.
 		r.Command.Env = raw(given.Environ())
@@ -44,17 +44,17 @@ func (s *Store) Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Job,
 	if err != nil {
 		return nil, wrap("start", c.name, err)
 	}
-	return j, wrap("start", c.name, j.awaitReady(ctx, &c))
+	return j, wrap("start", c.name, j.awaitReady(ctx, &c, k))
 }
 
-// begin starts a job under the lock of its record.
-func (j *Job) begin(ctx context.Context, c *config, fill func(*record) error) error {
+// begin starts a job under the lock of its record, and returns who keeps it.
+func (j *Job) begin(ctx context.Context, c *config, fill func(*record) error) (*keeper, error) {
 	if j.store.ctx.Err() != nil {
-		return ErrClosed
+		return nil, ErrClosed
 	}
 	lock, err := j.store.lockOf(ctx, j.name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer lock.Close()
 	old, err := read(j.dir())
@@ -63,27 +63,27 @@ func (j *Job) begin(ctx context.Context, c *config, fill func(*record) error) er
 	case err == nil:
 		st, err := j.statusOf(old)
 		if err != nil {
-			return errors.Join(ErrRunning, err)
+			return nil, errors.Join(ErrRunning, err)
 		}
 		if st.State != Ended && st.State != Gone {
-			return ErrRunning
+			return nil, ErrRunning
 		}
 		old.removeOutside()
 		*r = *old
 	case !errors.Is(err, ErrNoJob):
-		return err
+		return nil, err
 	}
 	if err := fill(r); err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.portsFree(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	j.forgetKeeper() // of the run before
 	l := &launch{job: j, record: r, config: c, before: old, lock: lock}
 	if err := l.run(ctx); err != nil {
 		l.undo()
-		return err
+		return nil, err
 	}
-	return j.store.keep(l)
+	return j.store.keep(l), nil
 }

@@ -49,17 +49,31 @@ func (j *Job) stop(ctx context.Context, ladder func(*settings) rungs) (Stopped, 
 	if err != nil {
 		return Stopped{}, wrap("stop", j.name, err)
 	}
-	did, err := j.end(ctx, ByStop, r.Run, ladder(&r.Settings))
+	did, err := j.end(ctx, context.WithoutCancel(ctx), ByStop, r.id(), ladder(&r.Settings))
 	return did, wrap("stop", j.name, err)
 }
 
-// end ends a run, and writes down that it has ended.
-func (j *Job) end(ctx context.Context, reason Reason, run int, ladder rungs) (Stopped, error) {
+// readStarted reads the record once no start is under way.
+func (j *Job) readStarted(ctx context.Context) (*record, error) {
 	r, err := read(j.dir())
+	if err != nil || r.Phase != phaseStarting {
+		return r, err
+	}
+	unlock, err := j.store.lock(ctx, j.name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return read(j.dir())
+}
+
+// end ends what was started, and writes down that it has ended; the last write goes on until last is done.
+func (j *Job) end(ctx, last context.Context, reason Reason, id startID, ladder rungs) (Stopped, error) {
+	r, err := j.readStarted(ctx)
 	if err != nil {
 		return Stopped{}, err
 	}
-	if r.Run != run || r.Phase == phaseEnded {
+	if r.id() != id || r.Phase == phaseEnded {
 		return Stopped{}, nil
 	}
 	fit, err := j.store.fits(r)
@@ -69,7 +83,7 @@ func (j *Job) end(ctx context.Context, reason Reason, run int, ladder rungs) (St
 	case fit == Elsewhere:
 		return Stopped{}, ErrElsewhere
 	case fit == Gone:
-		return Stopped{}, j.update(ctx, run, (*record).close)
+		return Stopped{}, j.update(ctx, id, (*record).close)
 	}
 	alive, err := census(r.Trace)
 	if err != nil && !errors.Is(err, safeexec.ErrTreeUnseen) {
@@ -77,7 +91,7 @@ func (j *Job) end(ctx context.Context, reason Reason, run int, ladder rungs) (St
 	}
 	if len(alive) > 0 { // before the first signal, so that whoever sees the end knows why
 		// A full disk or a lock that another holds does not keep the job alive: the last update tells.
-		_ = j.update(ctx, run, func(r *record) {
+		_ = j.update(ctx, id, func(r *record) {
 			if r.Reason == ByItself {
 				r.Reason = reason
 			}
@@ -87,16 +101,16 @@ func (j *Job) end(ctx context.Context, reason Reason, run int, ladder rungs) (St
 	if err != nil {
 		return did, err
 	}
-	if k := j.keeper(); k != nil && k.run == run { // it sees the same, and has the exit status
+	if k := j.keeper(); k != nil && k.id() == id { // it sees the same, and has the exit status
 		if k.awaitOver(ctx) == nil {
-			if r, err := read(j.dir()); err == nil && (r.Run != run || r.Phase == phaseEnded) {
+			if r, err := read(j.dir()); err == nil && (r.id() != id || r.Phase == phaseEnded) {
 				return did, nil
 			}
 		}
-	} else if j.awaitWritten(ctx, run) {
+	} else if j.awaitWritten(ctx, id) {
 		return did, nil
 	}
-	return did, j.update(context.WithoutCancel(ctx), run, (*record).close)
+	return did, j.update(last, id, (*record).close)
 }
 
 // writtenTime is how long another program that keeps a job is given to write down that it has
@@ -105,14 +119,14 @@ const writtenTime = 2 * time.Second
 
 // awaitWritten waits until another program that keeps a run has written that it has ended. It
 // reports false if none keeps it, or does not write.
-func (j *Job) awaitWritten(ctx context.Context, run int) bool {
+func (j *Job) awaitWritten(ctx context.Context, id startID) bool {
 	ctx, cancel := context.WithTimeout(ctx, writtenTime)
 	defer cancel()
 	for pause := time.Millisecond; ; pause = min(2*pause, lastPause) {
 		// Before the record is read. What a holder writes is read as of the record.
-		kept := isKept(j.dir(), run) || isLocked(j.dir(), holds(run))
+		kept := isKept(j.dir(), id.run) || isLocked(j.dir(), holds(id.run))
 		r, err := read(j.dir())
-		if err != nil || r.Run != run || r.Phase == phaseEnded {
+		if err != nil || r.id() != id || r.Phase == phaseEnded {
 			return true
 		}
 		if !kept || sleep(ctx, pause) != nil {
@@ -183,25 +197,43 @@ func info(p proctree.Process) safeexec.ProcessInfo {
 // one, is free. The command, its environment and its settings are those of the record; of the
 // options, Timeout, Endless, Ready and StopUnready count. The error is that of Stop or of Start.
 func (j *Job) Restart(ctx context.Context, opts ...Option) error {
+	if err := j.mayRestart(opts); err != nil {
+		return wrap("restart", j.name, err)
+	}
 	if _, err := j.Stop(ctx); err != nil {
 		return err
 	}
 	c := configure(opts)
-	c.name = j.name
-	err := j.begin(ctx, &c, func(r *record) error {
-		if c.bounded {
-			r.Settings.Timeout = c.set.Timeout
-		}
-		c.bounded = true
-		r.Settings.Notify = r.Settings.Notify || c.set.Notify
-		set := r.Settings
-		c.set = set
-		return c.check()
-	})
+	k, err := j.begin(ctx, &c, func(r *record) error { return c.again(r) })
 	if err == nil {
-		err = j.awaitReady(ctx, &c)
+		err = j.awaitReady(ctx, &c, k)
 	}
 	return wrap("restart", j.name, err)
+}
+
+// mayRestart finds what would refuse the start, before anything is stopped.
+func (j *Job) mayRestart(opts []Option) error {
+	if j.store.ctx.Err() != nil {
+		return ErrClosed
+	}
+	r, err := read(j.dir())
+	if err != nil {
+		return err
+	}
+	c := configure(opts)
+	return c.again(r)
+}
+
+// again makes of the options of a restart, and of the settings in the record, those of both.
+func (c *config) again(r *record) error {
+	c.name = r.Name
+	if c.bounded {
+		r.Settings.Timeout = c.set.Timeout
+	}
+	c.bounded = true
+	r.Settings.Notify = r.Settings.Notify || c.set.Notify
+	c.set = r.Settings
+	return c.check()
 }
 
 // Signal sends a signal to the first process. If that does not live, as that of a daemon that has
@@ -249,14 +281,14 @@ func (j *Job) Wait(ctx context.Context) (Status, error) {
 		return Status{Name: j.name}, wrap("wait for", j.name, err)
 	}
 	k := j.keeper()
-	if k != nil && k.run != r.Run {
+	if k != nil && k.id() != r.id() {
 		k = nil
 	}
 	if err := j.awaitEnd(ctx, r, k); err != nil {
 		return Status{Name: j.name}, wrap("wait for", j.name, err)
 	}
 	if k == nil {
-		j.awaitWritten(ctx, r.Run)
+		j.awaitWritten(ctx, r.id())
 	}
 	st, err := j.Status()
 	if err == nil && k != nil {

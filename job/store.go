@@ -160,7 +160,10 @@ func (j *Job) remove(ctx context.Context) (bool, error) {
 	defer unlock()
 	r, err := read(j.dir())
 	if errors.Is(err, ErrNoJob) {
-		_ = removeFiles(j.dir())
+		// What a start leaves that was killed before its record has an empty log.
+		if st, err := os.Lstat(j.LogPath()); err != nil || st.Size() == 0 {
+			_ = removeFiles(j.dir())
+		}
 		return false, nil
 	}
 	if err != nil {
@@ -295,15 +298,15 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// update changes the record of a run, unless it is that of another run by now.
-func (j *Job) update(ctx context.Context, run int, change func(*record)) error {
+// update changes the record of a start, unless it is that of another by now.
+func (j *Job) update(ctx context.Context, id startID, change func(*record)) error {
 	unlock, err := j.store.lock(ctx, j.name)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	r, err := read(j.dir())
-	if err != nil || r.Run != run {
+	if err != nil || r.id() != id {
 		return err
 	}
 	change(r)

@@ -147,6 +147,9 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		}
 		s.Final, s.Owed = true, owed
 	}
+	if s.Owed > 0 && !s.Blocked && !s.End.Counts() && !s.End.Readable() {
+		s.Owed = 0
+	}
 	if s.Owed > 0 {
 		if s.Blocked && !s.Abandoned && now.Before(writers) {
 			return writers // the Writer is busy, and says when it is not

@@ -176,6 +176,9 @@ func (s *starting) run() {
 
 // spawn starts a helper and waits until it watches. It also returns what is wrong with the helper's log.
 func spawn(until time.Time) (socket *os.File, log, err error) {
+	if proctree.Foreign() { // it would find nobody there
+		return nil, nil, errors.New("needs the /proc of this PID namespace")
+	}
 	table, err := openTable()
 	if err != nil {
 		return nil, nil, err

@@ -53,7 +53,8 @@ type hand struct {
 	err    error
 	notify func() // called when it is back, late or left
 
-	over *atomic.Bool // by leave
+	over   *atomic.Bool // by leave
+	closes bool         // by leaveToClose
 
 	run      func() // work, bound once
 	returned chan struct{}
@@ -96,7 +97,7 @@ func takeHand() *hand {
 
 // giveBack lets go of what the hand worked on.
 func (h *hand) giveBack() {
-	h.p, h.files, h.err, h.notify, h.over = nil, [3]*os.File{}, nil, nil, nil
+	h.p, h.files, h.err, h.notify, h.over, h.closes = nil, [3]*os.File{}, nil, nil, nil, false
 	if h.spare {
 		spares.Lock()
 		defer spares.Unlock()
@@ -131,6 +132,9 @@ func (h *hand) work() {
 	}
 	notify := h.notify
 	if !h.state.CompareAndSwap(late, back) {
+		if h.closes {
+			h.close()
+		}
 		over := h.over
 		h.giveBack()
 		over.Store(true)
@@ -151,6 +155,19 @@ func (h *hand) leave() Closing {
 	return Closing{over}
 }
 
+// leaveToClose gives up a hand that is late, and has it close after its call what that is made on: a file, or if that
+// is nil the descriptor. Until then the number must not be another's, since a hand can be late that has not yet begun
+// its call. It reports false, and closes nothing, if the hand is back.
+func (h *hand) leaveToClose(file *os.File) (Closing, bool) {
+	over := new(atomic.Bool)
+	h.over, h.closes, h.files[0] = over, true, file
+	if h.state.CompareAndSwap(late, left) {
+		return Closing{over}, true
+	}
+	h.giveBack()
+	return Closing{}, false
+}
+
 func (h *hand) make() {
 	switch h.call {
 	case callRead:
@@ -166,13 +183,18 @@ func (h *hand) make() {
 	case callResize:
 		h.err = sys.ResizePTY(h.fd, uint16(h.n>>16), uint16(h.n))
 	case callClose:
-		if h.files == [3]*os.File{} {
-			sys.Close(h.fd)
-		}
-		for _, f := range h.files {
-			if f != nil {
-				f.Close()
-			}
+		h.close()
+	}
+}
+
+// close closes the files, or the descriptor if there are none.
+func (h *hand) close() {
+	if h.files == [3]*os.File{} {
+		sys.Close(h.fd)
+	}
+	for _, f := range h.files {
+		if f != nil {
+			f.Close()
 		}
 	}
 }

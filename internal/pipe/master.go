@@ -32,6 +32,9 @@ func (e *End) unreadOfMaster() int {
 	return 0
 }
 
+// Counts reports whether Unread counts what waits. Of a pseudo-terminal it says how much there may be.
+func (e *End) Counts() bool { return !e.master }
+
 // Resize sets the size of a terminal.
 func (e *End) Resize(rows, cols uint16) error {
 	if !e.open {

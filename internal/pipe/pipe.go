@@ -205,8 +205,11 @@ func (e *End) Close() {
 		return
 	}
 	if e.late != nil {
-		e.calls[0] = e.late.leave()
+		h, closes := e.late, false
 		e.late = nil
+		if e.calls[0], closes = h.leaveToClose(e.file); closes {
+			return
+		}
 	}
 	h := takeHand()
 	h.call, h.fd, h.files[0], h.notify = callClose, e.fd, e.file, e.notify

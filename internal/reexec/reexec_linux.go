@@ -29,9 +29,14 @@ const (
 	firstFD  = 4 // of the files
 )
 
+var errPrivileges = errors.New("a program that gains privileges when it is executed can not have a copy of itself")
+
 // Start starts a copy and waits until its first stage has ended. It returns this process's end of the socket, on which
 // the copy is heard. After an error a copy that comes late is dismissed.
 func Start(ctx context.Context, variable, name string, files ...*os.File) (*os.File, error) {
+	if sys.Privileges() { // the copy would have them too, and not take itself for one, see Became
+		return nil, errPrivileges
+	}
 	self, err := procfs.ReadStatNoComm(os.Getpid())
 	if err != nil {
 		return nil, err

@@ -61,26 +61,24 @@ func NewTerminal(attr *syscall.SysProcAttr, fd int) bool {
 // FileKey names an open file that has a name, such as a terminal, for as long as somebody has it open. It is never the
 // inode number of a pipe.
 func FileKey(fd int) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return 0, err
-	}
-	return fileKey(&st), nil
+	return fileKey(fd, "", unix.AT_EMPTY_PATH)
 }
 
 // FileKeyAt is FileKey of what path leads to.
-func FileKeyAt(path string) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return 0, err
-	}
-	return fileKey(&st), nil
-}
+func FileKeyAt(path string) (uint64, error) { return fileKey(unix.AT_FDCWD, path, 0) }
 
 // IsFileKey reports whether it is one.
 func IsFileKey(key uint64) bool { return key>>63 != 0 }
 
-// fileKey is beyond all numbers of pipes, which have 32 bits.
-func fileKey(st *unix.Stat_t) uint64 {
-	return 1<<63 | (uint64(st.Dev)&(1<<31-1))<<32 | st.Ino&(1<<32-1) //nolint:unconvert // of 32 bits elsewhere
+// fileKey is beyond all numbers of pipes, which have 32 bits. A server that does not answer is not asked: see [FileOf].
+func fileKey(dir int, path string, flags int) (uint64, error) {
+	var st unix.Statx_t
+	err := error(unix.EINTR)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Statx(dir, path, flags|unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return 1<<63 | (unix.Mkdev(st.Dev_major, st.Dev_minor)&(1<<31-1))<<32 | st.Ino&(1<<32-1), nil
 }

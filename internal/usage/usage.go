@@ -91,14 +91,15 @@ func (m *Meter) Total() Total {
 	if m.seen.CPU() > atLeast.CPU() {
 		atLeast.User, atLeast.System = m.seen.User, m.seen.System
 	}
+	hasLeft := m.cpu && atLeast.CPU() > m.leaf.CPU()+coarse(m.leaf.CPU()) // its cgroup
 	switch {
-	case m.cpu && atLeast.CPU() <= m.leaf.CPU()+coarse(m.leaf.CPU()):
+	case m.cpu && !hasLeft:
 		t.User, t.System, t.CPU = m.leaf.User, m.leaf.System, Exact
-	case m.cpu || m.leader || m.looked: // of a tree that has left its cgroup, too
+	case m.cpu || m.leader || m.looked:
 		t.User, t.System, t.CPU = atLeast.User, atLeast.System, Seen
 	}
-	if t.Peak, t.Memory = m.leaf.Peak, Exact; !m.peak {
-		t.Peak, t.Memory = max(m.reaped.Peak, m.seen.Peak), Seen
+	if t.Peak, t.Memory = m.leaf.Peak, Exact; !m.peak || hasLeft {
+		t.Peak, t.Memory = max(m.reaped.Peak, m.seen.Peak, m.leaf.Peak), Seen
 		if t.Peak == 0 {
 			t.Memory = Unknown
 		}

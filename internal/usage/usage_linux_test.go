@@ -50,6 +50,8 @@ func TestTotalMemory(t *testing.T) {
 		"reaped":  {Meter{reaped: reaped, leader: true}, 2, Seen},
 		"seen":    {Meter{reaped: reaped, leader: true, seen: seen, looked: true}, 3, Seen},
 		"cgroup":  {Meter{reaped: reaped, leader: true, seen: seen, looked: true, leaf: leaf, peak: true}, 1, Exact},
+		"left its cgroup": {Meter{reaped: sys.Usage{User: time.Second, Peak: 2}, leader: true, leaf: leaf, cpu: true,
+			peak: true}, 2, Seen},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := tt.meter.Total()

@@ -303,7 +303,8 @@ func TestPTYHeld(t *testing.T) {
 	testproc.NoLeaks(t)
 	name, in := io.Pipe()
 	out := newScreen()
-	cmd := testproc.Shell("tty; read -r x")
+	// What it writes last is not yet read when it exits.
+	cmd := testproc.Shell("tty; read -r x; head -c 8000 /dev/zero | tr '\\0' x")
 	cmd.Stdin, cmd.Stdout = name, out
 	p := startPTY(t, cmd, safeexec.WithLinger(0), safeexec.WithDrainTimeout(100*time.Millisecond))
 	path, _, _ := strings.Cut(out.await(t, p, "\n"), "\r")
