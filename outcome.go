@@ -56,7 +56,7 @@ func (r *run) addAbandoned() {
 // fillReport adds why the command was stuck, if somebody asked.
 func (r *run) fillReport() {
 	switch f := &r.life.Facts; {
-	case f.Reported && r.life.Actor != nil:
+	case f.Reported && r.life.Actor != nil && f.Subject == 0: // else a process that the actor has started was looked at
 		r.result.Report, _ = r.life.Actor.Report().(*Report)
 	case f.Reported:
 		report := newReport(f.Subject, f.Snapshot)

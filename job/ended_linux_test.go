@@ -1,8 +1,10 @@
 package job
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -58,4 +60,50 @@ func TestTimeoutIsTriedAgain(t *testing.T) {
 		}
 		// It had ended before the record was away: this machine is slow. Once more, with more time.
 	}
+}
+
+// TestRecordOfAnotherStart has a job of the same name and count, whose record another program has made meanwhile.
+func TestRecordOfAnotherStart(t *testing.T) {
+	s := open(t, t.TempDir())
+	j, err := s.Start(deadline(t), sh("exec sleep 1000"), Name("a"), Endless())
+	require.NoError(t, err)
+	k := j.keeper()
+	r, err := read(j.dir())
+	require.NoError(t, err)
+	mine := *r
+	r.Trace.Environ = "another"
+	require.NoError(t, r.write(j.dir()))
+	k.record(func(r *record) { r.Text = "of the first" })
+	did, err := j.end(deadline(t), deadline(t), ByTimeout, k.id(), rungs{grace: -1})
+	require.NoError(t, err)
+	assert.Empty(t, did.Killed)
+	assert.True(t, testproc.Lives(mine.Trace.PID, mine.Trace.Start))
+	r, err = read(j.dir())
+	require.NoError(t, err)
+	assert.Empty(t, r.Text)
+	assert.Equal(t, phaseStarted, r.Phase)
+	require.NoError(t, mine.write(j.dir()))
+	_, err = j.Kill(deadline(t))
+	require.NoError(t, err)
+}
+
+// TestFloodIsNotReady has a job that writes without an end: who reads its last lines must not follow it.
+func TestFloodIsNotReady(t *testing.T) {
+	s := open(t, t.TempDir())
+	j, err := s.Start(deadline(t), sh("yes | head -c 256M; exec sleep 1000"), Name("a"), Endless(), Grace(0), Log(MaxSize(logGrain), Keep(2)),
+		Ready(200*time.Millisecond, LogLine(regexp.MustCompile("never"))), StopUnready())
+	var unready *ReadyError
+	require.ErrorAs(t, err, &unready)
+	assert.True(t, unready.Stopped)
+	assert.NotEmpty(t, unready.Last)
+	assert.Equal(t, Ended, status(t, j).State)
+	for line, err := range j.Follow(canceled()) {
+		t.Error("followed", line, err)
+	}
+}
+
+func canceled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }
