@@ -262,8 +262,9 @@ func (guardOption) apply(c *config) { c.Guard = true }
 // run's cgroup if there is one.
 //
 // The program calls Init of package guard first in main. Otherwise the option is a *[ConfigError], and so it is except
-// on Linux. A helper that can not be started is [ErrGuard], and nothing was started. Result.GuardRestarts says
-// whether there was a time without.
+// on Linux. A helper that can not be started is [ErrGuard], and nothing was started: it comes before the look at the
+// program, which may not be there. A program that gains privileges when it is executed, execve(2), can not have one.
+// Result.GuardRestarts says whether there was a time without.
 //
 // What [BackgroundLeave] has left alive is not guarded, nor is a terminal given back, see [WithTerminal].
 func WithGuard() Option { return guardOption{} }

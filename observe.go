@@ -73,7 +73,7 @@ type observation struct {
 	err error // the first panic
 }
 
-// maxEvents is more than can wait: each retry waits twice as long as the one before, up to [lastRetryDelay].
+// maxEvents is more than can wait: each retry waits twice as long as the one before, up to the engine's last delay.
 const maxEvents = 64
 
 // beginObserving asks the observers. It belongs to begin.

@@ -29,7 +29,7 @@ const (
 // value of none of them is useful; a nil Option is ignored.
 type Option interface{ apply(*config) }
 
-// config is what the options add up to. It is filled by resolve and read-only afterwards.
+// config is what the options add up to. It is filled by resolve; from the start on only SetTimeout changes it.
 type config struct {
 	engine.Config
 

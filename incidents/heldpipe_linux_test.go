@@ -224,7 +224,8 @@ func leftStdout(t *testing.T, res safeexec.Result) safeexec.LeftPipe {
 	return res.LeftPipes[i]
 }
 
-// TestHeldPipeIsLeft has a background process hold its pipe. Nothing waits for it, nor for the pipes of others.
+// TestHeldPipeIsLeft has a background process hold its pipe. It is waited for until the drain timeout, and the pipes of
+// others are not.
 //
 // A process that lets go of its pipe is read again: it neither blocks nor dies of SIGPIPE.
 func TestHeldPipeIsLeft(t *testing.T) {

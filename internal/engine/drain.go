@@ -24,8 +24,8 @@ type drainer struct {
 // A pipe whose writers are gone is read to its end, however slow the caller's Writer is, as long as
 // it moves: until the deadline, or one drain timeout from here if that is later. A pipe that
 // somebody outside the tree holds is given up: after the linger if the tree is empty, since nothing
-// more of the tree's can come, else after the drain timeout; at once if the tree was left. What is in
-// it at that moment is still read. Running into a bound proves nothing by itself, so the pipe only
+// more of the tree's can come, else after the drain timeout; if the tree was left at once, or once it can be
+// asked how much is in it. What is in it at that moment is still read. Running into a bound proves nothing by itself, so the pipe only
 // counts as held if it has a writer left then.
 func (r *drainer) drain() {
 	r.Streams.ReleasePTY()
