@@ -54,7 +54,7 @@ func (j *Job) stop(ctx context.Context, ladder func(*settings) rungs) (Stopped, 
 }
 
 // readStarted reads the record once no start is under way.
-func (j *Job) readStarted(ctx context.Context) (*record, error) {
+func readStarted(ctx context.Context, j *Job) (*record, error) {
 	r, err := read(j.dir())
 	if err != nil || r.Phase != phaseStarting {
 		return r, err
@@ -69,7 +69,7 @@ func (j *Job) readStarted(ctx context.Context) (*record, error) {
 
 // end ends what was started, and writes down that it has ended; the last write goes on until last is done.
 func (j *Job) end(ctx, last context.Context, reason Reason, id startID, ladder rungs) (Stopped, error) {
-	r, err := j.readStarted(ctx)
+	r, err := readStarted(ctx, j)
 	if err != nil {
 		return Stopped{}, err
 	}
@@ -197,7 +197,7 @@ func info(p proctree.Process) safeexec.ProcessInfo {
 // one, is free. The command, its environment and its settings are those of the record; of the
 // options, Timeout, Endless, Ready and StopUnready count. The error is that of Stop or of Start.
 func (j *Job) Restart(ctx context.Context, opts ...Option) error {
-	if err := j.mayRestart(opts); err != nil {
+	if err := mayRestart(j, opts); err != nil {
 		return wrap("restart", j.name, err)
 	}
 	if _, err := j.Stop(ctx); err != nil {
@@ -212,7 +212,7 @@ func (j *Job) Restart(ctx context.Context, opts ...Option) error {
 }
 
 // mayRestart finds what would refuse the start, before anything is stopped.
-func (j *Job) mayRestart(opts []Option) error {
+func mayRestart(j *Job, opts []Option) error {
 	if j.store.ctx.Err() != nil {
 		return ErrClosed
 	}
