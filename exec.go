@@ -11,8 +11,8 @@
 //
 // Run returns within the time that [Bound] computes: the timeout plus [ReportBound], the time of
 // [WithDiagnosticSignal] if there is one, linger, grace period, kill timeout, drain timeout, 1.25 s for
-// looks at the tree, and less for what few runs have, listed there; whatever the command, its descendants, a dead file system under Dir or the program's path, or
-// the caller's own Reader and Writers do. When it returns, the command has been reaped, no process of its tree is
+// looks at the tree, and less for what few runs have, listed there; whatever the command, its descendants, a dead
+// file system under Dir or the program's path, or the caller's own Reader and Writers do. When it returns, the command has been reaped, no process of its tree is
 // alive (a zombie is not alive), and no goroutine and no descriptor of the run is left. All output that the tree
 // wrote was delivered, or is counted as dropped. No process outside the tree got a signal.
 //
@@ -34,8 +34,8 @@
 // recognized by several [Tracks], none of which is enough alone: the session, a mark in a resource
 // limit, a mark in the time slice, the parent, the variable SAFEEXEC_RUN, which every command finds in
 // its environment besides its own, and the cgroup if the run has one. Result.Tracks says which were in
-// force. A process is signaled through a pidfd, pidfd_open(2), once it has been checked again; and a tree that grows while it is
-// killed is frozen first, so that what forks faster than it can be found does not get away.
+// force. A process is signaled through a pidfd, pidfd_open(2), once it has been checked again; and a tree
+// that grows while it is killed is frozen first, so that what forks faster than it can be found does not get away.
 //
 // If a command may try to escape, use [WithContainment]: a cgroup, which is exact, or a mark that is set
 // before the first instruction; or else nothing is started.

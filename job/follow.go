@@ -160,7 +160,8 @@ func (j *Job) Follow(ctx context.Context) iter.Seq2[Line, error] {
 	}
 }
 
-// follow yields lines until awake is done, which is when the job has ended, and then what is left; or until ctx is done.
+// follow yields lines until awake is done, which is when the job has ended, and then what is left; or until ctx is
+// done.
 func (r *reader) follow(ctx, awake context.Context, path string, yield func(Line, error) bool) error {
 	w := watchWrites(path)
 	defer w.close()

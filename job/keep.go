@@ -427,7 +427,7 @@ func (k *keeper) end(reason Reason) error {
 	}
 	_, err := k.job.end(k.ctx, k.writing, reason, k.id(), k.set.ladder())
 	if k.writing.Err() != nil {
-		return nil // who forgets this keeper has the record's lock, and has seen the end
+		return nil //nolint:nilerr // who forgets this keeper has the record's lock, and has seen the end
 	}
 	return err
 }

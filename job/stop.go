@@ -204,7 +204,7 @@ func (j *Job) Restart(ctx context.Context, opts ...Option) error {
 		return err
 	}
 	c := configure(opts)
-	k, err := j.begin(ctx, &c, func(r *record) error { return c.again(r) })
+	k, err := j.begin(ctx, &c, c.again)
 	if err == nil {
 		err = j.awaitReady(ctx, &c, k)
 	}

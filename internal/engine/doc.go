@@ -7,7 +7,7 @@
 //	background.go  what the leader left behind       report.go  why it is stuck      terminal.go  lent, and taken back
 //	drain.go     the last bytes         reap.go      the leader's numbers are given up     conclude.go  after the end
 //
-// What the leader's exit is seen by is in leader.go, what others ask of a run in questions.go. How a tree is ended is in
-// ladder, the streams are in stdio. A fake command is in play.go, the runs that StopAll ends
+// What the leader's exit is seen by is in leader.go, what others ask of a run in questions.go. How a tree is ended is
+// in ladder, the streams are in stdio. A fake command is in play.go, the runs that StopAll ends
 // are in stopall.go, and what the root needs beside runs is in names.go.
 package engine

@@ -25,8 +25,8 @@ type drainer struct {
 // it moves: until the deadline, or one drain timeout from here if that is later. A pipe that
 // somebody outside the tree holds is given up: after the linger if the tree is empty, since nothing
 // more of the tree's can come, else after the drain timeout; if the tree was left at once, or once it can be
-// asked how much is in it. What is in it at that moment is still read. Running into a bound proves nothing by itself, so the pipe only
-// counts as held if it has a writer left then.
+// asked how much is in it. What is in it at that moment is still read. Running into a bound proves nothing by
+// itself, so the pipe only counts as held if it has a writer left then.
 func (r *drainer) drain() {
 	r.Streams.ReleasePTY()
 	begun := r.mark

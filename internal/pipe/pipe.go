@@ -205,9 +205,11 @@ func (e *End) Close() {
 		return
 	}
 	if e.late != nil {
-		h, closes := e.late, false
+		late := e.late
 		e.late = nil
-		if e.calls[0], closes = h.leaveToClose(e.file); closes {
+		call, closes := late.leaveToClose(e.file)
+		e.calls[0] = call
+		if closes {
 			return
 		}
 	}
