@@ -11,10 +11,11 @@
 //
 // Run returns within the time that [Bound] computes: the timeout plus [ReportBound], the time of
 // [WithDiagnosticSignal] if there is one, linger, grace period, kill timeout, drain timeout, 1.25 s for
-// looks at the tree, and less for what few runs have, listed there; whatever the command, its descendants, a dead
-// file system under Dir or the program's path, or the caller's own Reader and Writers do. When it returns, the command has been reaped, no process of its tree is
-// alive (a zombie is not alive), and no goroutine and no descriptor of the run is left. All output that the tree
-// wrote was delivered, or is counted as dropped. No process outside the tree got a signal.
+// looks at the tree, and less for what few runs have, listed there; whatever the command, its
+// descendants, a dead file system under Dir or the program's path, or the caller's own Reader and
+// Writers do. When it returns, the command has been reaped, no process of its tree is alive (a zombie is
+// not alive), and no goroutine and no descriptor of the run is left. All output that the tree wrote was
+// delivered, or is counted as dropped. No process outside the tree got a signal.
 //
 // [WithBackground] can have background processes waited for, or left alive, instead of ended. Those left
 // alive are in the Result; [LeftPipes] says how to release their pipes.
