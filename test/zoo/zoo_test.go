@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -119,7 +120,21 @@ func (r rung) finds(e specimen, tracks safeexec.Tracks) bool {
 	return r.all || tracks&((e.seen|byLimit|bySlice)&^e.sheds) != 0
 }
 
+// run runs a specimen. On a busy machine a look can be cut short, so that the leader's group is signaled with nobody
+// in it named; again, then.
 func (e specimen) run(t *testing.T, r rung, w way) {
+	t.Helper()
+	for range 5 {
+		if e.once(t, r, w) {
+			return
+		}
+		t.Log("not all that were ended are named")
+	}
+	t.Error("never all that were ended are named")
+}
+
+// once runs it once, and reports whether all that were ended are named.
+func (e specimen) once(t *testing.T, r rung, w way) bool {
 	program := testproc.EscapeeProgram(t)
 	before := testproc.NewBystander(t, program)
 	n := max(e.n, 1)
@@ -157,9 +172,8 @@ func (e specimen) run(t *testing.T, r rung, w way) {
 	for _, b := range []*testproc.Bystander{before, during, after} {
 		end.spared(t, b)
 	}
-	if promised && !e.moves {
-		assert.Subset(t, testrun.PIDs(end.res.Killed), pids[1:])
-	}
+	killed := testrun.PIDs(end.res.Killed)
+	return !promised || e.moves || !slices.ContainsFunc(pids[1:], func(pid int) bool { return !slices.Contains(killed, pid) })
 }
 
 // startPiped starts the command with the options of the rung. The test reads its standard output.
