@@ -3,7 +3,6 @@ package guard_test
 import (
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
 // BenchmarkRun runs a command with and without a guard in turn, and says how their medians compare.
@@ -46,9 +46,7 @@ func runOnce(t testing.TB, opts ...safeexec.Option) {
 
 // A guarded run allocates next to nothing that a run without does not, the hundredth as the first.
 func TestGuardedRunAllocates(t *testing.T) {
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		t.Skip("with the race detector a sync.Pool drops some of what it is given")
-	}
+	testproc.NoRaceDetector(t)
 	runOnce(t, safeexec.WithGuard())
 	least := func(opts ...safeexec.Option) uint64 {
 		var each []uint64

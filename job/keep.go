@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec"
-	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
@@ -254,21 +252,12 @@ func (k *keeper) awaitDeath(fd int) error {
 			return err
 		}
 	}
-	for pause := time.Millisecond; mayLive(k.trace.PID, k.trace.Start); pause = min(2*pause, lastPause) {
+	for pause := time.Millisecond; proctree.MayLive(k.trace.PID, k.trace.Start); pause = min(2*pause, lastPause) {
 		if err := sleep(k.ctx, pause); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// mayLive reports whether a process lives, or can not be looked at, for want of descriptors perhaps.
-func mayLive(pid int, start uint64) bool {
-	st, err := procfs.ReadStatNoComm(pid)
-	if err != nil {
-		return !errors.Is(err, fs.ErrNotExist) && !sys.Gone(err)
-	}
-	return st.StartTime == start && st.Alive()
 }
 
 // lastPause is the longest pause between two looks where nothing can be waited for.

@@ -2,8 +2,6 @@ package guard
 
 import (
 	"os"
-	"runtime/debug"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/sys"
+	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
 func newTable(t *testing.T) table {
@@ -96,9 +95,7 @@ func TestTableIsDamaged(t *testing.T) {
 
 // What a run costs the program, beside the start of the first: its ward.
 func TestAllocations(t *testing.T) {
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		t.Skip("with the race detector a sync.Pool drops some of what it is given")
-	}
+	testproc.NoRaceDetector(t)
 	host.Lock()
 	host.table, host.socket = newTable(t).file, os.Stdin // as with a helper
 	host.Unlock()

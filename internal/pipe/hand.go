@@ -146,21 +146,22 @@ func (h *hand) work() {
 
 // leave gives up a hand that is late, and returns what tells when it is back.
 func (h *hand) leave() Closing {
-	over := new(atomic.Bool)
-	h.over = over
-	if !h.state.CompareAndSwap(late, left) { // it is back
-		h.giveBack()
-		over.Store(true)
-	}
-	return Closing{over}
+	call, _ := h.abandon()
+	return call
 }
 
 // leaveToClose gives up a hand that is late, and has it close after its call what that is made on: a file, or if that
 // is nil the descriptor. Until then the number must not be another's, since a hand can be late that has not yet begun
 // its call. It reports false, and closes nothing, if the hand is back.
 func (h *hand) leaveToClose(file *os.File) (Closing, bool) {
+	h.closes, h.files[0] = true, file
+	return h.abandon()
+}
+
+// abandon reports false if the hand is back.
+func (h *hand) abandon() (Closing, bool) {
 	over := new(atomic.Bool)
-	h.over, h.closes, h.files[0] = over, true, file
+	h.over = over
 	if h.state.CompareAndSwap(late, left) {
 		return Closing{over}, true
 	}

@@ -2,6 +2,7 @@ package proctree
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -176,8 +177,19 @@ func (r *Root) PidfdOf() int {
 
 // Living reports whether the process that began then lives. A zombie does not.
 func Living(pid int, start uint64) bool {
+	alive, _ := lives(pid, start)
+	return alive
+}
+
+// MayLive is Living, of a process that can not be looked at too, for want of descriptors perhaps.
+func MayLive(pid int, start uint64) bool {
+	alive, err := lives(pid, start)
+	return alive || err != nil && !errors.Is(err, fs.ErrNotExist) && !sys.Gone(err)
+}
+
+func lives(pid int, start uint64) (bool, error) {
 	st, err := procfs.ReadStatNoComm(pid)
-	return err == nil && st.StartTime == start && st.Alive()
+	return err == nil && st.StartTime == start && st.Alive(), err
 }
 
 // ExitOfZombie returns the wait status of a process that has exited and that nobody has reaped yet.

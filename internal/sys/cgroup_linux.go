@@ -22,13 +22,8 @@ func IsCgroup2(dir string) (bool, error) {
 // MountOf returns a number that belongs for good to the mount on which dir lies (statx(2),
 // STATX_MNT_ID_UNIQUE, since Linux 6.8), and reports false where there is none.
 func MountOf(dir string) (id uint64, ok bool) {
-	var st unix.Statx_t
-	for {
-		err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID_UNIQUE, &st)
-		if err != unix.EINTR {
-			return st.Mnt_id, err == nil && st.Mask&unix.STATX_MNT_ID_UNIQUE != 0
-		}
-	}
+	st, err := statx(unix.AT_FDCWD, dir, unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID_UNIQUE)
+	return st.Mnt_id, err == nil && st.Mask&unix.STATX_MNT_ID_UNIQUE != 0
 }
 
 // OpenDir opens a directory, close-on-exec, for what takes its descriptor.

@@ -60,12 +60,7 @@ type File struct {
 // of the user's own, is not asked (statx(2), AT_STATX_DONT_SYNC, since Linux 4.11). Where there is no
 // statx it is.
 func FileOf(fd int) (File, error) {
-	var st unix.Statx_t
-	err := error(unix.EINTR)
-	for errors.Is(err, unix.EINTR) {
-		err = unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC,
-			unix.STATX_TYPE|unix.STATX_INO|unix.STATX_NLINK, &st)
-	}
+	st, err := statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_TYPE|unix.STATX_INO|unix.STATX_NLINK)
 	if errors.Is(err, unix.ENOSYS) || Denied(err) {
 		return fileOf(fd)
 	}
@@ -74,6 +69,15 @@ func FileOf(fd int) (File, error) {
 		Type:     FileType(st.Mode & unix.S_IFMT),
 		Unlinked: st.Nlink == 0,
 	}, err
+}
+
+// statx asks for what the mask says, and no server.
+func statx(dir int, path string, flags, mask int) (st unix.Statx_t, err error) {
+	for {
+		if err = unix.Statx(dir, path, flags|unix.AT_STATX_DONT_SYNC, mask, &st); !errors.Is(err, unix.EINTR) {
+			return st, err
+		}
+	}
 }
 
 // fileOf is FileOf by fstat(2).

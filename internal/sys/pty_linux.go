@@ -72,11 +72,7 @@ func IsFileKey(key uint64) bool { return key>>63 != 0 }
 
 // fileKey is beyond all numbers of pipes, which have 32 bits. A server that does not answer is not asked: see [FileOf].
 func fileKey(dir int, path string, flags int) (uint64, error) {
-	var st unix.Statx_t
-	err := error(unix.EINTR)
-	for errors.Is(err, unix.EINTR) {
-		err = unix.Statx(dir, path, flags|unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st)
-	}
+	st, err := statx(dir, path, flags, unix.STATX_INO)
 	if err != nil {
 		return 0, err
 	}
