@@ -62,6 +62,23 @@ func TestCommandJoinedToItself(t *testing.T) {
 	require.NoError(t, g.Shutdown(t.Context()))
 }
 
+// TestCommandJoinedElsewhere joins a command that waits under another key: that one is left alone.
+func TestCommandJoinedElsewhere(t *testing.T) {
+	g, err := New(t.Context(), Limit(1), SameKey(KeyJoin), Options(safeexec.WithTimeout(time.Minute)))
+	require.NoError(t, err)
+	stdin, hold := io.Pipe()
+	first := exec.Command("cat")
+	first.Stdin = stdin
+	runs := g.GoKey("a", first)
+	cmd := exec.Command("true")
+	waits := g.GoKey("b", cmd)
+	assert.Same(t, runs, g.GoKey("a", cmd))
+	require.NoError(t, hold.Close())
+	_, err = waits.Wait()
+	require.NoError(t, err)
+	require.NoError(t, g.Shutdown(t.Context()))
+}
+
 // Whoever reads the output of a command that the options refuse sees its end.
 func TestPipeOfRefusedStart(t *testing.T) {
 	g, err := New(t.Context())

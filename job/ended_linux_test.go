@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -106,4 +109,74 @@ func canceled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
+}
+
+// TestRestartIsCheckedFirst has options that refuse the start: nothing is stopped.
+func TestRestartIsCheckedFirst(t *testing.T) {
+	s := open(t, t.TempDir())
+	j, err := s.Start(deadline(t), sh("exec sleep 1000"), Name("a"), Endless())
+	require.NoError(t, err)
+	before := status(t, j)
+	var refused *safeexec.ConfigError
+	require.ErrorAs(t, j.Restart(deadline(t), Timeout(-1)), &refused)
+	assert.Equal(t, before, status(t, j))
+	_, err = j.Kill(deadline(t))
+	require.NoError(t, err)
+}
+
+// TestLongestTimeout is beyond what a clock can count.
+func TestLongestTimeout(t *testing.T) {
+	s := open(t, t.TempDir())
+	j, err := s.Start(deadline(t), sh("exit 3"), Name("a"), Timeout(math.MaxInt64))
+	require.NoError(t, err)
+	st, _ := j.Wait(deadline(t))
+	assert.Equal(t, ByItself, st.Reason)
+	assert.Equal(t, &Exit{Code: 3}, st.Exit)
+}
+
+// TestCleanLeavesTheLogOfOthers has a directory in the store that is no job.
+func TestCleanLeavesTheLogOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	path := filepath.Join(dir, "web", logFile)
+	require.NoError(t, os.Mkdir(filepath.Dir(path), 0o700))
+	require.NoError(t, os.WriteFile(path, []byte("of others"), 0o600))
+	cleaned, err := s.Clean(deadline(t))
+	require.NoError(t, err)
+	assert.Empty(t, cleaned)
+	assert.FileExists(t, path)
+	require.NoError(t, os.Truncate(path, 0)) // as a start leaves it that was killed before its record
+	_, err = s.Clean(deadline(t))
+	require.NoError(t, err)
+	assert.NoDirExists(t, filepath.Dir(path))
+}
+
+// TestStopDuringAStart has a start under way, which has the lock, and no number of a process in the record yet.
+func TestStopDuringAStart(t *testing.T) {
+	s := open(t, t.TempDir())
+	j, err := s.Start(deadline(t), sh("exec sleep 1000"), Name("a"), Endless())
+	require.NoError(t, err)
+	unlock, err := s.lock(deadline(t), "a")
+	require.NoError(t, err)
+	r, err := read(j.dir())
+	require.NoError(t, err)
+	started := *r
+	started.Run, started.Trace.Environ = 2, "another" // not the start that is kept
+	r.Run, r.Phase = 2, phaseStarting
+	r.Trace = proctree.Trace{Start: started.Trace.Start, Environ: "another"}
+	require.NoError(t, r.write(j.dir()))
+	done := make(chan error)
+	go func() {
+		_, err := j.Stop(deadline(t))
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Fatal("stopped nothing, and the start goes on: ", err)
+	case <-time.After(50 * time.Millisecond): // it waits for the lock, or will
+	}
+	require.NoError(t, started.write(j.dir()))
+	unlock()
+	require.NoError(t, <-done)
+	assert.False(t, testproc.Lives(started.Trace.PID, started.Trace.Start))
 }
