@@ -215,7 +215,7 @@ func ExampleWithBackground() {
 }
 
 func ExampleKillTree() {
-	cmd := exec.Command("sh", "-c", "sleep 600 & sleep 600")
+	cmd := exec.Command("sh", "-c", "sleep 600 & exec sleep 600")
 	if err := cmd.Start(); err != nil {
 		fmt.Println(err)
 		return
