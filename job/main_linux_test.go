@@ -256,7 +256,7 @@ func TestStopEndsTheTree(t *testing.T) {
 	j, err := s.Start(deadline(t), sh(`
 		(setsid env -i sh -c 'echo $$; exec sleep 1000' & )
 		(trap "" TERM; sleep 1001 & while :; do sleep 1; done) &
-		echo up; sleep 1002`), Name("a"), Endless(), Grace(50*time.Millisecond),
+		echo up; exec sleep 1002`), Name("a"), Endless(), Grace(50*time.Millisecond),
 		Ready(time.Minute, LogLine(regexp.MustCompile("^up$"))))
 	require.NoError(t, err)
 	assert.Equal(t, Running, status(t, j).State)

@@ -94,6 +94,11 @@ type report struct {
 	Second   string   // what is wrong with the run after this one
 }
 
+// cutShort reports whether a look at the tree of the run, or of the one after it, did not come to its end.
+func (r *report) cutShort() bool {
+	return slices.Contains(r.Is, "ErrTreeUnseen") || strings.Contains(r.Second, safeexec.ErrTreeUnseen.Error())
+}
+
 var kinds = []struct {
 	name string
 	err  error

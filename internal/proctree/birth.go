@@ -351,7 +351,7 @@ func everyPID(l lookout, f visit, after, pidMax int) bool {
 	if absent || partial && pidMax > 0 && pidMax <= maxProbes {
 		return probeAll(l, f, after, pidMax)
 	}
-	return all.each(l, f) && err == nil
+	return all.each(l, f, after) && err == nil
 }
 
 // A fact is a number that the kernel tells, and that is asked for once. Not to be told, for want of a

@@ -1,6 +1,7 @@
 package proctree
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -124,18 +125,24 @@ func bearerOf(pid int) bearer {
 }
 
 // each calls f with everybody, but not with those whose marks tell l, which may be nil, that they are none of its. It
-// reports false where l was late before everybody was told.
-func (r *roll) each(l lookout, f visit) bool {
+// reports false where l was late before everybody was told. Those who have the numbers after the given one are told
+// first: whom a leader has started is mostly there, and a look that is cut short has found them.
+func (r *roll) each(l lookout, f visit, after int) bool {
 	pulse := newPulse()
-	for i, pid := range r.pids {
-		if i%64 == 63 && l != nil && l.late() {
+	first, leader := slices.BinarySearch(r.pids, after)
+	if leader {
+		first++
+	}
+	for n := range r.pids {
+		i := (first + n) % len(r.pids)
+		if n%64 == 63 && l != nil && l.late() {
 			return false
 		}
 		if l != nil && r.excludes(l, i) {
 			continue
 		}
 		pulse.beat() // not before, where most of thousands are passed over by thousands
-		f(pid, anywhere)
+		f(r.pids[i], anywhere)
 	}
 	return true
 }

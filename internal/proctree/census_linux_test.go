@@ -104,6 +104,26 @@ func TestListIsBegunAfterTheQuestion(t *testing.T) {
 	wg.Wait()
 }
 
+// A look that is cut short has told of those first who were born after the leader.
+func TestYoungestFirst(t *testing.T) {
+	r := roll{}
+	for pid := 1; pid <= 200; pid++ {
+		r.pids = append(r.pids, pid)
+	}
+	for leader, first := range map[int]int{0: 1, 1: 2, 150: 151, 199: 200, 200: 1, 300: 1} {
+		var told []int
+		l := &watcher{isLate: func() bool { return len(told) > 100 }}
+		assert.False(t, r.each(l, func(pid int, _ origin) { told = append(told, pid) }, leader))
+		require.Len(t, told, 127, "it is asked at every 64th")
+		for i, pid := range told {
+			require.Equal(t, (first-1+i)%200+1, pid, "leader %d", leader)
+		}
+		told = nil
+		assert.True(t, r.each(nil, func(pid int, _ origin) { told = append(told, pid) }, leader))
+		assert.ElementsMatch(t, r.pids, told)
+	}
+}
+
 // Of the processes of other runs a look asks nobody, nor of those without any mark. Its own, those that bear one mark
 // alone, and those whose run is over, it does.
 func TestOthersAreLeftOut(t *testing.T) {
@@ -121,7 +141,8 @@ func TestOthersAreLeftOut(t *testing.T) {
 	asked := func() (pids []int) {
 		r := roll{shared: true}
 		r.all()
-		r.each(&ours.tree, func(pid int, _ origin) { pids = append(pids, pid) })
+		ours.tree.lookEnds = time.Time{} // of the look that was made before it was marked
+		r.each(&ours.tree, func(pid int, _ origin) { pids = append(pids, pid) }, 0)
 		return pids
 	}
 	pids := asked()

@@ -229,13 +229,21 @@ func (t *Tree) Gather() error {
 func (t *Tree) notOurs() error {
 	t.leaderReaped = !t.Pinned()
 	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
-	within := t.judge(os.Getpid(), anywhere) == ours
-	above, err := ancestor(func(pid int) bool { return t.members[pid] != nil })
+	var unread error
+	within := func(pid int) bool { // whom a look has found does not suffice: it may have been cut short
+		ours := t.members[pid] != nil || t.judge(pid, anywhere) == ours
+		if failed(t.asked.statErr) {
+			unread = t.asked.statErr
+		}
+		return ours
+	}
+	we := within(os.Getpid())
+	above, err := ancestor(within)
 	switch {
-	case within || above:
+	case we || above:
 		return ProtectedError("this process is in its tree")
-	case failed(t.asked.statErr):
-		return t.asked.statErr
+	case unread != nil:
+		return unread
 	}
 	return err
 }

@@ -1,8 +1,10 @@
 package proctree
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +31,42 @@ func below(t *testing.T, pid int) *Tree {
 		root.Close()
 	})
 	return tree
+}
+
+func init() { testproc.Roles["within"] = within }
+
+// within says what stands against ending the tree of the PID that is its argument, once no chain of parents leads from
+// this process to it, and before any look has found somebody.
+func within(args []string) int {
+	pid, err := strconv.Atoi(args[0])
+	if err != nil {
+		return testproc.Fail(err)
+	}
+	for above := true; above; time.Sleep(time.Millisecond) {
+		if above, err = ancestor(func(p int) bool { return p == pid }); err != nil {
+			return testproc.Fail(err)
+		}
+	}
+	root, err := Hold(pid, 0)
+	if err != nil {
+		return testproc.Fail(err)
+	}
+	mark, tree := new(Mark), new(Tree)
+	mark.BeginBelow()
+	tree.InitBelow(root, mark, nil)
+	fmt.Println("ready", os.Getppid(), tree.notOurs())
+	return 0
+}
+
+// Whoever is below an orphan of a tree is told so by the orphan's session, even where no look has found it.
+func TestWithinATreeThatIsNotLookedAt(t *testing.T) {
+	testproc.HasProgram(t, "setsid")
+	role := testproc.RoleCommand(t, "within")
+	cmd := exec.Command("sh", "-c", `(sh -c 'setsid "$0" "$1"; exec sleep 600' "$0" $$ &); exec sleep 600`, role.Path)
+	cmd.Env = role.Env
+	s := start(t, cmd)
+	line := testproc.ReadLine(t, s.stdout)
+	assert.Contains(t, line, "this process is in its tree")
 }
 
 // Orphans that left the session are found by the mark of the run of this process that the root leads.

@@ -66,7 +66,7 @@ wait`
 	for i := range trees {
 		trees[i].lookEnds = time.Time{} // as at the beginning of a look
 		var asked []int
-		r.each(&trees[i], func(pid int, _ origin) { asked = append(asked, pid) })
+		r.each(&trees[i], func(pid int, _ origin) { asked = append(asked, pid) }, 0)
 		assert.Subset(t, asked, born[i])
 		assert.NotContains(t, asked, stranger.Process.Pid)
 		for _, pid := range born[1-i] {
