@@ -62,6 +62,10 @@ func runTests(m interface{ Run() int }, opts []Option) int {
 	for _, opt := range opts {
 		opt(&c)
 	}
+	worker := flagValue("test.fuzzworker") == "true" || flagValue("test.list") != ""
+	if !worker {
+		defer employJanitor()()
+	}
 	warmPoller()
 	for _, f := range c.warm {
 		f()
@@ -69,7 +73,7 @@ func runTests(m interface{ Run() int }, opts []Option) int {
 	base := record()
 	code := m.Run()
 	runAtEnd()
-	if flagValue("test.fuzzworker") == "true" || flagValue("test.list") != "" {
+	if worker {
 		return code
 	}
 	if code == 0 {
