@@ -64,7 +64,7 @@ func (o cpuMaxOption) apply(c *config) {
 	want.Limits.CPU, c.cpuSet = float64(o), true
 }
 
-// WithContainment sets what the run must have to start at all. Where it can not be had the error is
+// WithContainment sets what the run must have to start at all. Where it cannot be had the error is
 // a *[ContainmentError], which matches [ErrContainment], and nothing was started. The default is
 // ContainmentBest.
 //
@@ -96,7 +96,7 @@ func WithCgroupParent(dir string) Option { return cgroupParentOption(dir) }
 //
 // Like [WithPIDsMax] and [WithCPUMax] it requires a cgroup, whatever [WithContainment] says, and the
 // controller in it: the parent must have it, and no processes of its own, since a cgroup has either
-// processes or children with controllers. So where ours is the parent it can not be had, except for
+// processes or children with controllers. So where ours is the parent it cannot be had, except for
 // the root: a unit with Delegate=yes and DelegateSubgroup= names its own cgroup by [WithCgroupParent].
 // Where the parent's children do not have the controller yet, the parent's cgroup.subtree_control is
 // changed, for good. The [ContainmentError] names a controller that is missing.
@@ -148,7 +148,7 @@ func (c *config) checkContainment(cmd *exec.Cmd) error {
 	return nil
 }
 
-// A ContainmentError says why a run can not have the containment that it must have. It matches
+// A ContainmentError says why a run cannot have the containment that it must have. It matches
 // [ErrContainment]. Nothing was started, or nothing has run.
 type ContainmentError struct {
 	Cgroup     string // the directory of the cgroup that it is about; empty if none
@@ -161,7 +161,7 @@ func (e *ContainmentError) Error() string {
 	for _, err := range flatten(e.Err) {
 		why = append(why, strings.TrimPrefix(err.Error(), "safeexec: "))
 	}
-	return "safeexec: containment can not be had: " + strings.Join(why, "; ")
+	return "safeexec: containment cannot be had: " + strings.Join(why, "; ")
 }
 
 // Unwrap returns what went wrong.
@@ -198,7 +198,7 @@ func (o niceOption) apply(c *config)  { c.Nice, c.NiceSet = int(o), true }
 // WithFDProof proves what the command inherits. It is stopped at its execve, before the first
 // instruction of the program, its interpreter or its dynamic loader, and its table of descriptors
 // is compared with what was declared. If there is anything else, the command is killed and the
-// error is a *[LeakedFDsError]; if the table can not be read, [ErrFDsUnknown]. Otherwise
+// error is a *[LeakedFDsError]; if the table cannot be read, [ErrFDsUnknown]. Otherwise
 // Result.FDsProved is set and the command runs untraced. This is the only way to have no race with
 // what other threads of this process open.
 //
@@ -228,10 +228,10 @@ const (
 // the start: the command may have run for some tens of microseconds, what it started in them has
 // the old limits, and so has what it had already done.
 //
-// Where a limit can not be set the command is killed, or ended if it may have run, with
+// Where a limit cannot be set the command is killed, or ended if it may have run, with
 // [ErrLimits]: raising one above this process's own hard limit needs CAP_SYS_RESOURCE. Linux only.
 //
-// The umask can not be set from outside of a process, and not for one thread of this process alone:
+// The umask cannot be set from outside of a process, and not for one thread of this process alone:
 // a shell's umask does it.
 func WithLimit(r Resource, n uint64) Option { return limitOption{engine.Resource(r), n} }
 
@@ -262,8 +262,8 @@ func (guardOption) apply(c *config) { c.Guard = true }
 // run's cgroup if there is one.
 //
 // The program calls Init of package guard first in main. Otherwise the option is a *[ConfigError], and so it is except
-// on Linux. A helper that can not be started is [ErrGuard], and nothing was started: it comes before the look at the
-// program, which may not be there. A program that gains privileges when it is executed, execve(2), can not have one.
+// on Linux. A helper that cannot be started is [ErrGuard], and nothing was started: it comes before the look at the
+// program, which may not be there. A program that gains privileges when it is executed, execve(2), cannot have one.
 // Result.GuardRestarts says whether there was a time without.
 //
 // What [BackgroundLeave] has left alive is not guarded, nor is a terminal given back, see [WithTerminal].
@@ -344,7 +344,7 @@ const (
 	TrackGroup = Tracks(engine.TrackGroup)
 	// TrackLimit is a mark in the soft limit RLIMIT_RTTIME, getrlimit(2), a number that limits
 	// nothing. It is inherited by everybody who is born later than some ten microseconds after the
-	// leader's first instruction. pam_limits(8), which su(1) runs, resets it. It can not be had for
+	// leader's first instruction. pam_limits(8), which su(1) runs, resets it. It cannot be had for
 	// commands that run as another user unless this process has CAP_SYS_RESOURCE, where the hard
 	// limit is lowered, and on kernels of 32 bits.
 	TrackLimit = Tracks(engine.TrackLimit)

@@ -29,7 +29,7 @@ import (
 //	ErrNotFound, ErrNotExecutable, ErrBadDir, *ArgumentError  could not be started
 //	ErrLeakedFDs (*LeakedFDsError), ErrFDsUnknown, ErrProofRefused, ErrProofPrivilege
 //	                     was not started, or killed before it ran
-//	ErrContainment (*ContainmentError)  the containment asked for can not be had
+//	ErrContainment (*ContainmentError)  the containment asked for cannot be had
 //	ErrGuard             the guard could not be started
 //	ErrLimits            limits could not be set
 //	ErrTimeout, ErrCanceled, ErrIdle, ErrOutputLimit, ErrStopped   why the run was ended
@@ -47,7 +47,7 @@ var (
 	// ErrStarted says that the command was started before, or that a start of it failed: as with
 	// os/exec it takes a new Cmd then.
 	ErrStarted error = engine.Sentinel("already started", nil)
-	// ErrUnsupported says that this platform can not run commands this way. It matches
+	// ErrUnsupported says that this platform cannot run commands this way. It matches
 	// errors.ErrUnsupported.
 	ErrUnsupported error = engine.ErrUnsupported
 
@@ -69,8 +69,8 @@ var (
 
 	// ErrNotFound says that there is no such program. It matches exec.ErrNotFound.
 	ErrNotFound error = engine.Sentinel("program not found", exec.ErrNotFound)
-	// ErrNotExecutable says that the program is there and can not be executed.
-	ErrNotExecutable error = engine.Sentinel("program can not be executed", nil)
+	// ErrNotExecutable says that the program is there and cannot be executed.
+	ErrNotExecutable error = engine.Sentinel("program cannot be executed", nil)
 	// ErrBadDir says that the command's Dir is not there, is not a directory or may not be entered.
 	ErrBadDir error = engine.ErrBadDir
 
@@ -79,15 +79,15 @@ var (
 	ErrLeakedFDs error = engine.Sentinel("undeclared descriptors would be inherited", nil)
 	// ErrFDsUnknown says that it could not be found out what the command would inherit.
 	ErrFDsUnknown error = engine.ErrFDsUnknown
-	// ErrProofRefused says that the command can not be stopped, to prove what it inherits or to be marked.
+	// ErrProofRefused says that the command cannot be stopped, to prove what it inherits or to be marked.
 	ErrProofRefused error = engine.ErrProofRefused
 	// ErrProofPrivilege says that the program would lose its set-user-ID, set-group-ID or file
-	// capabilities by being stopped, or that this can not be told.
+	// capabilities by being stopped, or that this cannot be told.
 	ErrProofPrivilege error = engine.ErrProofPrivilege
-	// ErrContainment says that the containment asked for can not be had, see [WithContainment]. The
+	// ErrContainment says that the containment asked for cannot be had, see [WithContainment]. The
 	// error that matches it is a *ContainmentError, which says why.
-	ErrContainment error = engine.Sentinel("containment can not be had", nil)
-	// ErrGuard says that the helper of [WithGuard] can not be started, or not be told of the run. Nothing was started.
+	ErrContainment error = engine.Sentinel("containment cannot be had", nil)
+	// ErrGuard says that the helper of [WithGuard] cannot be started, or not be told of the run. Nothing was started.
 	ErrGuard error = engine.ErrGuard
 	// ErrLimits says that limits or the nice value could not be set.
 	ErrLimits error = engine.ErrLimits
@@ -101,7 +101,7 @@ var (
 	// os.ErrDeadlineExceeded.
 	ErrIdle error = engine.Sentinel("no output for too long", os.ErrDeadlineExceeded)
 	// ErrOutputLimit says that more output came than the limit allows: always with
-	// OverflowStop, and from Output and CombinedOutput, which can not tell otherwise that what
+	// OverflowStop, and from Output and CombinedOutput, which cannot tell otherwise that what
 	// they return is incomplete.
 	ErrOutputLimit error = engine.Sentinel("output limit exceeded", nil)
 	// ErrStopped says that Process.Stop, Process.Kill or StopAll ended the run.
@@ -217,7 +217,7 @@ func Retryable(err error) bool {
 	return false
 }
 
-// A ConfigError says that an option, the context or a field of the command can not be used, alone or
+// A ConfigError says that an option, the context or a field of the command cannot be used, alone or
 // with the others. Nothing was started.
 type ConfigError struct {
 	Name   string // the option, or the field of exec.Cmd
@@ -250,7 +250,7 @@ func (e *ArgumentError) Error() string {
 // Unwrap returns the kernel's error.
 func (e *ArgumentError) Unwrap() error { return e.Err }
 
-// What a shell puts into $? for a program that it can not start.
+// What a shell puts into $? for a program that it cannot start.
 const (
 	shellNotExecutable = 126
 	shellNotFound      = 127

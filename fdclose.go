@@ -69,7 +69,7 @@ func WithFDPolicy(policy FDPolicy) Option { return fdPolicyOption(policy) }
 // marked close-on-exec or not. What this process opened itself is better passed in ExtraFiles of
 // the command; these are for what it was born with, where the command knows the number: a script's
 // argument /dev/fd/63, a descriptor that a supervisor promises. Neither the mark nor O_NONBLOCK of
-// the descriptor is changed. The numbers of standard streams and of ExtraFiles can not be used. A
+// the descriptor is changed. The numbers of standard streams and of ExtraFiles cannot be used. A
 // later WithFDs replaces an earlier one. Linux only.
 func WithFDs(fds ...int) Option { return fdsOption(slices.Clone(fds)) }
 
@@ -87,7 +87,7 @@ func (c *config) checkFDs(cmd *exec.Cmd) error {
 		default:
 			continue
 		}
-		return &ConfigError{Name: "WithFDs", Reason: fmt.Sprintf("can not pass on %d, which %s", fd, what)}
+		return &ConfigError{Name: "WithFDs", Reason: fmt.Sprintf("cannot pass on %d, which %s", fd, what)}
 	}
 	return nil
 }

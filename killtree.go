@@ -76,10 +76,10 @@ type Survivor struct {
 // parent, if it leads one; and the run, if it leads one that this process has started with this package
 // and not ended. Whoever is found is marked as with [TrackLimit], so that nobody who is born from then on is
 // lost. A daemon that had left the session before, and whose parent had exited before, is not found,
-// also where another program has started it with this package: who leads the runs of others can not be
+// also where another program has started it with this package: who leads the runs of others cannot be
 // told. A [Run] would have marked it at birth.
 //
-// No process outside the tree is signaled, but for one that can not be told from it: where the target leads
+// No process outside the tree is signaled, but for one that cannot be told from it: where the target leads
 // a process group, and no session, an orphan in there may be one that another command of the same shell's job
 // has left, as x of a | sh -c '(x &); exec b', if a is the target. The error is
 //
@@ -91,7 +91,7 @@ type Survivor struct {
 //   - [ErrTimeout] or [ErrCanceled] if ctx ended it before its time, or before anything was sent;
 //   - the kernel's, for want of descriptors perhaps, if it could not be told who the target is or whether we
 //     are in its tree: nothing was signaled;
-//   - a [*ConfigError] for options that can not be used, [ErrUnsupported] except on Linux.
+//   - a [*ConfigError] for options that cannot be used, [ErrUnsupported] except on Linux.
 //
 // It may be called by several at once, for one target as well: each reports whom it signaled.
 func KillTree(ctx context.Context, target Target, opts ...Option) (TreeResult, error) {

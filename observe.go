@@ -48,7 +48,7 @@ func (o observerOption) apply(c *config) {
 // WithObserver has o told of the run. Each WithObserver adds an observer; a nil one is ignored. A run that
 // is refused for its options, context or command is not observed.
 //
-// What an observer does can not change the run: its funcs are called one after the other in a goroutine
+// What an observer does cannot change the run: its funcs are called one after the other in a goroutine
 // of their own, beside the command. Run waits for them, twice and each time at most the drain timeout
 // ([WithDrainTimeout]): for Observe, and at the end for all others. What has not returned by then is left
 // behind as [AbandonedObserver], and Run returns that much later than it promises otherwise. A panic
@@ -135,7 +135,7 @@ func (o *observation) tell(f func(Observation)) {
 	}
 }
 
-// checkEnv refuses variables that can not be ones.
+// checkEnv refuses variables that cannot be ones.
 func (o *observation) checkEnv() error {
 	for _, each := range o.each {
 		for _, v := range each.Env {

@@ -276,7 +276,7 @@ func WithStartRetry(d time.Duration) Option { return startRetryOption(d) }
 // give a terminal back, [WithTerminal], and 1.25 seconds for looks at the tree, each of which may take a quarter
 // although its bound has passed.
 //
-// The error is that of Run for options that can not be used, and [ErrNoTimeout] without [WithTimeout].
+// The error is that of Run for options that cannot be used, and [ErrNoTimeout] without [WithTimeout].
 func Bound(opts ...Option) (time.Duration, error) {
 	c := configure(opts)
 	if !c.timeoutSet {

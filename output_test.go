@@ -133,7 +133,7 @@ func TestSameWriterTwice(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, want.String(), string(out))
 
-	// Writers that can not be compared are two.
+	// Writers that cannot be compared are two.
 	cmd = exec.Command("sh", "-c", alternating)
 	cmd.Stdout, cmd.Stderr = incomparable{io.Discard}, incomparable{io.Discard}
 	res, err := testrun.Run(t, cmd)

@@ -104,7 +104,7 @@ func (p *Process) Kill() {
 // deadline of the context stands. With [WithBackground] it counts for what is waited for as well.
 //
 // The error is a [*ConfigError] if d is not positive, and [os.ErrProcessDone] if the command has exited or is being
-// ended: then nothing is changed. Otherwise the old timeout can not end the run any more.
+// ended: then nothing is changed. Otherwise the old timeout cannot end the run any more.
 func (p *Process) SetTimeout(d time.Duration) error {
 	if d <= 0 {
 		return &ConfigError{Name: "SetTimeout", Reason: "must be positive"}
@@ -287,7 +287,7 @@ func (c *config) checkPTY(cmd *exec.Cmd) error {
 	case c.Terminal:
 		return conflict("and WithTerminal are both set")
 	case c.Background == engine.BackgroundLeave:
-		return conflict("can not leave background processes a terminal that nobody reads")
+		return conflict("cannot leave background processes a terminal that nobody reads")
 	case engine.Direct(cmd.Stdout):
 		return conflict("and a file in Stdout are both set")
 	}

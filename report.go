@@ -33,7 +33,7 @@ type Report struct {
 
 	// Found says that the end of the chain is a cause: something that is waited for, and not a
 	// process that could not be looked at or whose threads only wait for each other in ways that
-	// can not be told from outside.
+	// cannot be told from outside.
 	Found bool
 	// Deadlock says that processes or threads wait for each other and for nobody else.
 	Deadlock bool

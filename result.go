@@ -183,7 +183,7 @@ const (
 	AbandonedStderr
 	// AbandonedLeader is a goroutine and a thread that will reap the leader; its death releases them.
 	AbandonedLeader
-	// AbandonedReport is a goroutine and a thread that look at a process whose memory can not be
+	// AbandonedReport is a goroutine and a thread that look at a process whose memory cannot be
 	// read at the moment, proc_pid_cmdline(5); they end with it.
 	AbandonedReport
 	// AbandonedLook is the same for the search for the tree's processes.
@@ -299,7 +299,7 @@ func wholeRunes(head, tail []byte) ([]byte, []byte) {
 }
 
 // The values of a Result are written by their names, in JSON and elsewhere, and read again from them. A value
-// that has no name can not be read.
+// that has no name cannot be read.
 
 // MarshalText returns the cause in words.
 func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }

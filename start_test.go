@@ -49,7 +49,7 @@ func all(targets ...error) func(*testing.T, error) {
 	}
 }
 
-// TestStartFails starts what can not be started: the error says why, nothing runs, and nothing is
+// TestStartFails starts what cannot be started: the error says why, nothing runs, and nothing is
 // left open, not even what StdinPipe and StdoutPipe had opened.
 func TestStartFails(t *testing.T) {
 	long := strings.Repeat("x", 200<<10)

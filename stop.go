@@ -185,7 +185,7 @@ func (c *config) checkDiagnostic() error {
 	case sig <= 0 || sig > engine.MaxSignal:
 		return &ConfigError{Name: "WithDiagnosticSignal", Reason: "is no signal"}
 	case sig == syscall.SIGKILL || sig == engine.SIGSTOP:
-		return &ConfigError{Name: "WithDiagnosticSignal", Reason: "can not be handled by any program"}
+		return &ConfigError{Name: "WithDiagnosticSignal", Reason: "cannot be handled by any program"}
 	case c.Diagnostic.Wait <= 0:
 		return &ConfigError{Name: "WithDiagnosticSignal", Reason: "needs a positive duration"}
 	}

@@ -19,7 +19,7 @@
 // failures, unless [StopOnError] says otherwise.
 //
 // [Group.Shutdown] returns within [Group.StopBound], whatever the commands do, and lists what did not
-// end by then. What a run can not promise, a group can not either: see package safeexec.
+// end by then. What a run cannot promise, a group cannot either: see package safeexec.
 //
 // # What blocks, and what it costs
 //
@@ -122,7 +122,7 @@ func start(ctx context.Context, cmd *exec.Cmd, opts ...safeexec.Option) (process
 // those of [safeexec.Run] and follow the group's own. cmd must not be touched until the job has ended, and
 // its files stay open until it is started: until [Job.PID] is not 0, or the job has ended.
 //
-// Go never fails: a job that can not be taken has ended with an [Error], and one that can not be
+// Go never fails: a job that cannot be taken has ended with an [Error], and one that cannot be
 // started ends with the error of [safeexec.Start]. In both cases the pipes that cmd.StdoutPipe and its
 // kin have opened are closed, and another try takes a new Cmd. One that waits or runs already is refused
 // with [safeexec.ErrStarted] and left alone.

@@ -1,7 +1,7 @@
 // Package guard has commands end also when the program that runs them dies.
 //
 // A command leads a session of its own, so that neither Ctrl-C nor the death of the program ends it. A program that
-// catches signals ends its commands itself; what it can not catch, SIGKILL or the want of memory, is for the guard:
+// catches signals ends its commands itself; what it cannot catch, SIGKILL or the want of memory, is for the guard:
 //
 //	func main() {
 //		guard.Init(guard.LogFile("/var/log/app/guard.log"))
@@ -45,7 +45,7 @@ type logFile string
 
 // LogFile has the guard append a line of JSON for each tree that it ended, and for each that it could not end, to a
 // file, which it makes if there is none, for this user alone. The path is absolute, or relative to the root
-// directory. If the file can not be opened when the guard starts, the run is refused by an error that matches
+// directory. If the file cannot be opened when the guard starts, the run is refused by an error that matches
 // ErrGuard and is an *[fs.PathError].
 func LogFile(path string) Option { return logFile(path) }
 

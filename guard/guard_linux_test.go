@@ -368,7 +368,7 @@ func TestGuardIsSealed(t *testing.T) {
 	}
 }
 
-// A log that can not be had is told before anything runs.
+// A log that cannot be had is told before anything runs.
 func TestNoLog(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "none", "log")

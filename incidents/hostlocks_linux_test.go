@@ -139,7 +139,7 @@ func TestIncidentLostLocks(t *testing.T) {
 	program, shell, script := copied("cat"), copied("sh"), filepath.Join(dir, "script")
 	require.NoError(t, os.WriteFile(script, []byte("#!"+shell+" -e\nexit 0\n"), 0o755))
 	for _, path := range []string{program, shell, script} {
-		all.lock(t, unix.F_RDLCK, path) // a file that is open for writing can not be executed
+		all.lock(t, unix.F_RDLCK, path) // a file that is open for writing cannot be executed
 	}
 	data := filepath.Join(dir, "data")
 	require.NoError(t, os.WriteFile(data, []byte("data"), 0o600))

@@ -40,7 +40,7 @@
 //	log being bounded             the job, the log whole   goes on with it
 //	ended, not written            a record, nobody         writes that it has ended, status unknown
 //
-// Where the command can not be stopped at execve (ptrace is refused, or its file gives it
+// Where the command cannot be stopped at execve (ptrace is refused, or its file gives it
 // privilege), it runs from the start on, and what is killed between start and commit is found by
 // its environment and ended, unless it has cleared that.
 //

@@ -17,7 +17,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// TestStopWithoutTheDisk has a record that can not be written, as on a full disk: the job ends all the same, and the
+// TestStopWithoutTheDisk has a record that cannot be written, as on a full disk: the job ends all the same, and the
 // error says what is not written down.
 func TestStopWithoutTheDisk(t *testing.T) {
 	s := open(t, t.TempDir())
@@ -43,7 +43,7 @@ func TestStopWithoutTheDisk(t *testing.T) {
 	assert.Equal(t, Ended, status(t, j).State)
 }
 
-// TestTimeoutIsTriedAgain has a record that can not be read when the timeout passes.
+// TestTimeoutIsTriedAgain has a record that cannot be read when the timeout passes.
 func TestTimeoutIsTriedAgain(t *testing.T) {
 	s := open(t, t.TempDir())
 	for timeout := 250 * time.Millisecond; ; timeout *= 2 {

@@ -10,10 +10,10 @@ import (
 // The errors of jobs, beside those of package safeexec: [safeexec.ErrNoTimeout],
 // [safeexec.ErrUnsupported], [safeexec.ConfigError], [safeexec.ErrLimits],
 // [safeexec.ErrStartStalled], [safeexec.ErrNoProcess], [safeexec.ErrProtected],
-// [safeexec.ErrSurvivors] and [safeexec.ErrTreeUnseen]. Why a program can not be executed is told
+// [safeexec.ErrSurvivors] and [safeexec.ErrTreeUnseen]. Why a program cannot be executed is told
 // as os/exec does.
 var (
-	// ErrRunning says that a job of that name runs, or that it can not be told whether it does.
+	// ErrRunning says that a job of that name runs, or that it cannot be told whether it does.
 	ErrRunning = errors.New("job is running")
 	// ErrNoJob says that the store has no job of that name.
 	ErrNoJob = errors.New("no such job")
@@ -24,9 +24,9 @@ var (
 	ErrUnsafe = errors.New("directory is not private")
 	// ErrBusy says that another program, or goroutine, works on the record and does not end.
 	ErrBusy = errors.New("record is locked by another")
-	// ErrRecord says that a record can not be read, or is of another version. Nothing is done about
+	// ErrRecord says that a record cannot be read, or is of another version. Nothing is done about
 	// its job.
-	ErrRecord = errors.New("record can not be read")
+	ErrRecord = errors.New("record cannot be read")
 	// ErrElsewhere says that the job was started in another namespace of PIDs or time. Its numbers
 	// mean nothing here.
 	ErrElsewhere = errors.New("job belongs to another namespace")
@@ -41,9 +41,9 @@ var (
 	ErrPortTaken = errors.New("port is in use")
 	// ErrHolder says that the process of [KeepStatus] could not be started, or died meanwhile. Nothing runs.
 	ErrHolder = errors.New("holder of the exit status could not be started")
-	// ErrLogBound says that the file system of the store can not bound a log: it has no holes
+	// ErrLogBound says that the file system of the store cannot bound a log: it has no holes
 	// (fallocate(2), FALLOC_FL_PUNCH_HOLE).
-	ErrLogBound = errors.New("file system can not bound the log")
+	ErrLogBound = errors.New("file system cannot bound the log")
 )
 
 // An Error says what failed on which job. It holds no argument and no environment.
@@ -62,7 +62,7 @@ func (e *Error) Unwrap() error { return e.Err }
 type ReadyError struct {
 	Cause   error            // ErrEnded, the context's error, or nil: the time is up
 	Last    []Line           // the last lines of the log
-	Report  *safeexec.Report // what the job is blocked in; nil if it has ended or can not be looked at
+	Report  *safeexec.Report // what the job is blocked in; nil if it has ended or cannot be looked at
 	Stopped bool             // the job was stopped for it, see [StopUnready]
 }
 

@@ -146,7 +146,7 @@ func (j *Job) Follow(ctx context.Context) iter.Seq2[Line, error] {
 		go func() {
 			defer close(ended)
 			if j.awaitEnd(ctx, r, j.keeper()) != nil {
-				<-ctx.Done() // it can not be told
+				<-ctx.Done() // it cannot be told
 			}
 			wake()
 		}()

@@ -218,7 +218,7 @@ func (k *keeper) record(change func(*record)) {
 }
 
 // awaitFirst waits for the first process, reaps it if it is our child, and returns how it ended;
-// nil if that can not be had. It reports false if the store was closed before.
+// nil if that cannot be had. It reports false if the store was closed before.
 func (k *keeper) awaitFirst() (*Exit, bool) {
 	// Not the pidfd of the os.Process: to wait for ours changes it.
 	root, err := proctree.Hold(k.trace.PID, k.trace.Start)
@@ -320,7 +320,7 @@ func awaitReadable(ctx context.Context, fd int) error {
 	return err
 }
 
-// pollReadable stands in for awaitReadable where the runtime can not poll the descriptor.
+// pollReadable stands in for awaitReadable where the runtime cannot poll the descriptor.
 func pollReadable(ctx context.Context, fd int) error {
 	for pause := time.Millisecond; ; pause = min(2*pause, lastPause) {
 		if found, err := sys.Ready(fd); err != nil || found.Readable {
@@ -395,7 +395,7 @@ func (k *keeper) enforce() {
 }
 
 // endForSure ends the job, again and again until that succeeds, and tells what came of the first time. A look that
-// proves nothing on a busy machine and a record that can not be read must not give it another life.
+// proves nothing on a busy machine and a record that cannot be read must not give it another life.
 func (k *keeper) endForSure(reason Reason, first chan<- error) {
 	for pause := lastPause; ; pause = min(2*pause, time.Minute) {
 		err := k.end(reason)

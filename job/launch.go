@@ -30,7 +30,7 @@ import (
 //	commit   the record says who it is
 //	release  it runs
 //
-// If this program is killed before the release, nothing has run. Where the exec stop can not be
+// If this program is killed before the release, nothing has run. Where the exec stop cannot be
 // had, the command runs from before the mark on, and what a kill in between leaves is found by the
 // environment mark.
 type launch struct {
@@ -261,7 +261,7 @@ func (l *launch) prepareStopped(ctx context.Context, stop *execstop.Stop, own *e
 	return l.commit(own)
 }
 
-// spawn starts the command where it can not be stopped.
+// spawn starts the command where it cannot be stopped.
 func (l *launch) spawn() error {
 	own := *l.own
 	own.SysProcAttr = l.record.Command.User.Attr()

@@ -166,7 +166,7 @@ func (w *writeWatch) close() {
 	}
 }
 
-// blindPause is how often a file is looked at where its writes can not be waited for.
+// blindPause is how often a file is looked at where its writes cannot be waited for.
 const blindPause = 200 * time.Millisecond
 
 // await waits for a write. It asks, once it would notice one, whether there is something already.

@@ -32,7 +32,7 @@ type socket struct {
 const maxSocketPath = 107
 
 // listen makes the socket of a job, in its directory if the path is short enough and the job is not
-// another user's, who can not get there.
+// another user's, who cannot get there.
 func listen(dir string, another bool) (*socket, error) { //nolint:revive // a fact, not a mode
 	path := filepath.Join(dir, socketFile)
 	if another || len(path) > maxSocketPath {

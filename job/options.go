@@ -191,7 +191,7 @@ func (c *config) check() error {
 	return nil
 }
 
-// commandOf takes what a record keeps of a command, and refuses what it can not keep.
+// commandOf takes what a record keeps of a command, and refuses what it cannot keep.
 func commandOf(cmd *exec.Cmd) (command, error) {
 	bad := func(name, reason string) (command, error) {
 		return command{}, &safeexec.ConfigError{Name: name, Reason: reason}

@@ -16,7 +16,7 @@ import (
 //
 // The command has a session of its own, standard input from /dev/null or [Input], and its log for
 // both outputs; it inherits no other descriptor but those that the environment declares. Of cmd,
-// Path, Args, Env, Dir and a Credential are used; what a record can not keep is a
+// Path, Args, Env, Dir and a Credential are used; what a record cannot keep is a
 // [*safeexec.ConfigError]. The record holds arguments and environment, which are what a restart
 // needs, readable for this user alone.
 //

@@ -19,7 +19,7 @@ const (
 	Running   State = "running"   // some process of it lives
 	Ended     State = "ended"     // none does, and a program that kept it saw the end
 	Gone      State = "gone"      // none does, and nobody saw the end: the exit status may be unknown
-	Elsewhere State = "elsewhere" // it was started in another namespace of PIDs or time, and can not be told
+	Elsewhere State = "elsewhere" // it was started in another namespace of PIDs or time, and cannot be told
 	// Half says that the program that was starting it was killed meanwhile: it runs, and
 	// [Store.Adopt] ends it.
 	Half State = "half started"

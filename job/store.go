@@ -132,7 +132,7 @@ func (s *Store) Find(name string) (*Job, error) {
 }
 
 // Clean removes the records and the logs of jobs that have ended, and returns their names. It
-// leaves those of which it can not tell. What a start has left that was killed before its record
+// leaves those of which it cannot tell. What a start has left that was killed before its record
 // goes as well.
 func (s *Store) Clean(ctx context.Context) ([]string, error) {
 	names, err := s.names()

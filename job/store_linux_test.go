@@ -53,7 +53,7 @@ func TestForget(t *testing.T) {
 	assert.ErrorIs(t, err, ErrNoJob)
 }
 
-// TestRestartKeepsTheCommand has strings that JSON can not hold.
+// TestRestartKeepsTheCommand has strings that JSON cannot hold.
 func TestRestartKeepsTheCommand(t *testing.T) {
 	s := open(t, t.TempDir())
 	cmd := exec.Command("sh", "-c", `printf '%s %s\n' "$0" "$X"`, "\xff\xfe")
@@ -224,5 +224,5 @@ func TestUsage(t *testing.T) {
 	require.NoError(t, err)
 	assert.Zero(t, after.Processes)
 	assert.GreaterOrEqual(t, after.CPU+10*time.Millisecond, used.CPU, "a tick more or less")
-	assert.Zero(t, after.Peak, "a shell has less than this process, and that can not be told")
+	assert.Zero(t, after.Peak, "a shell has less than this process, and that cannot be told")
 }

@@ -47,7 +47,7 @@ type Outcome struct {
 	end seam.End // what has no field in the Result
 }
 
-// change adds to the Result what the run can not have seen.
+// change adds to the Result what the run cannot have seen.
 func (o *Outcome) change(r *safeexec.Result) {
 	r.Usage = o.Usage
 	if o.Result != nil {

@@ -18,7 +18,7 @@ const programVariable = "SAFEEXECTEST_PROGRAM"
 //
 // The program is the test's own binary: it runs the same test up to this call, and then f. Call it first in the test;
 // what comes before it, in the test and in TestMain, is done by the program as well. Since it changes the
-// environment, the test can not be parallel. It needs a shell, /bin/sh.
+// environment, the test cannot be parallel. It needs a shell, /bin/sh.
 func Program(t *testing.T, name string, f func(args []string) int) string {
 	t.Helper()
 	mark := t.Name() + "\n" + name

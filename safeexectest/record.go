@@ -90,7 +90,7 @@ func (r *recorded) outcome() Outcome {
 	return Outcome{Stdout: string(r.Stdout), Stderr: string(r.Stderr), ExitCode: r.ExitCode, Signal: r.Signal}
 }
 
-// A blob is text where it can be, and base64 in an array where it can not.
+// A blob is text where it can be, and base64 in an array where it cannot.
 type blob []byte
 
 func (b blob) MarshalJSON() ([]byte, error) {

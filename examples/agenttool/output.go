@@ -50,7 +50,7 @@ func excerpt(path string) (string, error) {
 	return fmt.Sprintf("%s\n[%d bytes are left out here]\n\n%s", text(head), left, text(tail)), nil
 }
 
-// text makes valid UTF-8 of what a command wrote: JSON carries nothing else. What else can not be shown
+// text makes valid UTF-8 of what a command wrote: JSON carries nothing else. What else cannot be shown
 // goes as well.
 func text(p []byte) string {
 	s := strings.ToValidUTF8(string(p), "\uFFFD")

@@ -97,7 +97,7 @@ func ci() (code int, err error) {
 	}
 	results := r.run(ctx, steps)
 	r.screen.close()
-	err = errors.Join(g.Shutdown(context.WithoutCancel(ctx)), // there is something left only if it can not be killed
+	err = errors.Join(g.Shutdown(context.WithoutCancel(ctx)), // there is something left only if it cannot be killed
 		report(filepath.Join(*out, "junit.xml"), results, junit),
 		report(filepath.Join(*out, "summary.md"), results, markdown))
 	switch {

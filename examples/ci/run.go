@@ -105,7 +105,7 @@ func (r *runner) step(ctx context.Context, res *result, path string) {
 		case errors.Is(err, safeexec.ErrCanceled):
 			res.end(canceled, err.Error())
 			return
-		case res.tries > res.Retry || tried.PID == 0: // what can not be started will not be later
+		case res.tries > res.Retry || tried.PID == 0: // what cannot be started will not be later
 			res.end(failed, err.Error())
 			return
 		}

@@ -50,7 +50,7 @@ func TestLastGoodValue(t *testing.T) {
 		return ""
 	}
 	addr := await(`listening addr=(\S+)`)
-	await(`the output can not be read`)
+	await(`the output cannot be read`)
 	await(`sh was ended after .*stuck=".*sleep is blocked in clock_nanosleep`)
 
 	resp, err := http.Get("http://" + addr + "/metrics")

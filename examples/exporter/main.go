@@ -104,7 +104,7 @@ func once(ctx context.Context, timeout time.Duration) {
 			return
 		}
 		failures.WithLabelValues("output").Inc()
-		slog.Warn("the output can not be read", "err", e)
+		slog.Warn("the output cannot be read", "err", e)
 		return
 	}
 	failures.WithLabelValues(res.Cause.String()).Inc()

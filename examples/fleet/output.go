@@ -35,7 +35,7 @@ func (o *output) Write(p []byte) (int, error) {
 	m.Header.Set("At", strconv.FormatInt(o.total, 10))
 	m.Header.Set("Attempt", o.who)
 	m.Data = p
-	_ = o.nc.PublishMsg(m) // a gap, if it can not be
+	_ = o.nc.PublishMsg(m) // a gap, if it cannot be
 	o.total += int64(len(p))
 	keep := p[:max(0, min(int64(len(p)), maxLog-(o.total-int64(len(p)))))]
 	o.dropped += int64(len(p) - len(keep))

@@ -54,7 +54,7 @@ func (req *request) ended(res safeexec.Result, _ error) int {
 		complain("the monitored command dumped core")
 	}
 	for _, p := range res.Survivors {
-		complain("can not end %s, pid %d", p.Name, p.PID)
+		complain("cannot end %s, pid %d", p.Name, p.PID)
 	}
 	switch {
 	case timedOut && !req.preserve && !killed:

@@ -15,10 +15,10 @@
 //     us. Of HUP, INT, QUIT and TERM the others go to COMMAND alone: a shell that waits for a
 //     program may heed them late.
 //   - COMMAND leads a session without a terminal, with --foreground or not. It can read a terminal
-//     that is its standard input, and Ctrl-C reaches it through us. It can not open /dev/tty, and
+//     that is its standard input, and Ctrl-C reaches it through us. It cannot open /dev/tty, and
 //     Ctrl-Z stops us alone.
 //   - -v reports what was sent when the time was up once COMMAND has ended.
-//   - A program that is in PATH and can not be executed is 127, not 126. A hexadecimal DURATION
+//   - A program that is in PATH and cannot be executed is 127, not 126. A hexadecimal DURATION
 //     needs its exponent: 0x1p4. No timeout, and a very long one, are a hundred years.
 package main
 
@@ -40,7 +40,7 @@ Run COMMAND, and end it and all that it started if it runs for longer than DURAT
 
 DURATION is a number with a unit: s (the default), m, h or d. Fractions, exponents and inf are
 accepted; 0 is no limit. The exit code is that of COMMAND, 128 plus the number of the signal that
-ended it, or 124: the time was up; 125: timeout failed; 126: COMMAND can not be run; 127: there is
+ended it, or 124: the time was up; 125: timeout failed; 126: COMMAND cannot be run; 127: there is
 no COMMAND; 137: KILL was sent.
 `
 

@@ -84,7 +84,7 @@ func TestWhy(t *testing.T) {
 	}
 }
 
-// No cause: threads that wait for each other in ways that can not be told from outside.
+// No cause: threads that wait for each other in ways that cannot be told from outside.
 func TestWhyWithoutCause(t *testing.T) {
 	testproc.HasProgram(t, "python3")
 	cmd := exec.Command("python3", "-c", "import threading; print('ready', flush=True); threading.Semaphore(0).acquire()")

@@ -53,7 +53,7 @@ func newCrowd(b *bench) (*crowd, error) {
 	return c, nil
 }
 
-// sizes returns the wanted numbers that everybody can have. For what somebody can not, there is a row
+// sizes returns the wanted numbers that everybody can have. For what somebody cannot, there is a row
 // that says why, and the largest number that everybody can have stands in.
 func (c *crowd) sizes(wanted []int) []int {
 	var fit []int

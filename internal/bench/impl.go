@@ -86,7 +86,7 @@ var impls = []impl{
 
 const all = capture | bounded | stream | input | stop
 
-// keepAvailable drops the modes that can not be had here, with a note.
+// keepAvailable drops the modes that cannot be had here, with a note.
 func keepAvailable(b *bench) {
 	impls = slices.DeleteFunc(impls, func(i impl) bool {
 		if i.name != inCgroup && i.name != withProof {

@@ -38,7 +38,7 @@ func (r *report) publish(dir string) error {
 	return render(dir)
 }
 
-// publishable fails where there is a page to publish in that can not be had.
+// publishable fails where there is a page to publish in that cannot be had.
 func publishable(dir string) error {
 	for _, p := range pages {
 		if _, _, err := p.cut(dir); err != nil {

@@ -35,7 +35,7 @@ func output(b *bench) error {
 	return nil
 }
 
-// lineWanted allows for what go-cmd, which knows lines only, can not tell of a last line without end.
+// lineWanted allows for what go-cmd, which knows lines only, cannot tell of a last line without end.
 func lineWanted(i impl, out outcome, total int64) error {
 	if i.name == "go-cmd" && out.total == total+1 {
 		return nil

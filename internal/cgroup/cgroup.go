@@ -5,14 +5,14 @@
 // Such a cgroup is a [Leaf]: a directory made below our own cgroup, or below a given one, and removed
 // when the command's tree is gone. A process leaves it only by a write to cgroup.procs of another
 // cgroup, for which it needs permission on both and on their common ancestor: root has that, and so
-// has a command that runs as the user to whom the hierarchy was delegated, unless it can not reach it.
+// has a command that runs as the user to whom the hierarchy was delegated, unless it cannot reach it.
 //
 // # Whose a leaf is
 //
 // The owner holds a lock on the directory, flock(2), for as long as it has it open. The kernel takes
 // the lock away with the owner, however that ends. A leaf without the lock is stale, and [RemoveStale]
 // ends what is in it. Other than a PID and a start time the lock means the same in every PID namespace,
-// and can not be reused by somebody else. The name tells people whose leaf it is, and the remover a leaf
+// and cannot be reused by somebody else. The name tells people whose leaf it is, and the remover a leaf
 // from other cgroups: safeexec-PID-RANDOM, in decimal and hexadecimal, is reserved for leaves, and
 // nothing else is. It is unique, so that a process belongs to the leaf if the name is an element of the
 // path in its /proc/PID/cgroup, in whatever way cgroups are mounted and namespaced here.

@@ -175,7 +175,7 @@ func (l *Leaf) Contains(pid int) bool {
 }
 
 // OOMKilled reports whether the kernel killed a process of the leaf for want of memory: that of the
-// leaf's own limit, of one above it, or the machine's. Without the memory controller that can not be
+// leaf's own limit, of one above it, or the machine's. Without the memory controller that cannot be
 // told, and it is false.
 func (l *Leaf) OOMKilled() bool {
 	text, err := os.ReadFile(l.dir + "/memory.events")

@@ -161,7 +161,7 @@ func FuzzDeadlock(f *testing.F) {
 			}
 		}
 		visit(0)
-		// A chain may lead from a process that can go on, to some that can not.
+		// A chain may lead from a process that can go on, to some that cannot.
 		if !moves && !s.Deadlock {
 			t.Errorf("%v: a deadlock is missed: %s", waits, s.Verdict)
 		}

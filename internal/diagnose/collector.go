@@ -37,7 +37,7 @@ type collector struct {
 	ends      ends
 	locks     []procfs.Lock
 	locksRead bool
-	now       time.Duration // of the scheduler's clock; 0 if it can not be had
+	now       time.Duration // of the scheduler's clock; 0 if it cannot be had
 	outsiders int
 	urgent    []int // processes to look at before the other members
 }
@@ -189,7 +189,7 @@ func (c *collector) look(pid int) {
 	}
 }
 
-// nameOf returns the name of a process, empty if that can not be had.
+// nameOf returns the name of a process, empty if that cannot be had.
 func (c *collector) nameOf(pid int) string {
 	if i, ok := c.seen[pid]; ok && c.processes[i].Name != "" {
 		return c.processes[i].Name

@@ -70,7 +70,7 @@ func parseTimespec(b []byte) time.Duration {
 	return time.Duration(sec)*time.Second + time.Duration(nsec)
 }
 
-// untilClock returns how far a point in time of a clock is ahead; -1 if the clock can not be read.
+// untilClock returns how far a point in time of a clock is ahead; -1 if the clock cannot be read.
 func untilClock(clock int32, at time.Duration) time.Duration {
 	now, err := sys.ClockNow(clock)
 	if err != nil {

@@ -30,7 +30,7 @@ func newReader(d *Drain, p poll.Poller) *reader {
 	return &reader{drain: d, poller: p, open: map[int]*Pipe{}, blind: map[int]*Pipe{}}
 }
 
-// blindPause is the time between two looks at pipes that can not be watched, for want of descriptors
+// blindPause is the time between two looks at pipes that cannot be watched, for want of descriptors
 // or of what epoll(7) allows a user: 64 KiB a look is 6 MB/s then. It is the same for a pipe that a process
 // holds: a call that was under way when the pipe was left still tells its owner of before.
 const blindPause = 10 * time.Millisecond

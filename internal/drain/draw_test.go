@@ -281,7 +281,7 @@ func TestWriterEndsItsGoroutineWhileDrawing(t *testing.T) {
 	assert.Equal(t, int64(3), o.Dropped())
 }
 
-// A Source that can not wait any more, and was not interrupted, leaves the pipe to the run.
+// A Source that cannot wait any more, and was not interrupted, leaves the pipe to the run.
 func TestSourceGivesUpWhileDrawing(t *testing.T) {
 	testproc.NoLeaks(t)
 	p := reads("a", "b", "c", "d")

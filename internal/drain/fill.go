@@ -17,7 +17,7 @@ type Sink interface {
 
 // A Lender makes a pipe one that another goroutine can wait for.
 type Lender interface {
-	// LendRoom is called once at most; nil means that it can not be done.
+	// LendRoom is called once at most; nil means that it cannot be done.
 	LendRoom() Sink
 }
 
@@ -78,7 +78,7 @@ func (f *feed) write(r read, err error) error {
 	return errSinkGone
 }
 
-var errSinkGone = errors.New("the pipe can not be waited for any more")
+var errSinkGone = errors.New("the pipe cannot be waited for any more")
 
 // writeRest writes until nothing is left or the pipe is full, and reports whether there is nothing to wait for.
 func (f *feed) writeRest(pipe io.Writer) bool {

@@ -39,7 +39,7 @@ func (r *drainer) drain() {
 		giveUp = begun.Add(r.cfg.Linger - r.Facts.Times.Stop)
 	}
 	if !proctree.Enumerates && r.actor == nil {
-		_ = r.Tree.SignalGroup(syscall.SIGKILL) // who is in it can not be told; the leader pins its number
+		_ = r.Tree.SignalGroup(syscall.SIGKILL) // who is in it cannot be told; the leader pins its number
 	}
 	writers := ladder.Later(last, r.deadline)
 	for {

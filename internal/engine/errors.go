@@ -13,12 +13,12 @@ var (
 	ErrTooManyLeft    = Sentinel("too many output pipes are left to background processes", nil)
 	ErrNoTerminal     = Sentinel("no controlling terminal", nil)
 	ErrNotForeground  = Sentinel("not in the foreground of the terminal", nil)
-	ErrBadDir         = Sentinel("working directory can not be used", nil)
-	ErrFDsUnknown     = Sentinel("inherited descriptors can not be listed", nil)
-	ErrProofRefused   = Sentinel("command can not be stopped before it runs", nil)
+	ErrBadDir         = Sentinel("working directory cannot be used", nil)
+	ErrFDsUnknown     = Sentinel("inherited descriptors cannot be listed", nil)
+	ErrProofRefused   = Sentinel("command cannot be stopped before it runs", nil)
 	ErrProofPrivilege = Sentinel("program would run without its privilege", nil)
-	ErrGuard          = Sentinel("the guard can not be had", nil)
-	ErrLimits         = Sentinel("limits can not be set", nil)
+	ErrGuard          = Sentinel("the guard cannot be had", nil)
+	ErrLimits         = Sentinel("limits cannot be set", nil)
 	ErrStartStalled   = Sentinel("file system does not answer", nil)
 )
 
@@ -47,7 +47,7 @@ type StartError struct{ Err error }
 
 func (e *StartError) Error() string { return e.Err.Error() }
 
-// A ConfigError says which option or field of the command can not be used.
+// A ConfigError says which option or field of the command cannot be used.
 type ConfigError struct{ Name, Reason string }
 
 func (e *ConfigError) Error() string { return e.Name + " " + e.Reason }
@@ -57,7 +57,7 @@ type LeakedFDsError struct{ FDs []fdtable.FD }
 
 func (*LeakedFDsError) Error() string { return "undeclared descriptors" }
 
-// A ContainmentError says why a run can not have the containment that it must have.
+// A ContainmentError says why a run cannot have the containment that it must have.
 type ContainmentError struct {
 	Cgroup, Controller string
 	Errs               []error

@@ -73,7 +73,7 @@ func (r guarding) leaderKnown() {
 	}
 }
 
-var errNoMark = errors.New("the command can not be marked")
+var errNoMark = errors.New("the command cannot be marked")
 
 // contain makes the cgroup that the command is to be born in. Where there is none and there need not
 // be, the command is to be stopped.
@@ -135,7 +135,7 @@ func (r starter) rung() Containment {
 	return ContainmentBest
 }
 
-// unstoppable is why the command can not be stopped or marked, and what that means where it is stopped
+// unstoppable is why the command cannot be stopped or marked, and what that means where it is stopped
 // for want of a cgroup.
 func (r starter) unstoppable(reasons ...error) error {
 	if r.noCgroup == nil {

@@ -44,7 +44,7 @@ func (r casting) stage() error {
 	a := &actor{program: program, pid: firstActor + int(actors.Add(1)), ended: make(chan struct{})}
 	r.actor, r.Actor = a, program
 	r.process = new(os.Process)
-	_ = r.process.Release() // it can not be signaled or waited for
+	_ = r.process.Release() // it cannot be signaled or waited for
 	r.process.Pid = a.pid
 	r.cmd.Process, r.Facts.PID = r.process, a.pid
 	r.pipesOut = stdio.HasPipes(r.cmd)

@@ -25,7 +25,7 @@ type Requests struct {
 	timeoutSeen int64 // by reason: the last newTimeout that deadline was made of
 }
 
-// timeoutSettled says that the timeout can not be set any more.
+// timeoutSettled says that the timeout cannot be set any more.
 const timeoutSettled = -1
 
 // Stop ends the run as a timeout would.

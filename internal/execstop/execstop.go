@@ -11,7 +11,7 @@
 //   - A signal to the child before its execve would stop it there, traced and with us in vfork(2),
 //     waiting for that execve: for ever. So the thread blocks all asynchronous signals before the
 //     clone, the child inherits that, and is given the set that it should have when it is let go.
-//     What was sent meanwhile is pending until then and is delivered then. (SIGSTOP can not be
+//     What was sent meanwhile is pending until then and is delivered then. (SIGSTOP cannot be
 //     blocked: who sends it within the microsecond between ptrace and execve stops both of us.)
 //   - A signal to the child during execve or the stop is pending all the same: the stop's SIGTRAP is
 //     delivered first, because it is one that the thread itself caused (signal(7)), and there is no

@@ -94,7 +94,7 @@ type entry struct {
 	begun bool // its leader is known
 }
 
-// read returns the runs. What it can not make sense of it leaves out, and says so.
+// read returns the runs. What it cannot make sense of it leaves out, and says so.
 func (t table) read() ([]entry, error) {
 	var runs []entry
 	var page [placeSize]byte

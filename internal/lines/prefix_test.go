@@ -50,7 +50,7 @@ func (w *tornless) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// values is a Writer that can not be compared.
+// values is a Writer that cannot be compared.
 type values struct {
 	io.Writer
 	_ []int

@@ -55,8 +55,8 @@ type (
 	}
 )
 
-// unseen are the calls of the Go runtime, without which it can not live, those that a host needs to hand
-// over its listener, and those that can not fail.
+// unseen are the calls of the Go runtime, without which it cannot live, those that a host needs to hand
+// over its listener, and those that cannot fail.
 var unseen = []uint32{
 	unix.SYS_FUTEX, unix.SYS_MMAP, unix.SYS_MUNMAP, unix.SYS_MADVISE, unix.SYS_MPROTECT, unix.SYS_BRK,
 	unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_TGKILL,

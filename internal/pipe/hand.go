@@ -70,7 +70,7 @@ func newHand() *hand {
 }
 
 // spares are hands that are idle. They are made before anything runs: what is made within a bubble of
-// testing/synctest can not be used outside of it. Calls are short, so that few are made at a time.
+// testing/synctest cannot be used outside of it. Calls are short, so that few are made at a time.
 var spares struct {
 	sync.Mutex
 	list []*hand

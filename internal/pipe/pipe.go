@@ -164,7 +164,7 @@ func (e *End) Hangup() bool {
 	return err == nil && found.Hangup
 }
 
-// Inode returns the pipe's inode number, its name in /proc/PID/fd; 0 if that can not be had. Of a pseudo-terminal it is
+// Inode returns the pipe's inode number, its name in /proc/PID/fd; 0 if that cannot be had. Of a pseudo-terminal it is
 // the key of the slave, [sys.FileKey].
 func (e *End) Inode() uint64 {
 	if !e.open {

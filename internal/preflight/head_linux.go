@@ -41,7 +41,7 @@ func (c *cache) put(v sys.Version, h head) {
 	c.known[v] = h
 }
 
-// kept holds the descriptors of files that can not be closed yet, as this process has a lock on them. Where
+// kept holds the descriptors of files that cannot be closed yet, as this process has a lock on them. Where
 // there are too many no further file is read.
 var kept struct {
 	sync.Mutex

@@ -41,7 +41,7 @@ func (l *Look) look() {
 	l.badDir = dirErr != nil
 }
 
-// walk touches the directory and what execve reads, up to the first that the eye can not find or
+// walk touches the directory and what execve reads, up to the first that the eye cannot find or
 // read. Whether a program can be executed is left to execve, the only one who knows: an unreadable one
 // may well be executable.
 func (l *Look) walk(e *eye) (dirErr, err error) {

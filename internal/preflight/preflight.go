@@ -78,7 +78,7 @@ func (l *Look) BadDir() bool { return l.badDir }
 // file says it; empty if that is not so or not known. It is valid once Done.
 func (l *Look) Missing() string { return l.missing }
 
-// DirError returns why dir can not be a working directory, as os/exec would say it. It asks on the
+// DirError returns why dir cannot be a working directory, as os/exec would say it. It asks on the
 // calling thread, and is for what was looked at before.
 func DirError(dir string) error {
 	info, err := os.Stat(dir)

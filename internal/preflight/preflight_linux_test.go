@@ -155,7 +155,7 @@ func known(dir, path string) *Look {
 	return l
 }
 
-// What can be looked at without waiting is, and what can not is left to the goroutine.
+// What can be looked at without waiting is, and what cannot is left to the goroutine.
 func TestLookWithoutWaiting(t *testing.T) {
 	dir := t.TempDir()
 	file := script(t, dir+"/sh", "#! "+script(t, dir+"/program", "text")+"\n")

@@ -18,7 +18,7 @@ import (
 //
 // The window is sound while less than a lap of PIDs was handed out since the start. That is proved by
 // time, or by serials, which are made of shorter times. Counting forks does not prove it: a clone that
-// fails late uses a PID up and is not counted in /proc/stat. Otherwise, or where the last PID can not be
+// fails late uses a PID up and is not counted in /proc/stat. Otherwise, or where the last PID cannot be
 // had, every process is a candidate.
 type birth struct {
 	leader  int
@@ -214,7 +214,7 @@ func (e effort) lessThanALap() bool {
 	return now.known && now.system >= e.system && spent < lapTime(pidMax.get(), 1)
 }
 
-// chaseForks is the chase where the last PID can not be had: everybody is looked at until the machine
+// chaseForks is the chase where the last PID cannot be had: everybody is looked at until the machine
 // has forked nothing meanwhile. Threads and other PID namespaces are counted as well, so that on a busy
 // machine this may not come about; then the looks, of which all found the same, are believed.
 func chaseForks(l lookout, after int) bool {

@@ -177,7 +177,7 @@ func forkEachList(t *testing.T, lists *int) visit {
 	}
 }
 
-// Where the last PID can not be had, a machine that never stops forking is not believed to have told of
+// Where the last PID cannot be had, a machine that never stops forking is not believed to have told of
 // everybody, nor looked at for long.
 func TestChaseOfForksThatNeverEnd(t *testing.T) {
 	var forks int

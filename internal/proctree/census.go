@@ -14,7 +14,7 @@ import (
 //
 // Whoever asks is given a list that was begun after they had asked, since only that has everybody in it
 // whom they look for. So those who come while one is made wait for the next. There are no channels in it: those
-// of a bubble of testing/synctest can not be used from outside.
+// of a bubble of testing/synctest cannot be used from outside.
 type census struct {
 	read    func(*roll)   // makes a list of an empty one
 	begun   atomic.Uint64 // lists

@@ -23,7 +23,7 @@ func (t *Tree) contained() (sure, vacant bool) {
 }
 
 // namesContained reports whether somebody in the leaf beside the leader is known. While the tree is killed
-// that is asked again: who has left the leaf, and can not be killed, must not stand for those in it.
+// that is asked again: who has left the leaf, and cannot be killed, must not stand for those in it.
 func (t *Tree) namesContained() bool {
 	for _, m := range t.members {
 		if m.contained && t.killing {

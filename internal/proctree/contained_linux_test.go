@@ -47,7 +47,7 @@ func containedTree(t *testing.T, cmd *exec.Cmd) (*Tree, *cgroup.Leaf) {
 	return tree, leaf
 }
 
-// Somebody is in the cgroup and can not be looked at, for want of a descriptor here. That nobody can be
+// Somebody is in the cgroup and cannot be looked at, for want of a descriptor here. That nobody can be
 // named proves nothing: only the kernel's word that the cgroup is empty does. The same goes for a chain
 // in which each forks the next and exits before it is looked at.
 func TestUnnamedInACgroupIsNotTakenForGone(t *testing.T) {
@@ -113,7 +113,7 @@ func TestEmptyCgroupIsBelieved(t *testing.T) {
 	assert.Equal(t, 1, lists, "for those who have left it")
 }
 
-// Who has left the cgroup while it is killed, and can not be killed, does not stand for those in it.
+// Who has left the cgroup while it is killed, and cannot be killed, does not stand for those in it.
 func TestMoverDoesNotStandForTheCgroup(t *testing.T) {
 	testproc.NoLeaks(t)
 	tree, leaf := containedTree(t, testproc.Command("hang"))

@@ -19,7 +19,7 @@ import (
 //     off what was given out since the last one began, and so does each list of all processes.
 //   - The same while a look is under way: what is given out comes after the PID that the look began with,
 //     and all that does is asked at its end whatever is written here, see [birth.candidates].
-//   - So much is given out that the sequence may have come around, or the last PID can not be had: then
+//   - So much is given out that the sequence may have come around, or the last PID cannot be had: then
 //     nobody is known to be dead. That is the same condition on which a window is sound.
 //   - A member leaves the cgroup, a session, or its parents: it is none of these until it has exited.
 //   - The first thread of a process exits before the others: waitid(2) and pidfds do not call that the

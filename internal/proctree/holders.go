@@ -125,7 +125,7 @@ func (s *holderSearch) inode(pid, tid, fd int, link []byte) (uint64, bool) {
 	return 0, false
 }
 
-// found adds a descriptor that is one of the pipes, if it can write. One that can not be asked counts;
+// found adds a descriptor that is one of the pipes, if it can write. One that cannot be asked counts;
 // one that is gone by now does not. Holders from first on are those of this process.
 func (s *holderSearch) found(pid, tid, fd int, inode uint64, first int) {
 	info, err := procfs.ReadThreadFDInfo(pid, tid, fd)
@@ -143,7 +143,7 @@ func (s *holderSearch) found(pid, tid, fd int, inode uint64, first int) {
 	s.holders = append(s.holders, Holder{Inode: inode, FDs: []int{fd}, Starting: lost})
 }
 
-// Alive reports whether p is still there, and no zombie. What can not be read counts as alive.
+// Alive reports whether p is still there, and no zombie. What cannot be read counts as alive.
 func (p Process) Alive() bool {
 	st, err := procfs.ReadStat(p.PID)
 	if err != nil {

@@ -15,14 +15,14 @@ import (
 // Supported reports whether commands can be run on this platform.
 const Supported = sys.Supported
 
-// Enumerates reports whether the processes of a tree can be found on this platform. Where they can not,
+// Enumerates reports whether the processes of a tree can be found on this platform. Where they cannot,
 // Live finds nobody, and only the leader's group can be signaled.
 const Enumerates = runtime.GOOS == "linux"
 
 // SIGCONT wakes what is stopped. Not every platform's package syscall has it.
 const SIGCONT = sys.SIGCONT
 
-// SIGSTOP stops and can not be handled.
+// SIGSTOP stops and cannot be handled.
 const SIGSTOP = sys.SIGSTOP
 
 // What a terminal stops processes with.
@@ -33,7 +33,7 @@ const (
 )
 
 // SessionAttr returns a copy of attr that makes the leader lead a session of its own. The error
-// names what of attr can not be had with that.
+// names what of attr cannot be had with that.
 func SessionAttr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
 	if sys.Traced(attr) {
 		return nil, errors.New("has Ptrace set: the command would stop before its first instruction")

@@ -213,7 +213,7 @@ func (m *Mark) bornWith(slice uint64) {
 }
 
 // Limit gives an unreaped child of ours, which its number means for sure, the limit mark. It reports
-// whether it has it now: it can not where the child is another user's, its hard limit is too low, or
+// whether it has it now: it cannot where the child is another user's, its hard limit is too low, or
 // the kernel's numbers are too short.
 func (m *Mark) Limit(pid int) bool {
 	soft, hard, err := sys.RTTimeLimit(0) // which the child was born with

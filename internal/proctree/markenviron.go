@@ -57,7 +57,7 @@ func (m *Mark) Environ(cmd *exec.Cmd) []string {
 }
 
 // environTrack is the track of the environment mark. Its holes: env -i, and programs that write
-// their title there. What can not be read says nothing. It survives what resets limits, and finds a
+// their title there. What cannot be read says nothing. It survives what resets limits, and finds a
 // run that is neither the outermost nor the innermost.
 type environTrack struct{}
 

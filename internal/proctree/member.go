@@ -130,7 +130,7 @@ func (t *Tree) dead(m *Member) bool {
 	}
 	st, err := procfs.ReadStatNoComm(m.PID)
 	if err != nil {
-		// Unreadable is not gone: under hidepid other users' processes can not be seen.
+		// Unreadable is not gone: under hidepid other users' processes cannot be seen.
 		_, err := sys.Session(m.PID)
 		return sys.Gone(err)
 	}

@@ -100,7 +100,7 @@ func (r *Root) identify(start uint64) error {
 	above, failure := ancestor(func(pid int) bool { return pid == r.PID })
 	switch {
 	case start != 0 && r.Start != start, !r.exists():
-		return ErrNoProcess // or it can not be told which one it is
+		return ErrNoProcess // or it cannot be told which one it is
 	case err == nil && st.Flags&kernelThread != 0:
 		return ProtectedError("it is a thread of the kernel")
 	case r.PID == os.Getpid():
@@ -141,7 +141,7 @@ func ancestor(is func(pid int) bool) (bool, error) {
 			return false, nil // hidden
 		}
 	}
-	return parent > 1, nil // it can not be told
+	return parent > 1, nil // it cannot be told
 }
 
 func gone(pid int) bool {
@@ -258,7 +258,7 @@ func (t *Tree) gather() {
 
 // ownRun returns the number of the run that the root leads, 0 if it leads none that is known of. All of
 // a run inherit its mark, so that to bear it is not to lead it. Who leads the runs of this process is
-// known. Of others it can not be: a daemon that lost its parent looks the same as a leader, in a session of
+// known. Of others it cannot be: a daemon that lost its parent looks the same as a leader, in a session of
 // its own, without anybody above it who bears the mark, as soon as a subreaper and not the first
 // process has adopted it, which nothing tells of. So their numbers are not gone by.
 func (t *Tree) ownRun() uint32 {

@@ -79,7 +79,7 @@ func TestRootLeadsARun(t *testing.T) {
 	require.NoError(t, tree.Gather())
 	assert.ElementsMatch(t, pids, pidsOf(membersOf(tree)))
 
-	// It can not be told who leads the runs of other programs.
+	// It cannot be told who leads the runs of other programs.
 	liveRuns.Lock()
 	clear(liveRuns.ids)
 	clear(liveRuns.leaders)

@@ -128,7 +128,7 @@ func (s *sequence) furthest(now time.Time, age time.Duration) (known serial, at 
 }
 
 // follow goes on to pid, which was read after the serial known and after the time at, near it if less than
-// a lap lies between. It returns the serial of pid, 0 if that can not be told.
+// a lap lies between. It returns the serial of pid, 0 if that cannot be told.
 func (s *sequence) follow(known serial, near bool, pid, limit int, at time.Time) serial {
 	s.Lock()
 	defer s.Unlock()

@@ -147,7 +147,7 @@ func TestPIDMaxHasChanged(t *testing.T) {
 		_, n, ok := s.last()
 		require.True(t, ok)
 		if believed < real {
-			assert.Zero(t, n, "it can not be told where that is")
+			assert.Zero(t, n, "it cannot be told where that is")
 		} else {
 			assert.Equal(t, believed, pidMax.get(), "nothing speaks against it yet")
 			s.askedAt = time.Now().Add(-2 * limitAge)

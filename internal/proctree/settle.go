@@ -6,9 +6,9 @@ package proctree
 // A process can change each of its marks: that it bears another's proves nothing by itself, and no track alone
 // rules it out. Two that agree count for more than the third. Where all that speak disagree, the slice counts
 // for most, since a process has it from birth and no common command changes it; then the environment, which other
-// users can not read; and the limit least, which prlimit(1) shows of every process and sets.
+// users cannot read; and the limit least, which prlimit(1) shows of every process and sets.
 //
-// What a process can not change comes before that. It can not join a session, and with a living member as its parent
+// What a process cannot change comes before that. It cannot join a session, and with a living member as its parent
 // it descends from that; so the session of the leader and a member as the parent prove that it is ours, and the
 // session of another run's leader that it is not. Older than the leader it does not descend from it.
 //

@@ -36,7 +36,7 @@ func (m *Mark) Trace(leader Process) Trace {
 	return tr
 }
 
-// Trace returns what the tree, whose leader was started, is found by. Its Start is 0 if that can not be read.
+// Trace returns what the tree, whose leader was started, is found by. Its Start is 0 if that cannot be read.
 func (t *Tree) Trace() Trace {
 	return t.mark.Trace(Process{PID: t.leader, Start: t.leaderStart()})
 }
@@ -62,7 +62,7 @@ func (m *Mark) Foresee() Trace {
 
 var ownStartTime atomic.Uint64
 
-// ownStart returns the start time of this process; 0 if it can not be read, which is asked again.
+// ownStart returns the start time of this process; 0 if it cannot be read, which is asked again.
 func ownStart() uint64 {
 	start := ownStartTime.Load()
 	if start == 0 {
@@ -181,7 +181,7 @@ func Living(pid int, start uint64) bool {
 	return alive
 }
 
-// MayLive is Living, of a process that can not be looked at too, for want of descriptors perhaps.
+// MayLive is Living, of a process that cannot be looked at too, for want of descriptors perhaps.
 func MayLive(pid int, start uint64) bool {
 	alive, err := lives(pid, start)
 	return alive || err != nil && !errors.Is(err, fs.ErrNotExist) && !sys.Gone(err)
@@ -193,7 +193,7 @@ func lives(pid int, start uint64) (bool, error) {
 }
 
 // ExitOfZombie returns the wait status of a process that has exited and that nobody has reaped yet.
-// It reports false where that can not be told.
+// It reports false where that cannot be told.
 func ExitOfZombie(pid int, start uint64) (syscall.WaitStatus, bool) {
 	dead := func() bool {
 		st, err := procfs.ReadStatNoComm(pid)

@@ -19,7 +19,7 @@ type track interface {
 type verdict int
 
 const (
-	unknown verdict = iota // the track can not tell
+	unknown verdict = iota // the track cannot tell
 	ours
 	foreign // or there is nobody: no other track needs to be asked
 )
@@ -80,7 +80,7 @@ func (c *candidate) readStat() (*procfs.Stat, error) {
 	return &c.stat, c.statErr
 }
 
-// older reports whether the process is known to be older than the leader, so that it can not descend
+// older reports whether the process is known to be older than the leader, so that it cannot descend
 // from it. Start times are exact to a tick of 10 ms; in the birth window nobody is older.
 func (c *candidate) older() bool {
 	if c.from == birthWindow {

@@ -127,7 +127,7 @@ func TestMarksOfOthers(t *testing.T) {
 	}
 }
 
-// Somebody older can not descend from the leader, whatever he carries.
+// Somebody older cannot descend from the leader, whatever he carries.
 func TestOlderThanTheLeader(t *testing.T) {
 	if testproc.IsDisabled("limitmark") {
 		t.Skip("needs the limit mark")

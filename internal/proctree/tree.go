@@ -64,7 +64,7 @@ type Tree struct {
 	leaderReaped  bool
 	sessionPinned bool
 	descending    bool
-	blurred       bool // somebody is there who can not be told from others later
+	blurred       bool // somebody is there who cannot be told from others later
 	missed        bool // MarkBorn could not mark somebody, so that whom it has started may not be found
 	complete      bool // the last look went through everybody, see [Tree.Complete]
 	grows         bool // somebody was found after a Kill
@@ -345,7 +345,7 @@ func (t *Tree) descendFrom(pid int) {
 	}
 }
 
-// leaderStart returns the leader's start time in clock ticks, 0 if it can not be told any more.
+// leaderStart returns the leader's start time in clock ticks, 0 if it cannot be told any more.
 func (t *Tree) leaderStart() uint64 {
 	if t.start == 0 && !t.leaderReaped {
 		if st, err := procfs.ReadStatNoComm(t.leader); err == nil && t.Pinned() {

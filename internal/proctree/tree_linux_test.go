@@ -207,7 +207,7 @@ func TestInspectNobody(t *testing.T) {
 	assert.Equal(t, Process{PID: 1 << 22}, Inspect(1<<22))
 }
 
-// Of whom neither a pidfd nor a start time can be had, who gets its number later can not be told.
+// Of whom neither a pidfd nor a start time can be had, who gets its number later cannot be told.
 func TestNamelessIsNoMember(t *testing.T) {
 	s := start(t, testproc.Command("fork", "1"))
 	child := testproc.Ready(t, s.stdout)[1]

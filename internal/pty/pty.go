@@ -53,7 +53,7 @@ func Open(size Size, attr *syscall.SysProcAttr) (*Terminal, *os.File, error) {
 		sys.Close(master)
 		return nil, nil, os.NewSyscallError("dup", err)
 	}
-	key, _ := sys.FileKey(slave) // without, who holds it can not be named
+	key, _ := sys.FileKey(slave) // without, who holds it cannot be named
 	t := &Terminal{master: master, key: key, kept: os.NewFile(uintptr(slave), "pty")}
 	return t, os.NewFile(uintptr(childs), "pty"), nil
 }

@@ -29,7 +29,7 @@ const (
 	firstFD  = 4 // of the files
 )
 
-var errPrivileges = errors.New("a program that gains privileges when it is executed can not have a copy of itself")
+var errPrivileges = errors.New("a program that gains privileges when it is executed cannot have a copy of itself")
 
 // Start starts a copy and waits until its first stage has ended. It returns this process's end of the socket, on which
 // the copy is heard. After an error a copy that comes late is dismissed.

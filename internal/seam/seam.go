@@ -71,7 +71,7 @@ type Stage struct {
 // An End is how a program ended.
 type End struct {
 	Status syscall.WaitStatus
-	Change any // a func(*safeexec.Result), which adds to the result what the run can not have seen
+	Change any // a func(*safeexec.Result), which adds to the result what the run cannot have seen
 
 	Lost   bool  // somebody else took the status
 	Unseen bool  // the tree could not be looked at

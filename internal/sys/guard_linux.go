@@ -8,7 +8,7 @@ import (
 )
 
 // Memfd makes a file that has no name and lives as long as it is open somewhere (memfd_create(2)). It
-// can not be executed, which Linux 6.3 and later want to be told.
+// cannot be executed, which Linux 6.3 and later want to be told.
 func Memfd(name string) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
 	if errors.Is(err, unix.EINVAL) {
@@ -41,7 +41,7 @@ func IsPairOf(fd, pid int) bool {
 }
 
 // Privileges reports whether execve gave this process privileges that who executed it did not have (getauxval(3),
-// AT_SECURE), or whether that can not be told.
+// AT_SECURE), or whether that cannot be told.
 func Privileges() bool {
 	const secure = 23
 	values, err := unix.Auxv()

@@ -33,7 +33,7 @@ func Write(fd int, p []byte) (int, error) {
 // (close(2)), and a second close could hit somebody else's.
 func Close(fd int) { _ = unix.Close(fd) }
 
-// Searchable returns why this process can not make dir its working directory, as far as permissions go.
+// Searchable returns why this process cannot make dir its working directory, as far as permissions go.
 func Searchable(dir string) error {
 	for {
 		err := unix.Faccessat(unix.AT_FDCWD, dir, unix.X_OK, unix.AT_EACCESS)

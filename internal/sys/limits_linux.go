@@ -24,7 +24,7 @@ func SetLimit(pid int, r Resource, n uint64) error {
 // SetNice sets the nice value of a process that has one thread (setpriority(2)).
 func SetNice(pid, nice int) error { return unix.Setpriority(unix.PRIO_PROCESS, pid, nice) }
 
-// OpenFilesMax returns how many descriptors this process may have open, 0 if it can not be told.
+// OpenFilesMax returns how many descriptors this process may have open, 0 if it cannot be told.
 func OpenFilesMax() int {
 	var limit unix.Rlimit
 	if prlimit(0, unix.RLIMIT_NOFILE, nil, &limit) != nil {

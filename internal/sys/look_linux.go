@@ -110,7 +110,7 @@ func FindCached(dir int, path string) (Place, error) {
 // resolveCached is RESOLVE_CACHED of openat2(2).
 const resolveCached = 0x20
 
-// place tells what fd is, and closes it where it can not.
+// place tells what fd is, and closes it where it cannot.
 func place(fd, sync int) (Place, error) {
 	var st unix.Statx_t
 	var empty byte
@@ -130,7 +130,7 @@ func place(fd, sync int) (Place, error) {
 	}}, nil
 }
 
-// Searchable returns why this thread can not make the place its working directory.
+// Searchable returns why this thread cannot make the place its working directory.
 func (p *Place) Searchable() error {
 	if p.Type != TypeDirectory {
 		return unix.ENOTDIR

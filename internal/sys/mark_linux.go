@@ -19,7 +19,7 @@ func RTTimeLimit(pid int) (soft, hard uint64, err error) {
 }
 
 // SetRTTimeLimit sets both limits RLIMIT_RTTIME of a process and returns what the soft one was. A
-// limit of 32-bit kernels can not hold large numbers: it becomes infinite.
+// limit of 32-bit kernels cannot hold large numbers: it becomes infinite.
 func SetRTTimeLimit(pid int, soft, hard uint64) (before uint64, err error) {
 	if !Enabled(LimitMark) {
 		return 0, unix.ENOSYS

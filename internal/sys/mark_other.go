@@ -22,7 +22,7 @@ func (s *Schedule) Slice() uint64 { return 0 }
 // SetSlice has no counterpart here.
 func (s *Schedule) SetSlice(uint64) error { return errors.ErrUnsupported }
 
-// OpenFilesMax can not be told.
+// OpenFilesMax cannot be told.
 func OpenFilesMax() int { return 0 }
 
 // Denied reports whether err says that we may not.

@@ -34,7 +34,7 @@ func SetPipeSize(fd, size int) error {
 	return err
 }
 
-// NonblockPipe sets O_NONBLOCK, and no other flag, on an end of a new pipe. The access mode can not be
+// NonblockPipe sets O_NONBLOCK, and no other flag, on an end of a new pipe. The access mode cannot be
 // changed (fcntl(2), F_SETFL).
 func NonblockPipe(fd int) error {
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK)

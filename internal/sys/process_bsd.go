@@ -14,7 +14,7 @@ import (
 // Supported reports whether commands can be run on this platform.
 const Supported = true
 
-// SIGSTOP stops a process, which can not prevent it.
+// SIGSTOP stops a process, which cannot prevent it.
 const SIGSTOP = unix.SIGSTOP
 
 // SIGCONT wakes what is stopped.
@@ -52,7 +52,7 @@ func WaitExit(pid int) error {
 }
 
 // ExitedUnreaped reports whether the child pid has exited; one that we wait for alone stays a zombie. Where that
-// can not be asked, for want of a descriptor perhaps, it is taken to live.
+// cannot be asked, for want of a descriptor perhaps, it is taken to live.
 func ExitedUnreaped(pid int) (bool, error) {
 	over, err := exited(pid, new(unix.Timespec))
 	return over && err == nil, nil

@@ -13,7 +13,7 @@ import (
 // Supported reports whether commands can be run on this platform.
 const Supported = true
 
-// SIGSTOP stops a process, which can not prevent it.
+// SIGSTOP stops a process, which cannot prevent it.
 const SIGSTOP = unix.SIGSTOP
 
 // SIGCONT wakes what is stopped.

@@ -8,7 +8,7 @@ import (
 )
 
 // TerminalModes have no counterpart here, nor has anything else in this file: a thread's signals can
-// not be blocked, and without that the terminal can not be taken back.
+// not be blocked, and without that the terminal cannot be taken back.
 type TerminalModes struct{}
 
 func OpenTerminal() (int, error)                  { return -1, errors.ErrUnsupported }

@@ -132,7 +132,7 @@ func (t *Terminal) release(last func(left func() bool)) bool {
 	}
 }
 
-// Attr returns a copy of attr whose process takes the terminal. The error names what of attr can not
+// Attr returns a copy of attr whose process takes the terminal. The error names what of attr cannot
 // be had with that.
 func (t *Terminal) Attr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
 	if sys.Traced(attr) {
@@ -196,7 +196,7 @@ func (t *Terminal) restore(left func() bool) {
 }
 
 // alive reports whether the group has a member that lives. Zombies do not count: nobody may be there
-// to reap them. Where it can not be told it is taken for alive.
+// to reap them. Where it cannot be told it is taken for alive.
 func alive(group int) bool {
 	if group <= 1 {
 		return true // in another PID namespace

@@ -18,7 +18,7 @@ import (
 //go:embed escapees
 var escapeeSources embed.FS
 
-// unsupportedStatus is the status of an escapee that can not be had here.
+// unsupportedStatus is the status of an escapee that cannot be had here.
 const unsupportedStatus = 77
 
 var errNoCompiler = errors.New("needs gcc")
@@ -70,7 +70,7 @@ func EscapeeProgram(t testing.TB) string {
 	return path
 }
 
-// Unsupported reports whether an escapee ended because its kind can not be had here. The reason is
+// Unsupported reports whether an escapee ended because its kind cannot be had here. The reason is
 // on its standard error.
 func Unsupported(state *os.ProcessState) bool {
 	if state == nil {

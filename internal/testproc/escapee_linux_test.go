@@ -54,7 +54,7 @@ func TestEscapees(t *testing.T) {
 			first := make([]byte, 1)
 			if _, err := io.ReadFull(r, first); err != nil {
 				require.Equal(t, unsupportedStatus, waitStatus(t, cmd).ExitStatus())
-				t.Skip("can not be had here")
+				t.Skip("cannot be had here")
 			}
 			require.Equal(t, "r", string(first))
 			line := ReadLine(t, r)
@@ -76,7 +76,7 @@ func TestEscapees(t *testing.T) {
 }
 
 // endKnown kills a process at the end of the test, if it still is the one that has the number now. Where a
-// process shows nobody its descriptors, the canary can not.
+// process shows nobody its descriptors, the canary cannot.
 func endKnown(t *testing.T, pid int) {
 	t.Helper()
 	now, err := readProcess(pid)

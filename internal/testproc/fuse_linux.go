@@ -32,7 +32,7 @@ func HungFile(t testing.TB) string {
 	return filepath.Join(startFUSE(t, "serve"), "program")
 }
 
-// WaitHung waits until somebody who reads a HungFile can not be killed any more. Before, whoever sleeps in the same
+// WaitHung waits until somebody who reads a HungFile cannot be killed any more. Before, whoever sleeps in the same
 // function dies, and the request is withdrawn.
 func WaitHung(t testing.TB, file string) {
 	t.Helper()

@@ -168,7 +168,7 @@ func TestBadContainment(t *testing.T) {
 	assert.Equal(t, "SysProcAttr", config.Name)
 }
 
-// A directory that is no cgroup can be made below, but commands can not be started there.
+// A directory that is no cgroup can be made below, but commands cannot be started there.
 func TestParentIsNoCgroup(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -289,7 +289,7 @@ func TestRemoveStaleCgroups(t *testing.T) {
 	assert.Zero(t, n)
 }
 
-// A process that can not be killed keeps its cgroup, and the result says so.
+// A process that cannot be killed keeps its cgroup, and the result says so.
 func TestSurvivorKeepsItsCgroup(t *testing.T) {
 	testproc.NoLeaks(t)
 	parent := cgroupParent(t)
@@ -312,7 +312,7 @@ func TestSurvivorKeepsItsCgroup(t *testing.T) {
 	assert.Equal(t, parent, filepath.Dir(res.LeftCgroup))
 	n, err := safeexec.RemoveStaleCgroups(parent)
 	assert.Zero(t, n)
-	require.Error(t, err, "it still can not be killed")
+	require.Error(t, err, "it still cannot be killed")
 	pid = p.PID()
 }
 

@@ -298,7 +298,7 @@ func TestProofOfPrivileged(t *testing.T) {
 	assert.Equal(t, "<nil>", a.Err)
 	assert.True(t, a.Proved)
 	a = proof(t, "unprivileged", unreadable)
-	assert.Contains(t, a.Kinds, "unknown", "a list that can not be read fails closed: %s", a.Err)
+	assert.Contains(t, a.Kinds, "unknown", "a list that cannot be read fails closed: %s", a.Err)
 	assert.False(t, a.Proved)
 }
 

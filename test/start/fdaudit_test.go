@@ -274,7 +274,7 @@ func TestStderrThatNobodyReads(t *testing.T) {
 	r.Close() // now the service alone can read what it writes
 	gate.Close()
 	require.NoError(t, own.Wait())
-	if testproc.Unprivileged() { // any of the processes that can not be seen may read
+	if testproc.Unprivileged() { // any of the processes that cannot be seen may read
 		assert.Contains(t, []string{"2 no reader but this process", "healthy"}, lines([]byte(text.String()))[0])
 	} else {
 		assert.Equal(t, "2 no reader but this process", lines([]byte(text.String()))[0])

@@ -34,7 +34,7 @@ func noProc(args []string) int {
 		fmt.Println("skip", err)
 		return 0
 	}
-	// Without /proc a program can not list its descriptors; a shell can write to one.
+	// Without /proc a program cannot list its descriptors; a shell can write to one.
 	start := func(name string, opts ...safeexec.Option) {
 		opts = append(opts, safeexec.WithTimeout(testrun.Bound))
 		cmd := exec.Command("sh", "-c", "(true >&9) 2>/dev/null && echo inherited || echo sealed")

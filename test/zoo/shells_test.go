@@ -114,7 +114,7 @@ func scriptEnd(shell string, w way) string {
 	return ends["sh"][w]
 }
 
-// standing is how long a real program may take until its tree stands. One that can not start here
+// standing is how long a real program may take until its tree stands. One that cannot start here
 // fails its test by this, and not all of them by the deadline.
 const standing = time.Minute
 

@@ -58,7 +58,7 @@ func (e *Ending) Open() (err error) {
 	return nil
 }
 
-// WatchLeader has Await told of the leader's exit. It reports false if that can not be had.
+// WatchLeader has Await told of the leader's exit. It reports false if that cannot be had.
 func (e *Ending) WatchLeader(pidfd int) bool {
 	return !e.Poller.SetsNonblock() && e.Poller.Add(pidfd, poll.Read, TokenExit) == nil
 }
@@ -176,7 +176,7 @@ func (e *Ending) Signaled() bool { return len(e.signaled) > 0 }
 // Watched returns how many members' deaths the waiter's step is told of.
 func (e *Ending) Watched() int { return len(e.watched) }
 
-// Looks at a tree are repeated at the latest after these times: for members that can not be
+// Looks at a tree are repeated at the latest after these times: for members that cannot be
 // watched, and for those born meanwhile while another takes long to die.
 const (
 	FirstLook = time.Millisecond

@@ -32,7 +32,7 @@ func Sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// blindStep is how long a step waits when it can not be told what is ready.
+// blindStep is how long a step waits when it cannot be told what is ready.
 const blindStep = time.Millisecond
 
 // Tokens of the poller. Those below TokenExit are descriptors of the child, those from TokenMember

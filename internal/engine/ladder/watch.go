@@ -70,7 +70,7 @@ func (e *Ending) vacates(until time.Time) bool {
 	return e.vacated
 }
 
-// watchLeaf has step told when the cgroup becomes empty. Where that can not be had, it is looked at.
+// watchLeaf has step told when the cgroup becomes empty. Where that cannot be had, it is looked at.
 func (e *Ending) watchLeaf() {
 	if e.Leaf == nil || e.leafWatched {
 		return

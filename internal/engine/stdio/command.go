@@ -19,7 +19,7 @@ func Spend(cmd *exec.Cmd) {
 	cmd.Err = err
 }
 
-// Released returns a process of which Wait knows without asking the kernel that it can not be waited for.
+// Released returns a process of which Wait knows without asking the kernel that it cannot be waited for.
 var Released = sync.OnceValue(func() *os.Process {
 	p := new(os.Process)
 	_ = p.Release()

@@ -62,7 +62,7 @@ func (k StreamKind) Keeps() bool { return k == StreamCaptured || k == StreamTee 
 // HasWriter reports whether a Writer of the caller's gets it.
 func (k StreamKind) HasWriter() bool { return k == StreamWriter || k == StreamTee }
 
-// Deliver has a stream that is kept delivered to f as well. It reports false if it can not at the moment.
+// Deliver has a stream that is kept delivered to f as well. It reports false if it cannot at the moment.
 func (s *Stream) Deliver(f *Fanout, wake func()) bool {
 	if !s.Out.Tee(f, wake) {
 		return false

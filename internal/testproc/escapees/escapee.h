@@ -30,10 +30,10 @@ kind clone_parent, clone_sibling, shares_memory, vfork_parent, traced, first_thr
 	leader_thread_exits, zombie_session, subreaper, own_pid_namespace; // strange.c
 
 void joined(void);                      // this process stands
-void joined_as(pid_t pid);              // the same for one that can not say it itself
+void joined_as(pid_t pid);              // the same for one that cannot say it itself
 _Noreturn void rest(void);              // sleeps until its lifetime is over
 _Noreturn void stand(void);             // joined, then rest
-_Noreturn void skip(const char *why);   // this kind can not be had here
+_Noreturn void skip(const char *why);   // this kind cannot be had here
 _Noreturn void fail(const char *what);
 pid_t must_fork(void);
 void wipe(void);                        // overwrites the environment, as setproctitle does

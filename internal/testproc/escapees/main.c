@@ -1,6 +1,6 @@
 // Programs that escape from whoever started them. escapee KIND stay|leave [N] builds a tree, prints
 // "ready", its PID and those of the tree once all of it stands, and then sleeps or exits with status
-// 0. Status 77 says that the kind can not be had here, with the reason on standard error.
+// 0. Status 77 says that the kind cannot be had here, with the reason on standard error.
 #include "escapee.h"
 
 extern char **environ;

@@ -152,7 +152,7 @@ int own_pid_namespace(int n) {
 	(void)n;
 	if (geteuid() != 0) skip("needs root to make a PID namespace");
 	if (detached() == 0) {
-		if (unshare(CLONE_NEWPID)) skip("can not make a PID namespace");
+		if (unshare(CLONE_NEWPID)) skip("cannot make a PID namespace");
 		if (must_fork() == 0) {
 			if (must_fork() == 0) {
 				setsid();

@@ -158,7 +158,7 @@ func (k *Kernel) SignalGroupFD(fd int, sig syscall.Signal) error {
 }
 
 // gap is how many calls there are between the question whose a number is and the signal: what happens there without
-// pidfds can not be helped.
+// pidfds cannot be helped.
 const gap = 64
 
 // Kill is kill(2).

@@ -1,5 +1,5 @@
 // Package poll stands in for the one function of Go's internal/poll that the tests of os/exec call.
-// It is the only one of their internal imports that can not be copied from the toolchain: its
+// It is the only one of their internal imports that cannot be copied from the toolchain: its
 // answer comes from the runtime.
 package poll
 
