@@ -187,7 +187,7 @@ func (k *keeper) watch() {
 	if exit != nil {
 		k.record(func(r *record) { r.Exit, r.Used = exit, usageOf(k.state) })
 	}
-	if k.job.awaitEmpty(k.ctx, k.trace) != nil {
+	if awaitEmpty(k.ctx, k.trace) != nil {
 		return
 	}
 	k.record(func(r *record) {
@@ -334,9 +334,9 @@ func pollReadable(ctx context.Context, fd int) error {
 
 // awaitEmpty waits until nobody of a tree lives. Between two looks it waits for the death of one of
 // them.
-func (j *Job) awaitEmpty(ctx context.Context, tr proctree.Trace) error {
+func awaitEmpty(ctx context.Context, tr proctree.Trace) error {
 	for pause := time.Millisecond; ; {
-		watched, err := j.lookOnce(ctx, tr)
+		watched, err := lookOnce(ctx, tr)
 		switch {
 		case err == nil && !watched:
 			return nil
@@ -357,7 +357,7 @@ func (j *Job) awaitEmpty(ctx context.Context, tr proctree.Trace) error {
 
 // lookOnce looks, and waits for the death of the oldest that it found. It reports whether it found
 // any. While it waits it holds that one's descriptor and nothing else of the tree.
-func (j *Job) lookOnce(ctx context.Context, tr proctree.Trace) (bool, error) {
+func lookOnce(ctx context.Context, tr proctree.Trace) (bool, error) {
 	members, err := census(tr)
 	if err != nil || len(members) == 0 {
 		return false, err
