@@ -33,12 +33,20 @@ const (
 
 var bothWays = []way{stay, leave}
 
+// waysOf has each rung run the i-th subject one way, and the next rung the other; in a soak all run it both ways.
+func (r rung) waysOf(i int) []way {
+	if testproc.Soaking() {
+		return bothWays
+	}
+	return bothWays[(i+slices.IndexFunc(rungs, r.is))%2:][:1]
+}
+
 // A specimen is a kind of tree that somebody's way to end commands misses. Package testproc has the
 // programs.
 type specimen struct {
 	kind  string
 	n     int             // its size; 1 if 0
-	ways  []way           // bothWays if nil
+	ways  []way           // both if nil
 	seen  safeexec.Tracks // each of these finds all of it, and so do the marks
 	sheds safeexec.Tracks // but for this mark
 	moves bool            // what stood at first is not what is killed
@@ -97,8 +105,12 @@ func skipShort(t *testing.T) {
 // has to be dead when the run returns; bystanders have to be untouched.
 func TestZoo(t *testing.T) {
 	onEachRung(t, func(t *testing.T, r rung) {
-		for _, e := range specimens {
-			for _, w := range e.eachWay() {
+		for i, e := range specimens {
+			ways := e.ways
+			if ways == nil {
+				ways = r.waysOf(i)
+			}
+			for _, w := range ways {
 				t.Run(fmt.Sprintf("%v/%s", e, w), func(t *testing.T) {
 					t.Parallel()
 					e.run(t, r, w)
@@ -106,13 +118,6 @@ func TestZoo(t *testing.T) {
 			}
 		}
 	})
-}
-
-func (e specimen) eachWay() []way {
-	if e.ways == nil {
-		return bothWays
-	}
-	return e.ways
 }
 
 // finds reports whether somebody who has these tracks has to find all of the escapee.
