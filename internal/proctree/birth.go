@@ -77,6 +77,9 @@ type lookout interface {
 	settles() bool
 	// late reports whether the look has taken as long as it may.
 	late() bool
+	// grouped reports whether a signal to the leader's group reaches the process. It is to be known even if the look is
+	// late.
+	grouped(pid int) bool
 }
 
 // candidates tells l each PID that a descendant may have, and others. now is what was given out last when the

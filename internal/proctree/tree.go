@@ -291,6 +291,11 @@ func (t *Tree) Complete() bool { return t.complete && !t.blurred }
 
 func (t *Tree) found() bool { return len(t.members) > 0 }
 
+func (t *Tree) grouped(pid int) bool {
+	pgid, err := sys.Group(pid)
+	return err == nil && pgid == t.leader && !t.apart
+}
+
 func (t *Tree) settles() bool { return t.root != nil || t.LeaderExited() } // a root that lives is found
 
 // excludes says of a bearer what the tracks do.
