@@ -8,12 +8,14 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
 // A Stop is one command at, or on its way to, its exec stop.
 type Stop struct {
 	pid    int
+	child  *os.Process
 	before sys.SignalSet // what the child is to block: what our thread did
 	there  bool          // it was seen to have stopped
 }
@@ -36,7 +38,7 @@ func Start(cmd *exec.Cmd) (*Stop, error) {
 		}
 		return nil, err
 	}
-	s.pid = cmd.Process.Pid
+	s.pid, s.child = cmd.Process.Pid, cmd.Process
 	return &s, nil
 }
 
@@ -83,10 +85,7 @@ func (s *Stop) Stopped() (bool, error) {
 }
 
 // Exited reports whether the command is dead. Nobody has reaped it but a foreign wait.
-func (s *Stop) Exited() bool {
-	exited, err := sys.ExitedUnreaped(s.pid)
-	return exited || err != nil
-}
+func (s *Stop) Exited() bool { return proctree.Exited(s.child) }
 
 // Release lets the command run.
 func (s *Stop) Release() error {
