@@ -75,6 +75,8 @@ type lookout interface {
 	// settles reports whether a look that finds nobody may be the last. It is not while the leader lives, which
 	// can start a process right after it: then nothing is repeated for a proof.
 	settles() bool
+	// listed is called when a list of all processes is there, for which others may have been waited for.
+	listed()
 	// late reports whether the look has taken as long as it may.
 	late() bool
 	// grouped reports whether a signal to the leader's group reaches the process. It is to be known even if the look is
@@ -348,6 +350,9 @@ func probeAll(l lookout, f visit, after, pidMax int) bool {
 func everyPID(l lookout, f visit, after, pidMax int) bool {
 	all := censusFor(l).take()
 	defer all.release()
+	if l != nil {
+		l.listed()
+	}
 	pids, err := all.pids, all.err
 	absent := errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 // not mounted, or something else is
 	partial := err != nil || len(pids) == 0 || pids[0] != 1

@@ -172,6 +172,41 @@ func TestLateLookKnowsTheGroup(t *testing.T) {
 	require.Len(t, born, 100)
 	s.tree.lookEnds = time.Unix(1, 0)
 	require.True(t, s.tree.late())
-	everyPID(&s.tree, s.tree.consider, s.tree.leader, pidMax.get())
+	r := everybody.take()
+	defer r.release()
+	r.each(&s.tree, s.tree.consider, s.tree.leader)
 	assert.Subset(t, pidsOf(s.tree.list()), born)
+}
+
+// A look that got its list late, since others made theirs, goes through it all the same.
+func TestWaitForAListIsNotTheLooks(t *testing.T) {
+	defer func(read func(*roll)) { everybody.read = read }(everybody.read)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	everybody.read = func(r *roll) {
+		begun <- struct{}{}
+		<-goOn
+		for pid := 1; pid <= 200; pid++ {
+			r.pids = append(r.pids, pid)
+		}
+	}
+	go func() { everybody.take().release() }()
+	<-begun
+	told, whole := 0, make(chan bool)
+	l := &watcher{visit: func(int, origin) { told++ }}
+	l.isLate = func() bool { return l.lists == 0 } // its time passes while it waits
+	go func() { whole <- everyPID(l, l.consider, 0, pidMax.get()) }()
+	await(t, func() bool { return everybody.waiting.Load() == 1 })
+	goOn <- struct{}{}
+	<-begun
+	goOn <- struct{}{}
+	assert.True(t, <-whole)
+	assert.Equal(t, 200, told)
+
+	var tree Tree
+	before := time.Now()
+	tree.listed()
+	assert.False(t, tree.lookEnds.Before(before.Add(lookTime)))
+	tree.lookEnds = before
+	tree.listed()
+	assert.Equal(t, before, tree.lookEnds, "once in a look: it may take several lists")
 }

@@ -59,6 +59,7 @@ type Tree struct {
 	used     used
 	until    time.Time // of Until
 	lookEnds time.Time // the present look's deadline
+	hasList  bool      // it has had a list of all processes
 
 	// Written by each look.
 	leaderReaped  bool
@@ -156,9 +157,24 @@ func (t *Tree) Until(until time.Time) {
 	readings.keepUp()
 }
 
-// lookTime is what each look may take whatever the time is. One at thousands of processes takes ten milliseconds, and
-// on a busy machine several times that.
+// lookTime is what each look may take whatever the time is, and may take again once it has its first list of all
+// processes: hundreds of looks at once wait for each other's lists, and one that went through none would prove nothing.
+// One at thousands of processes takes ten milliseconds, and on a busy machine several times that.
 const lookTime = 250 * time.Millisecond
+
+func (t *Tree) listed() {
+	if !t.hasList {
+		t.hasList = true
+		t.endNotBefore(time.Now().Add(lookTime))
+	}
+}
+
+// endNotBefore has the present look end then, or later.
+func (t *Tree) endNotBefore(ends time.Time) {
+	if ends.After(t.lookEnds) {
+		t.lookEnds = ends
+	}
+}
 
 // late reports whether the present look has to end.
 func (t *Tree) late() bool { return !t.lookEnds.IsZero() && !time.Now().Before(t.lookEnds) }
@@ -180,10 +196,8 @@ func (t *Tree) Live() ([]*Member, bool) {
 // All is Live that also looks for those who have left the cgroup while others are in it.
 func (t *Tree) All() ([]*Member, bool) {
 	t.spare, t.hidden, t.reading, t.blurred, t.complete = t.spare[:0], 0, environBudget, false, false
-	t.lookEnds = time.Now().Add(lookTime)
-	if t.until.After(t.lookEnds) {
-		t.lookEnds = t.until
-	}
+	t.hasList, t.lookEnds = false, time.Now().Add(lookTime)
+	t.endNotBefore(t.until)
 	if t.recalled {
 		t.reading = time.Until(t.lookEnds)
 	}
