@@ -162,6 +162,11 @@ func (t *Tree) Until(until time.Time) {
 // One at thousands of processes takes ten milliseconds, and on a busy machine several times that.
 const lookTime = 250 * time.Millisecond
 
+func (t *Tree) beginLook() {
+	t.hasList, t.lookEnds = false, time.Now().Add(lookTime)
+	t.endNotBefore(t.until)
+}
+
 func (t *Tree) listed() {
 	if !t.hasList {
 		t.hasList = true
@@ -187,6 +192,7 @@ func (t *Tree) late() bool { return !t.lookEnds.IsZero() && !time.Now().Before(t
 //
 // In a cgroup it looks for nobody else as long as somebody is there: see [Tree.All].
 func (t *Tree) Live() ([]*Member, bool) {
+	t.beginLook()
 	if t.inhabited() {
 		return t.list(), true
 	}
@@ -196,8 +202,7 @@ func (t *Tree) Live() ([]*Member, bool) {
 // All is Live that also looks for those who have left the cgroup while others are in it.
 func (t *Tree) All() ([]*Member, bool) {
 	t.spare, t.hidden, t.reading, t.blurred, t.complete = t.spare[:0], 0, environBudget, false, false
-	t.hasList, t.lookEnds = false, time.Now().Add(lookTime)
-	t.endNotBefore(t.until)
+	t.beginLook()
 	if t.recalled {
 		t.reading = time.Until(t.lookEnds)
 	}

@@ -35,7 +35,7 @@ const maxUsed = 256
 //
 // Nobody is counted twice, however many die meanwhile: a parent is older than its children, and so is who reaps them
 // in its place, and the older are asked first. A child that is reaped after that is not there to be asked any more.
-// So it is at least so much.
+// So it is at least so much. When the look has to end nobody more is asked: a signal may be to follow.
 func (t *Tree) Used() (sum sys.Usage, some bool) {
 	if !Enumerates || t.root != nil || procfs.Foreign() {
 		return sys.Usage{}, false
@@ -48,6 +48,9 @@ func (t *Tree) Used() (sum sys.Usage, some bool) {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
 	})
 	for _, m := range members[:min(len(members), maxUsed)] {
+		if t.late() {
+			break
+		}
 		if u, start, err := usedBy(m.PID); err == nil && start == m.Start {
 			sum.Add(u)
 			some = true
