@@ -231,7 +231,7 @@ func (k *keeper) awaitFirst() (*Exit, bool) {
 			defer sys.Close(fd)
 		}
 	}
-	if k.awaitDeath(fd) != nil {
+	if awaitDeath(k.ctx, fd, proctree.Process{PID: k.trace.PID, Start: k.trace.Start}) != nil {
 		return nil, false
 	}
 	if k.process != nil {
@@ -245,15 +245,15 @@ func (k *keeper) awaitFirst() (*Exit, bool) {
 	return k.exitOf(fd), true
 }
 
-// awaitDeath waits for the first process, through a pidfd if there is one and descriptors to wait for it.
-func (k *keeper) awaitDeath(fd int) error {
+// awaitDeath waits for a process, through a pidfd if there is one and descriptors to wait for it.
+func awaitDeath(ctx context.Context, fd int, p proctree.Process) error {
 	if fd >= 0 {
-		if err := awaitReadable(k.ctx, fd); err == nil || k.ctx.Err() != nil {
+		if err := awaitReadable(ctx, fd); err == nil || ctx.Err() != nil {
 			return err
 		}
 	}
-	for pause := time.Millisecond; proctree.MayLive(k.trace.PID, k.trace.Start); pause = min(2*pause, lastPause) {
-		if err := sleep(k.ctx, pause); err != nil {
+	for pause := time.Millisecond; proctree.MayLive(p.PID, p.Start); pause = min(2*pause, lastPause) {
+		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
@@ -363,20 +363,14 @@ func lookOnce(ctx context.Context, tr proctree.Trace) (bool, error) {
 		return false, err
 	}
 	m := slices.MinFunc(members, func(a, b proctree.Process) int { return cmp.Compare(a.Start, b.Start) })
-	root, err := proctree.Hold(m.PID, m.Start)
-	if err == nil {
+	fd := -1
+	if root, err := proctree.Hold(m.PID, m.Start); err == nil {
 		defer root.Close()
-		if fd := root.PidfdOf(); fd >= 0 {
+		if fd = root.PidfdOf(); fd >= 0 {
 			defer sys.Close(fd)
-			return true, awaitReadable(ctx, fd)
 		}
 	}
-	for pause := time.Millisecond; proctree.Living(m.PID, m.Start); pause = min(2*pause, lastPause) {
-		if err := sleep(ctx, pause); err != nil {
-			return true, err
-		}
-	}
-	return true, nil
+	return true, awaitDeath(ctx, fd, m)
 }
 
 // enforce ends the job at its timeout.
