@@ -89,25 +89,12 @@ func (r *Run) Ask(f func(), done <-chan struct{}) bool {
 	}
 }
 
-// usagePause is how much longer than to look at what a tree has used it takes until that is done again.
-const usagePause = 16
-
-// UsageNow returns what the tree has used so far, within Ask. Whoever asks again and again gets what the last look has
-// found, so that looks take no more than a small part of the time.
+// UsageNow returns what the tree has used so far, within Ask.
 func (r *Run) UsageNow() usage.Total {
 	if r.actor != nil {
 		return usage.Total{}
 	}
-	if began := time.Now(); !began.Before(r.usageStands) {
-		r.Tree.Live()
-		r.Meter.Look(&r.Tree)
-		if r.Leaf != nil {
-			r.Meter.Cgroup(r.Leaf)
-		}
-		now := time.Now()
-		r.usageStands = now.Add(usagePause * now.Sub(began))
-	}
-	return r.Meter.Total()
+	return r.Meter.SoFar(&r.Tree, r.Leaf)
 }
 
 // PassOn sends a signal of the caller's to the tree, within Ask. The leader, which is reaped later, pins the numbers.

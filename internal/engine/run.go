@@ -31,12 +31,11 @@ type Run struct {
 	started   // by the start
 	reporting // by diagnose and drain
 
-	deadline    time.Time // of the whole run
-	mark        time.Time // when the present phase began
-	usageStands time.Time // until when what was seen to be used is not looked for again
-	byContext   bool      // the context's deadline passed, and its own timer was behind ours
-	left        bool      // by background: the tree lives on, and is signaled no more
-	over        bool      // Live has come to its end
+	deadline  time.Time // of the whole run
+	mark      time.Time // when the present phase began
+	byContext bool      // the context's deadline passed, and its own timer was behind ours
+	left      bool      // by background: the tree lives on, and is signaled no more
+	over      bool      // Live has come to its end
 
 	questions Questions // which wake the poller as well
 	enlisted  enlistment

@@ -24,7 +24,7 @@ func TestErrorOfWaitIsNoExit(t *testing.T) {
 	require.NoError(t, err)
 	child, err := os.FindProcess(pid)
 	require.NoError(t, err)
-	s := Stop{pid: pid, child: child}
+	s := Stop{child: child}
 	assert.False(t, s.Exited())
 	s.Kill()
 	_ = parent.Wait() // its last child is reaped

@@ -131,7 +131,8 @@ func (t *Tree) WaitLeader() {
 	}
 }
 
-// LeaderExited reports whether the leader is known to have exited, reaped or not.
+// LeaderExited reports whether the leader is known to have exited, reaped or not. It is not while a tracer holds the
+// zombie, which its parent does not see until the tracer lets go (ptrace(2)).
 func (t *Tree) LeaderExited() bool { return t.standing() >= zombie }
 
 // Exited is LeaderExited of a child of ours that no tree is made of yet.
@@ -139,10 +140,6 @@ func Exited(child *os.Process) bool {
 	t := Tree{leader: child.Pid, process: child}
 	return t.LeaderExited()
 }
-
-// Reapable reports whether reaping the leader, which has exited, takes no time. It does not while a
-// tracer holds the zombie: its parent does not see it until the tracer lets go (ptrace(2)).
-func (t *Tree) Reapable() bool { return t.LeaderExited() }
 
 // ReapLeader reaps the leader, which has exited, where the os.Process does not: somebody has released it.
 // Its status is lost.

@@ -58,8 +58,7 @@ type Tree struct {
 	asked    *candidate      // the one that is considered, or was last
 	used     used
 	until    time.Time // of Until
-	lookEnds time.Time // the present look's deadline
-	hasList  bool      // it has had a list of all processes
+	term
 
 	// Written by each look.
 	leaderReaped  bool
@@ -162,27 +161,32 @@ func (t *Tree) Until(until time.Time) {
 // One at thousands of processes takes ten milliseconds, and on a busy machine several times that.
 const lookTime = 250 * time.Millisecond
 
-func (t *Tree) beginLook() {
-	t.hasList, t.lookEnds = false, time.Now().Add(lookTime)
-	t.endNotBefore(t.until)
+// A term is how long the present look may take.
+type term struct {
+	lookEnds time.Time
+	hasList  bool // it has had a list of all processes
 }
 
-func (t *Tree) listed() {
-	if !t.hasList {
-		t.hasList = true
-		t.endNotBefore(time.Now().Add(lookTime))
+func (l *term) allot(until time.Time) {
+	*l = term{lookEnds: until}
+	l.extend()
+}
+
+func (l *term) extend() {
+	if ends := time.Now().Add(lookTime); ends.After(l.lookEnds) {
+		l.lookEnds = ends
 	}
 }
 
-// endNotBefore has the present look end then, or later.
-func (t *Tree) endNotBefore(ends time.Time) {
-	if ends.After(t.lookEnds) {
-		t.lookEnds = ends
+func (l *term) listed() {
+	if !l.hasList {
+		l.hasList = true
+		l.extend()
 	}
 }
 
-// late reports whether the present look has to end.
-func (t *Tree) late() bool { return !t.lookEnds.IsZero() && !time.Now().Before(t.lookEnds) }
+// late reports whether the look has to end.
+func (l *term) late() bool { return !l.lookEnds.IsZero() && !time.Now().Before(l.lookEnds) }
 
 // Live looks for members of the tree that are alive, without the leader. Members that were found
 // earlier are looked at again. It reports false where it could not look at everybody, so that finding
@@ -192,7 +196,7 @@ func (t *Tree) late() bool { return !t.lookEnds.IsZero() && !time.Now().Before(t
 //
 // In a cgroup it looks for nobody else as long as somebody is there: see [Tree.All].
 func (t *Tree) Live() ([]*Member, bool) {
-	t.beginLook()
+	t.allot(t.until)
 	if t.inhabited() {
 		return t.list(), true
 	}
@@ -202,7 +206,7 @@ func (t *Tree) Live() ([]*Member, bool) {
 // All is Live that also looks for those who have left the cgroup while others are in it.
 func (t *Tree) All() ([]*Member, bool) {
 	t.spare, t.hidden, t.reading, t.blurred, t.complete = t.spare[:0], 0, environBudget, false, false
-	t.beginLook()
+	t.allot(t.until)
 	if t.recalled {
 		t.reading = time.Until(t.lookEnds)
 	}
