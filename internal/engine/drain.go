@@ -223,7 +223,7 @@ func (r *drainer) leavePipe(fd int, now time.Time) bool {
 		}
 	}
 	r.Streams.Unwatch(s)
-	if s.Lost = s.End.Held() || s.Out.Reading(); s.Lost {
+	if s.Lost = s.Held(); s.Lost {
 		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
 		s.Abandoned = true
 		s.Out.Abandon() // what a call brings that comes back later reaches no Writer
