@@ -274,7 +274,7 @@ func WithStartRetry(d time.Duration) Option { return startRetryOption(d) }
 // name the holders of a pipe, 50 ms for the context to agree that its deadline has passed, a tenth of
 // a second to remove a cgroup, [WithContainment], a second for the function of [WithRedact], a second to
 // give a terminal back, [WithTerminal], and 2.5 seconds for looks at the tree, each of which may take half a second
-// although its bound has passed: a quarter to get a list of all processes, which runs share, and one to go through it.
+// although its bound has passed: a quarter to wait for a list of all processes, which runs share, and one of its own.
 //
 // The error is that of Run for options that cannot be used, and [ErrNoTimeout] without [WithTimeout].
 func Bound(opts ...Option) (time.Duration, error) {

@@ -107,7 +107,7 @@ func (w *watcher) found() bool                      { return w.enough() }
 func (w *watcher) begin()                           {}
 func (w *watcher) settles() bool                    { return !w.leads }
 func (w *watcher) late() bool                       { return w.isLate != nil && w.isLate() }
-func (w *watcher) listed()                          { w.lists++ }
+func (w *watcher) waited(time.Duration)             { w.lists++ }
 func (w *watcher) grouped(pid int) bool             { return slices.Contains(w.group, pid) }
 
 // look is a lookout that writes down whom it is told, and does something once in each list.
@@ -126,7 +126,7 @@ func (l *look) toldAll()                      {}
 func (l *look) excludes(bearer) bool          { return false }
 func (l *look) begin()                        {}
 func (l *look) late() bool                    { return false }
-func (l *look) listed()                       {}
+func (l *look) waited(time.Duration)          {}
 func (l *look) grouped(int) bool              { return false }
 func (l *look) settles() bool                 { return true }
 func (l *look) found() bool                   { return false }

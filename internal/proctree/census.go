@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -35,9 +36,10 @@ type roll struct {
 	traits  []traits // likewise
 	err     error
 
-	shared bool         // somebody else has asked as well
-	number uint64       // of lists that were begun, with this one
-	users  atomic.Int32 // and one for the census while it is the last
+	shared bool          // somebody else has asked as well
+	number uint64        // of lists that were begun, with this one
+	took   time.Duration // to make
+	users  atomic.Int32  // and one for the census while it is the last
 }
 
 // rolls lends the memory for one: it is the largest that a run takes, and many take it one after the other.
@@ -57,7 +59,9 @@ func (c *census) take() *roll {
 		c.last.users.Store(1)
 		c.last.shared = shared
 		c.last.number = c.begun.Add(1)
+		began := time.Now()
 		c.read(c.last)
+		c.last.took = time.Since(began)
 	}
 	r := c.last
 	r.users.Add(1)

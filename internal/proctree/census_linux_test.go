@@ -203,10 +203,13 @@ func TestWaitForAListIsNotTheLooks(t *testing.T) {
 	assert.Equal(t, 200, told)
 
 	var tree Tree
-	before := time.Now()
-	tree.listed()
-	assert.False(t, tree.lookEnds.Before(before.Add(lookTime)))
-	tree.lookEnds = before
-	tree.listed()
-	assert.Equal(t, before, tree.lookEnds, "once in a look: it may take several lists")
+	tree.allot(time.Time{})
+	own := tree.lookEnds
+	tree.waited(time.Minute)
+	assert.Equal(t, own.Add(time.Minute), tree.lookEnds)
+	tree.waited(time.Minute)
+	assert.Equal(t, own.Add(time.Minute), tree.lookEnds, "once in a look: it may take several lists")
+	tree.allot(own.Add(time.Hour))
+	tree.waited(time.Minute)
+	assert.Equal(t, own.Add(time.Hour), tree.lookEnds, "its bound leaves room for that")
 }

@@ -156,33 +156,33 @@ func (t *Tree) Until(until time.Time) {
 	readings.keepUp()
 }
 
-// lookTime is what each look may take whatever the time is, and may take again once it has its first list of all
-// processes: hundreds of looks at once wait for each other's lists, and one that went through none would prove nothing.
-// One at thousands of processes takes ten milliseconds, and on a busy machine several times that.
+// lookTime is what each look may take whatever the time is. One at thousands of processes takes ten milliseconds, and
+// on a busy machine several times that.
 const lookTime = 250 * time.Millisecond
 
-// A term is how long the present look may take.
+// A term is how long the present look may take. Hundreds of looks at once wait for each other's lists of all processes,
+// and one that went through none would prove nothing: so that wait is not the look's.
 type term struct {
 	lookEnds time.Time
-	hasList  bool // it has had a list of all processes
+	own      time.Time // when the time ends that it has in any case; zero once it has had a list
 }
 
 func (l *term) allot(until time.Time) {
-	*l = term{lookEnds: until}
-	l.extend()
+	l.own = time.Now().Add(lookTime)
+	l.lookEnds = later(until, l.own)
 }
 
-func (l *term) extend() {
-	if ends := time.Now().Add(lookTime); ends.After(l.lookEnds) {
-		l.lookEnds = ends
+func (l *term) waited(d time.Duration) {
+	if !l.own.IsZero() {
+		l.lookEnds, l.own = later(l.lookEnds, l.own.Add(d)), time.Time{}
 	}
 }
 
-func (l *term) listed() {
-	if !l.hasList {
-		l.hasList = true
-		l.extend()
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
 	}
+	return b
 }
 
 // late reports whether the look has to end.

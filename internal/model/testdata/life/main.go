@@ -162,9 +162,9 @@ func (l *life) bound(until time.Time) {
 	l.tree.Until(until)
 }
 
-// A look's own time, to get its list and to go through it, and what a few calls of it may take when this process is held up.
+// A look's own time, and what a few calls of it may take when this process is held up.
 const (
-	lookTime = 500 * time.Millisecond
+	lookTime = 250 * time.Millisecond
 	slack    = 150 * time.Millisecond
 )
 
