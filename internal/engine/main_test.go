@@ -54,19 +54,26 @@ func patient() *Config {
 type listener struct {
 	retried []error
 	ending  []Cause
-	onStart func(cmd *exec.Cmd) // of AddEnv
-	tee     *stdio.Fanout
+	onStart func() // of AddEnv
+	onRetry func()
 }
 
-func (l *listener) AddEnv(cmd *exec.Cmd) {
+func (l *listener) AddEnv(*exec.Cmd) {
 	if l.onStart != nil {
-		l.onStart(cmd)
+		l.onStart()
 	}
 }
-func (l *listener) Retried(err error)               { l.retried = append(l.retried, err) }
+
+func (l *listener) Retried(err error) {
+	l.retried = append(l.retried, err)
+	if l.onRetry != nil {
+		l.onRetry()
+	}
+}
+
 func (l *listener) Ending(cause Cause)              { l.ending = append(l.ending, cause) }
 func (l *listener) Settings() any                   { return nil }
-func (l *listener) Tee(int) *stdio.Fanout           { return l.tee }
+func (l *listener) Tee(int) *stdio.Fanout           { return nil }
 func (l *listener) LastLine(io.Writer) func() error { return nil }
 
 // A trial is a run of a test, from its start on.
@@ -76,18 +83,23 @@ type trial struct {
 	over chan struct{} // closed once it has lived
 }
 
-// tried begins a run and returns why it was not started.
-func tried(ctx context.Context, cmd *exec.Cmd, cfg *Config) (trial, error) {
+// fresh returns a run that is about to begin.
+func fresh() trial {
 	r := trial{new(Run), new(listener), make(chan struct{})}
 	r.Facts.Started = time.Now()
+	return r
+}
+
+// tried begins a run, and returns why it was not started.
+func tried(ctx context.Context, cmd *exec.Cmd, cfg *Config) (trial, error) {
+	r := fresh()
 	return r, r.Begin(ctx, cmd, cfg, r.host)
 }
 
-// started begins a run that lives on a goroutine of its own. What the test leaves of it is killed.
-func begun(t *testing.T, ctx context.Context, cmd *exec.Cmd, cfg *Config) trial {
+// live begins a run that lives on a goroutine of its own. What the test leaves of it is killed.
+func (r trial) live(t *testing.T, ctx context.Context, cmd *exec.Cmd, cfg *Config) {
 	t.Helper()
-	r, err := tried(ctx, cmd, cfg)
-	require.NoError(t, err)
+	require.NoError(t, r.Begin(ctx, cmd, cfg, r.host))
 	go func() {
 		defer close(r.over)
 		r.Live()
@@ -96,6 +108,13 @@ func begun(t *testing.T, ctx context.Context, cmd *exec.Cmd, cfg *Config) trial 
 		r.Kill()
 		<-r.over
 	})
+}
+
+// live begins a run as the method does.
+func live(t *testing.T, cmd *exec.Cmd, cfg *Config) trial {
+	t.Helper()
+	r := fresh()
+	r.live(t, t.Context(), cmd, cfg)
 	return r
 }
 
@@ -113,9 +132,18 @@ func (r trial) ends(t *testing.T) *Facts {
 }
 
 // ran runs a command to its end.
-func ran(t *testing.T, ctx context.Context, cmd *exec.Cmd, cfg *Config) *Facts {
+func ran(t *testing.T, cmd *exec.Cmd, cfg *Config) *Facts {
 	t.Helper()
-	return begun(t, ctx, cmd, cfg).ends(t)
+	return live(t, cmd, cfg).ends(t)
+}
+
+// has waits until the goroutine of the run finds that something is so.
+func (r trial) has(t *testing.T, ok func() bool) {
+	t.Helper()
+	testproc.Wait(t, func() bool {
+		found := false
+		return r.Ask(func() { found = ok() }, r.over) && found
+	})
 }
 
 // addsUp checks that the phases are the whole. What comes between the last phase and the end has no name.
