@@ -148,6 +148,35 @@ func TestCommandsOwnContext(t *testing.T) {
 	assert.Equal(t, syscall.SIGTERM, f.Signal)
 }
 
+// A passed context is one whose deadline passes when the test says so.
+type passed struct {
+	context.Context
+	done <-chan struct{}
+}
+
+func (p passed) Done() <-chan struct{} { return p.done }
+func (p passed) Err() error {
+	select {
+	case <-p.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+func TestCommandsOwnDeadline(t *testing.T) {
+	done := make(chan struct{})
+	own, _ := gated(t, "read x <&3")
+	cmd := exec.CommandContext(passed{t.Context(), done}, own.Path, own.Args[1:]...)
+	cmd.Stderr, cmd.ExtraFiles = own.Stderr, own.ExtraFiles
+	r := live(t, cmd, patient())
+	close(done)
+	f := r.ends(t)
+	assert.Equal(t, CauseTimeout, f.Cause)
+	assert.Equal(t, DeadlineCommands, f.Settled)
+	assert.Equal(t, []Cause{CauseCanceled}, r.host.ending, "which is all that is known at that time")
+}
+
 // forks leaves a process that ends with the gate, tells its number, and exits.
 const forks = `cat <&3 >/dev/null 2>&1 & echo $!; exit 5`
 
@@ -261,6 +290,7 @@ func TestPipeIsLeft(t *testing.T) {
 	require.Len(t, f.LeftPipes, 1)
 	assert.Equal(t, 1, f.LeftPipes[0].FD)
 	assert.False(t, f.LeftPipes[0].HeldElsewhere)
+	assert.Len(t, f.Left, 1)
 	assert.Equal(t, "first\n", string(f.Output[1].Data))
 	assert.Empty(t, f.Holders)
 	assert.Zero(t, f.Held)

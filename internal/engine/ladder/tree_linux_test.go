@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -153,6 +154,33 @@ func TestMembersAreWaitedFor(t *testing.T) {
 	assert.True(t, e.Empty)
 	assert.GreaterOrEqual(t, len(w.steps), 3)
 	assert.Empty(t, e.Killed(nil), "it has ended by itself")
+}
+
+// What has left the group of the leader has the signal as well.
+func TestMembersOfOtherGroups(t *testing.T) {
+	testproc.HasProgram(t, "setsid")
+	c := born(t, `trap '' HUP; setsid sh -c 'trap "" HUP; echo $$; exec cat <&3' & wait`)
+	member := c.says(t)
+	e, _ := c.ending(t)
+	e.End(Rungs{syscall.SIGTERM, never, never})
+	assert.True(t, e.Empty)
+	assert.Equal(t, SignalBit(syscall.SIGTERM), e.Sent, "nobody had to be killed")
+	assert.True(t, slices.ContainsFunc(e.Killed(nil), func(p proctree.Process) bool { return p.PID == member }))
+}
+
+// At the end of the wait there is one more look: what has ended by then has ended.
+func TestLastLook(t *testing.T) {
+	c := born(t, `read x <&3`)
+	e, w := c.ending(t)
+	w.step = func(time.Time) {
+		require.NoError(t, c.gate.Close())
+		testproc.Wait(t, e.Tree.LeaderExited)
+		e.Exited = true
+	}
+	w.cut = func(syscall.Signal) bool { return e.Exited }
+	e.AwaitEmpty(time.Now().Add(never), syscall.SIGTERM)
+	assert.True(t, e.Empty)
+	assert.Len(t, w.steps, 1)
 }
 
 // held holds a child as KillTree wants it.
