@@ -53,7 +53,7 @@ func (r *run) addAbandoned() {
 	r.abandoned = len(r.life.Facts.Abandoned)
 }
 
-// fillReport adds why the command was stuck, unless the options forgo it.
+// fillReport adds the report of what the command was blocked in, if one was taken.
 func (r *run) fillReport() {
 	switch f := &r.life.Facts; {
 	case f.Reported && r.life.Actor != nil && f.Subject == 0: // else a process that the actor has started was looked at

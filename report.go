@@ -46,8 +46,8 @@ type Report struct {
 	Unreadable int // processes whose system call may not be read
 	Omitted    int // processes of the tree for which there was no time
 	// Unseen counts processes whose descriptors may not be read: they may have the other end of a pipe that seems
-	// to have none. Descriptors outside the tree are read only if a process waits for a pipe. Partial says that there
-	// was no time for all, as when many runs end together, which search one after the other.
+	// to have none. The tree's own descriptors are read only if a process waits for one. Partial says that there was
+	// no time for all, as when many runs end together, which search one after the other.
 	Unseen  int
 	Partial bool
 }
