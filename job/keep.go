@@ -416,7 +416,7 @@ func (k *keeper) end(reason Reason) error {
 	}
 	_, err := k.job.end(k.ctx, k.writing, reason, k.id(), k.set.ladder())
 	if k.writing.Err() != nil {
-		return nil //nolint:nilerr // the caller of forget has the record's lock, and has seen the end
+		return nil //nolint:nilerr // what ended k.writing has the record's lock, and has seen the end
 	}
 	return err
 }
