@@ -82,7 +82,7 @@ func (s *Stop) Stopped() (bool, error) {
 	return true, nil
 }
 
-// Exited reports whether the command is dead. Nobody has reaped it but a foreign wait.
+// Exited reports whether the command is dead. Only a foreign wait can have reaped it.
 func (s *Stop) Exited() bool {
 	exited, err := sys.ExitedUnreaped(s.pid)
 	return exited || err != nil

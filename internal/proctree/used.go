@@ -30,12 +30,12 @@ func (t *Tree) Born() int { return 1 + max(t.used.found, t.used.reaped) }
 // the look and the signal.
 const maxUsed = 256
 
-// Used returns what the leader and the members have used that the last look has found, with the children that they
-// have waited for. It reports false if nothing is to be seen.
+// Used returns what the leader and the members that the last look found have used, with the children that they waited
+// for. It reports false if it can see nothing.
 //
-// Nobody is counted twice, however many die meanwhile: a parent is older than its children, and so is who reaps them
-// in its place, and the older are asked first. A child that is reaped after that is not there to be asked any more.
-// So it is at least so much.
+// No process counts twice, however many die meanwhile: a parent is older than its children, and so is a process that
+// reaps them in its place, and Used reads the older first. A child that is reaped after that can no longer be read.
+// So the sum is a lower bound.
 func (t *Tree) Used() (sum sys.Usage, some bool) {
 	if !Enumerates || t.root != nil || procfs.Foreign() {
 		return sys.Usage{}, false
