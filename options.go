@@ -273,8 +273,8 @@ func WithStartRetry(d time.Duration) Option { return startRetryOption(d) }
 // [WithDiagnosticSignal], linger, grace period, kill timeout and drain timeout, a tenth of a second to
 // name the holders of a pipe, 50 ms for the context to agree that its deadline has passed, a tenth of
 // a second to remove a cgroup, [WithContainment], a second for the function of [WithRedact], a second to
-// give a terminal back, [WithTerminal], and 1.25 seconds for looks at the tree, each of which may take a quarter
-// although its bound has passed.
+// give a terminal back, [WithTerminal], and 2.5 seconds for looks at the tree, each of which may take half a second
+// although its bound has passed: a quarter to wait for a list of all processes, which runs share, and one of its own.
 //
 // The error is that of Run for options that cannot be used, and [ErrNoTimeout] without [WithTimeout].
 func Bound(opts ...Option) (time.Duration, error) {
@@ -296,9 +296,9 @@ func StopBound(opts ...Option) time.Duration {
 	return c.ending()
 }
 
-// looksBound bounds the looks at the tree that begin after their own bound has passed: at the end of the
-// linger, and before and after each of two signals.
-const looksBound = 1250 * time.Millisecond
+// looksBound is what looks at the tree may take that are begun when their bound has passed: at the end of the
+// linger, before and after each of two signals.
+const looksBound = 2500 * time.Millisecond
 
 // ending is how long a run may go on after its deadline: the sum of all that can take time then. It is
 // computed nowhere else.

@@ -235,9 +235,13 @@ func newUsage(t engine.UsageTotal) Usage {
 	}
 }
 
-// Usage returns what the tree has used so far: the kernel's count in a cgroup, else what its living processes and the
-// children that they waited for have used. The bytes read and written are known only at the end, in the [Result]. It
-// looks at the tree, as [Process.SignalTree] does, between two steps of the run.
+// Usage returns what the tree has used so far: the kernel's count in a cgroup, else what those who live have used, and
+// the children that they have waited for. What is read and written is known at the end, when it is that of the
+// [Result].
+//
+// It looks at the tree, as [Process.SignalTree] does, between two steps of the run: that takes some ten microseconds
+// and as many for each process of the tree, and milliseconds where thousands of others live. It is done again once
+// sixteen times as long has passed; until then Usage returns what the last look has found.
 func (p *Process) Usage() Usage {
 	var u Usage
 	if p.ask(func() { u = newUsage(p.run.life.UsageNow()) }) {

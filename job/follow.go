@@ -32,8 +32,8 @@ type reader struct {
 	torn   bool // a line is to be skipped up to its end, since its beginning is gone
 }
 
-func (j *Job) openReader(from int64) (*reader, error) {
-	f, err := os.Open(j.LogPath())
+func openReader(path string, from int64) (*reader, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (j *Job) Follow(ctx context.Context) iter.Seq2[Line, error] {
 			yield(Line{}, wrap("follow", j.name, err))
 			return
 		}
-		in, err := j.openReader(r.LogFrom)
+		in, err := openReader(j.LogPath(), r.LogFrom)
 		if err != nil {
 			yield(Line{}, wrap("follow", j.name, err))
 			return
@@ -201,14 +201,14 @@ func (j *Job) Tail(n int) ([]Line, error) {
 	if err != nil {
 		return nil, wrap("read", j.name, err)
 	}
-	lines, err := j.tail(n, r.LogFrom)
+	lines, err := tail(j.LogPath(), n, r.LogFrom)
 	return lines, wrap("read", j.name, err)
 }
 
 const maxTail = 1 << 20
 
-func (j *Job) tail(n int, from int64) ([]Line, error) {
-	in, err := j.openReader(from)
+func tail(path string, n int, from int64) ([]Line, error) {
+	in, err := openReader(path, from)
 	if err != nil {
 		return nil, err
 	}

@@ -187,7 +187,7 @@ func (k *keeper) watch() {
 	if exit != nil {
 		k.record(func(r *record) { r.Exit, r.Used = exit, usageOf(k.state) })
 	}
-	if k.job.awaitEmpty(k.ctx, k.trace) != nil {
+	if awaitEmpty(k.ctx, k.trace) != nil {
 		return
 	}
 	k.record(func(r *record) {
@@ -231,7 +231,7 @@ func (k *keeper) awaitFirst() (*Exit, bool) {
 			defer sys.Close(fd)
 		}
 	}
-	if k.awaitDeath(fd) != nil {
+	if awaitDeath(k.ctx, fd, proctree.Process{PID: k.trace.PID, Start: k.trace.Start}) != nil {
 		return nil, false
 	}
 	if k.process != nil {
@@ -245,15 +245,15 @@ func (k *keeper) awaitFirst() (*Exit, bool) {
 	return k.exitOf(fd), true
 }
 
-// awaitDeath waits for the first process, through a pidfd if there is one and descriptors to wait for it.
-func (k *keeper) awaitDeath(fd int) error {
+// awaitDeath waits for a process, through a pidfd if there is one and descriptors to wait for it.
+func awaitDeath(ctx context.Context, fd int, p proctree.Process) error {
 	if fd >= 0 {
-		if err := awaitReadable(k.ctx, fd); err == nil || k.ctx.Err() != nil {
+		if err := awaitReadable(ctx, fd); err == nil || ctx.Err() != nil {
 			return err
 		}
 	}
-	for pause := time.Millisecond; proctree.MayLive(k.trace.PID, k.trace.Start); pause = min(2*pause, lastPause) {
-		if err := sleep(k.ctx, pause); err != nil {
+	for pause := time.Millisecond; proctree.MayLive(p.PID, p.Start); pause = min(2*pause, lastPause) {
+		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
@@ -332,11 +332,11 @@ func pollReadable(ctx context.Context, fd int) error {
 	}
 }
 
-// awaitEmpty waits until no process of a tree is alive. Between two looks it waits for the death of one
-// of them.
-func (j *Job) awaitEmpty(ctx context.Context, tr proctree.Trace) error {
+// awaitEmpty waits until nobody of a tree lives. Between two looks it waits for the death of one of
+// them.
+func awaitEmpty(ctx context.Context, tr proctree.Trace) error {
 	for pause := time.Millisecond; ; {
-		watched, err := j.lookOnce(ctx, tr)
+		watched, err := lookOnce(ctx, tr)
 		switch {
 		case err == nil && !watched:
 			return nil
@@ -357,26 +357,20 @@ func (j *Job) awaitEmpty(ctx context.Context, tr proctree.Trace) error {
 
 // lookOnce looks, and waits for the death of the oldest that it found. It reports whether it found
 // any. While it waits it holds that one's descriptor and nothing else of the tree.
-func (j *Job) lookOnce(ctx context.Context, tr proctree.Trace) (bool, error) {
+func lookOnce(ctx context.Context, tr proctree.Trace) (bool, error) {
 	members, err := census(tr)
 	if err != nil || len(members) == 0 {
 		return false, err
 	}
 	m := slices.MinFunc(members, func(a, b proctree.Process) int { return cmp.Compare(a.Start, b.Start) })
-	root, err := proctree.Hold(m.PID, m.Start)
-	if err == nil {
+	fd := -1
+	if root, err := proctree.Hold(m.PID, m.Start); err == nil {
 		defer root.Close()
-		if fd := root.PidfdOf(); fd >= 0 {
+		if fd = root.PidfdOf(); fd >= 0 {
 			defer sys.Close(fd)
-			return true, awaitReadable(ctx, fd)
 		}
 	}
-	for pause := time.Millisecond; proctree.Living(m.PID, m.Start); pause = min(2*pause, lastPause) {
-		if err := sleep(ctx, pause); err != nil {
-			return true, err
-		}
-	}
-	return true, nil
+	return true, awaitDeath(ctx, fd, m)
 }
 
 // enforce ends the job at its timeout.

@@ -130,8 +130,15 @@ func (c *config) portsFree(ctx context.Context) error {
 	return nil
 }
 
-// awaitReady waits until the first condition is true, the job has ended, or the time is up.
-func (j *Job) awaitReady(ctx context.Context, c *config, k *keeper) error {
+// A readiness is the time between the start of a job and its being ready, or not.
+type readiness struct {
+	c *config
+	k *keeper
+}
+
+// await waits until the first condition is true, the job has ended, or the time is up.
+func (s readiness) await(ctx context.Context) error {
+	c, k := s.c, s.k
 	if k == nil {
 		return nil // the store was closed meanwhile
 	}
@@ -142,12 +149,12 @@ func (j *Job) awaitReady(ctx context.Context, c *config, k *keeper) error {
 	waits, cancel := context.WithCancel(ctx)
 	results := make(chan error, len(c.ready))
 	for _, cond := range c.ready {
-		go func() { results <- cond.wait(waits, j) }()
+		go func() { results <- cond.wait(waits, k.job) }()
 	}
 	pending := len(c.ready)
-	cause := j.race(ctx, c, k, results, &pending)
+	cause := s.race(ctx, results, &pending)
 	cancel()
-	j.join(results, pending)
+	join(results, pending)
 	if cause == nil {
 		k.record(func(r *record) {
 			r.Ready = true
@@ -155,15 +162,16 @@ func (j *Job) awaitReady(ctx context.Context, c *config, k *keeper) error {
 		})
 		return nil
 	}
-	return j.unready(ctx, c, k, cause)
+	return s.unready(ctx, cause)
 }
 
 // errLate says that the time is up.
 var errLate = errors.New("time is up")
 
-func (j *Job) race(ctx context.Context, c *config, k *keeper, results <-chan error, pending *int) error {
-	until := time.Now().Add(c.within)
-	timer := time.NewTimer(c.within)
+func (s readiness) race(ctx context.Context, results <-chan error, pending *int) error {
+	k := s.k
+	until := time.Now().Add(s.c.within)
+	timer := time.NewTimer(s.c.within)
 	defer timer.Stop()
 	var extended <-chan time.Duration
 	if k.socket != nil {
@@ -187,7 +195,7 @@ func (j *Job) race(ctx context.Context, c *config, k *keeper, results <-chan err
 				timer.Reset(d)
 			}
 		case <-gone:
-			if !j.forked(k) {
+			if !k.forked() {
 				return ErrEnded
 			}
 			gone = nil // a daemon that has put itself into the background
@@ -209,7 +217,7 @@ func (j *Job) race(ctx context.Context, c *config, k *keeper, results <-chan err
 }
 
 // forked reports whether the first process, which has exited, did well and has left others.
-func (j *Job) forked(k *keeper) bool {
+func (k *keeper) forked() bool {
 	if k.failure() != nil {
 		return false
 	}
@@ -220,7 +228,7 @@ func (j *Job) forked(k *keeper) bool {
 // joinTime is what a caller's probe is given to obey its context, before it is left behind.
 const joinTime = time.Second
 
-func (*Job) join(results <-chan error, pending int) {
+func join(results <-chan error, pending int) {
 	late := time.NewTimer(joinTime)
 	defer late.Stop()
 	for ; pending > 0; pending-- {
@@ -235,7 +243,8 @@ func (*Job) join(results <-chan error, pending int) {
 // lastLines is how many lines of the log are in the error.
 const lastLines = 20
 
-func (j *Job) unready(ctx context.Context, c *config, k *keeper, cause error) error {
+func (s readiness) unready(ctx context.Context, cause error) error {
+	k, j := s.k, s.k.job
 	e := &ReadyError{Cause: cause}
 	if errors.Is(cause, errLate) {
 		e.Cause = nil
@@ -249,10 +258,10 @@ func (j *Job) unready(ctx context.Context, c *config, k *keeper, cause error) er
 	// After all that follows: its last lines may be why.
 	defer func() {
 		if r, err := read(j.dir()); err == nil {
-			e.Last, _ = j.tail(lastLines, r.LogFrom)
+			e.Last, _ = tail(j.LogPath(), lastLines, r.LogFrom)
 		}
 	}()
-	if c.unready || errors.Is(cause, ErrEnded) { // of one whose first process failed, others may be left
+	if s.c.unready || errors.Is(cause, ErrEnded) { // of one whose first process failed, others may be left
 		bound, cancel := context.WithTimeout(late, k.set.Grace+k.set.Kill)
 		defer cancel()
 		_, err := j.end(bound, late, ByUnready, k.id(), k.set.ladder())

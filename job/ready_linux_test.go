@@ -164,7 +164,7 @@ func TestExtendTimeout(t *testing.T) {
 		began := time.Now()
 		time.AfterFunc(4*time.Second, func() { k.take("EXTEND_TIMEOUT_USEC=30000000\nSTATUS=slow") })
 		time.AfterFunc(20*time.Second, func() { k.take("EXTEND_TIMEOUT_USEC=1000000") })
-		err := k.job.race(t.Context(), &config{within: 5 * time.Second}, k, results, &pending)
+		err := readiness{&config{within: 5 * time.Second}, k}.race(t.Context(), results, &pending)
 		require.ErrorIs(t, err, errLate)
 		assert.Equal(t, 34*time.Second, time.Since(began))
 	})

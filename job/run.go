@@ -71,7 +71,7 @@ func (j *Job) result(st Status, goesOn bool) RunResult { //nolint:revive // a fa
 	if err != nil {
 		return r
 	}
-	in, err := j.openReader(rec.LogFrom)
+	in, err := openReader(j.LogPath(), rec.LogFrom)
 	if err != nil {
 		return r
 	}

@@ -44,7 +44,7 @@ func (s *Store) Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Job,
 	if err != nil {
 		return nil, wrap("start", c.name, err)
 	}
-	return j, wrap("start", c.name, j.awaitReady(ctx, &c, k))
+	return j, wrap("start", c.name, readiness{&c, k}.await(ctx))
 }
 
 // begin starts a job under the lock of its record, and returns its keeper.

@@ -206,7 +206,7 @@ func (j *Job) Restart(ctx context.Context, opts ...Option) error {
 	c := configure(opts)
 	k, err := j.begin(ctx, &c, c.again)
 	if err == nil {
-		err = j.awaitReady(ctx, &c, k)
+		err = readiness{&c, k}.await(ctx)
 	}
 	return wrap("restart", j.name, err)
 }
@@ -318,7 +318,7 @@ func (j *Job) awaitEnd(ctx context.Context, r *record, k *keeper) error {
 	case fit == Gone:
 		return nil
 	}
-	return j.awaitEmpty(ctx, r.Trace)
+	return awaitEmpty(ctx, r.Trace)
 }
 
 // Report says what the job's processes are blocked in.

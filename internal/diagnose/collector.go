@@ -118,9 +118,8 @@ func (c *collector) findMembers() {
 	session, whole := c.target.Session, c.target.Whole
 	bySession := session != 0 && !(whole && len(c.members) <= fewMembers)
 	if bySession {
-		everyone, _ := procfs.PIDs()
-		for _, pid := range everyone {
-			if sid, err := sys.Session(pid); err == nil && sid == session && pid != session {
+		for _, pid := range sessions.members(session) {
+			if pid != session {
 				c.add(pid)
 			}
 		}

@@ -88,15 +88,16 @@ func (r *drainer) settleOutput(fd int, now, giveUp, writers time.Time) time.Time
 	if !s.Kind.IsOutput() || s.Finished {
 		return time.Time{}
 	}
-	if s.End.Held() {
-		// The poller wakes when it goes on. On a busy machine our own call may be the late one.
+	if s.Held() {
+		// Whoever makes it go on wakes the poller. On a busy machine it may be our own call that is late.
 		if last := r.mark.Add(r.cfg.Drain); now.Before(last) {
 			return last
 		}
-	}
-	if s.End.Held() && !r.left {
-		r.abandonPipe(fd, now)
-		return time.Time{}
+		if !r.left {
+			r.abandonPipe(fd, now)
+			return time.Time{}
+		}
+		s.Owed = 0
 	}
 	next := r.settlePipe(fd, now, giveUp, writers)
 	if !s.End.Open() && s.Out.Finish() {
@@ -222,7 +223,7 @@ func (r *drainer) leavePipe(fd int, now time.Time) bool {
 		}
 	}
 	r.Streams.Unwatch(s)
-	if s.Lost = s.End.Held() || s.Out.Reading(); s.Lost {
+	if s.Lost = s.Held(); s.Lost {
 		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
 		s.Abandoned = true
 		s.Out.Abandon() // what a call brings that comes back later reaches no Writer

@@ -24,7 +24,7 @@ func (r reaper) reap() {
 	r.Tree.ReapAdopted()
 	leader(r).unwatch()
 	r.Tree.Close()
-	if r.Exited && !r.Tree.Reapable() {
+	if r.Exited && !r.Tree.LeaderExited() {
 		r.Exited = false
 		r.Facts.Survivors = append(r.Facts.Survivors, proctree.Inspect(r.Facts.PID))
 	}

@@ -94,12 +94,7 @@ func (r *Run) UsageNow() usage.Total {
 	if r.actor != nil {
 		return usage.Total{}
 	}
-	r.Tree.Live()
-	r.Meter.Look(&r.Tree)
-	if r.Leaf != nil {
-		r.Meter.Cgroup(r.Leaf)
-	}
-	return r.Meter.Total()
+	return r.Meter.SoFar(&r.Tree, r.Leaf)
 }
 
 // PassOn sends a signal of the caller's to the tree, within Ask. The leader, which is reaped later, pins the numbers.

@@ -8,7 +8,7 @@ import (
 
 // DieWithUs has the kernel kill the command, which is stopped, if this process ends before Release.
 func (s *Stop) DieWithUs() error {
-	err := sys.TraceDieWithUs(s.pid)
+	err := sys.TraceDieWithUs(s.child.Pid)
 	if sys.Gone(err) {
 		return nil // killed in the stop
 	}

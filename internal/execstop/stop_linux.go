@@ -8,12 +8,13 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/seed841d8200/safeexec/internal/proctree"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
 // A Stop is one command at, or on its way to, its exec stop.
 type Stop struct {
-	pid    int
+	child  *os.Process
 	before sys.SignalSet // what the child is to block: what our thread did
 	there  bool          // it was seen to have stopped
 }
@@ -36,7 +37,7 @@ func Start(cmd *exec.Cmd) (*Stop, error) {
 		}
 		return nil, err
 	}
-	s.pid = cmd.Process.Pid
+	s.child = cmd.Process
 	return &s, nil
 }
 
@@ -66,14 +67,14 @@ func (s *Stop) Stopped() (bool, error) {
 	if s.there {
 		return true, nil
 	}
-	sig, err := sys.TraceStop(s.pid)
+	sig, err := sys.TraceStop(s.child.Pid)
 	switch {
 	case err != nil:
 		return false, os.NewSyscallError("ptrace", err)
 	case sig == 0:
 		return false, nil
 	case sig != syscall.SIGTRAP:
-		if err := sys.TraceGoOn(s.pid, sig); err != nil && !sys.Gone(err) {
+		if err := sys.TraceGoOn(s.child.Pid, sig); err != nil && !sys.Gone(err) {
 			return false, os.NewSyscallError("ptrace", err)
 		}
 		return false, nil
@@ -82,15 +83,12 @@ func (s *Stop) Stopped() (bool, error) {
 	return true, nil
 }
 
-// Exited reports whether the command is dead. Only a foreign wait can have reaped it.
-func (s *Stop) Exited() bool {
-	exited, err := sys.ExitedUnreaped(s.pid)
-	return exited || err != nil
-}
+// Exited reports whether the command is dead. Nobody has reaped it but a foreign wait.
+func (s *Stop) Exited() bool { return proctree.Exited(s.child) }
 
 // Release lets the command run.
 func (s *Stop) Release() error {
-	err := sys.TraceDetach(s.pid, s.before)
+	err := sys.TraceDetach(s.child.Pid, s.before)
 	if sys.Gone(err) {
 		return nil // killed in the stop
 	}
@@ -99,7 +97,7 @@ func (s *Stop) Release() error {
 
 // Kill ends the command, in its stop or on the way there. It is our unreaped child, which pins the
 // number.
-func (s *Stop) Kill() { _ = sys.Kill(s.pid, syscall.SIGKILL) }
+func (s *Stop) Kill() { _ = sys.Kill(s.child.Pid, syscall.SIGKILL) }
 
 // Close gives the thread back.
 func (s *Stop) Close() { runtime.UnlockOSThread() }
@@ -112,7 +110,7 @@ func (s *Stop) LosesPrivilege() (bool, error) {
 	if sys.MayTraceAll() {
 		return false, nil
 	}
-	lost, err := sys.Privileged(fmt.Sprintf("/proc/%d/exe", s.pid))
+	lost, err := sys.Privileged(fmt.Sprintf("/proc/%d/exe", s.child.Pid))
 	if err != nil {
 		return false, fmt.Errorf("the program's file: %w", err)
 	}

@@ -75,8 +75,13 @@ type lookout interface {
 	// settles reports whether a look that finds nobody may be the last. It is not while the leader lives, which
 	// can start a process right after it: then nothing is repeated for a proof.
 	settles() bool
+	// waited is called when a list of all processes is there, with how long it had to wait for those of others.
+	waited(time.Duration)
 	// late reports whether the look has taken as long as it may.
 	late() bool
+	// grouped reports whether a signal to the leader's group reaches the process. It is to be known even if the look is
+	// late.
+	grouped(pid int) bool
 }
 
 // candidates tells l each PID that a descendant may have, and others. now is what was given out last when the
@@ -343,8 +348,12 @@ func probeAll(l lookout, f visit, after, pidMax int) bool {
 // as long as there are few enough of them, and where there is no /proc they are in any case, see [probeAll]; after is
 // the leader's. It reports false where that does not tell of everybody.
 func everyPID(l lookout, f visit, after, pidMax int) bool {
+	asked := time.Now()
 	all := censusFor(l).take()
 	defer all.release()
+	if l != nil {
+		l.waited(time.Since(asked) - all.took)
+	}
 	pids, err := all.pids, all.err
 	absent := errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 // not mounted, or something else is
 	partial := err != nil || len(pids) == 0 || pids[0] != 1

@@ -94,7 +94,9 @@ type watcher struct {
 	visit  visit
 	enough func() bool
 	isLate func() bool // nil: it never is
-	leads  bool        // a leader lives that can start a process
+	leads  bool        // a leader lives that can start somebody
+	group  []int       // that is signaled by number
+	lists  int         // that it was given
 }
 
 func (w *watcher) consider(pid int, from origin)    { w.visit(pid, from) }
@@ -105,6 +107,8 @@ func (w *watcher) found() bool                      { return w.enough() }
 func (w *watcher) begin()                           {}
 func (w *watcher) settles() bool                    { return !w.leads }
 func (w *watcher) late() bool                       { return w.isLate != nil && w.isLate() }
+func (w *watcher) waited(time.Duration)             { w.lists++ }
+func (w *watcher) grouped(pid int) bool             { return slices.Contains(w.group, pid) }
 
 // look is a lookout that writes down whom it is told, and does something once in each list.
 type look struct {
@@ -122,6 +126,8 @@ func (l *look) toldAll()                      {}
 func (l *look) excludes(bearer) bool          { return false }
 func (l *look) begin()                        {}
 func (l *look) late() bool                    { return false }
+func (l *look) waited(time.Duration)          {}
+func (l *look) grouped(int) bool              { return false }
 func (l *look) settles() bool                 { return true }
 func (l *look) found() bool                   { return false }
 

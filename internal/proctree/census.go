@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -35,9 +36,10 @@ type roll struct {
 	traits  []traits // likewise
 	err     error
 
-	shared bool         // somebody else has asked as well
-	number uint64       // of lists that were begun, with this one
-	users  atomic.Int32 // and one for the census while it is the last
+	shared bool          // somebody else has asked as well
+	number uint64        // of lists that were begun, with this one
+	took   time.Duration // to make
+	users  atomic.Int32  // and one for the census while it is the last
 }
 
 // rolls lends the memory for one: it is the largest that a run takes, and many take it one after the other.
@@ -57,7 +59,9 @@ func (c *census) take() *roll {
 		c.last.users.Store(1)
 		c.last.shared = shared
 		c.last.number = c.begun.Add(1)
+		began := time.Now()
 		c.read(c.last)
+		c.last.took = time.Since(began)
 	}
 	r := c.last
 	r.users.Add(1)
@@ -125,24 +129,23 @@ func bearerOf(pid int) bearer {
 }
 
 // each calls f with everybody, but not with those whose marks tell l, which may be nil, that they are none of its. It
-// reports false where l was late before everybody was told. Those who have the numbers after the given one are told
-// first: whom a leader has started is mostly there, and a look that is cut short has found them.
-func (r *roll) each(l lookout, f visit, after int) bool {
-	pulse := newPulse()
+// reports false where l was late before everybody was told: of the rest it has told those alone who are signaled by
+// number, found or not. Those who have the numbers after the given one are told first: whom a leader has started is
+// mostly there, and a look that is cut short has found them.
+func (r *roll) each(l lookout, f visit, after int) (whole bool) {
+	pulse, whole := newPulse(), true
 	first, leader := slices.BinarySearch(r.pids, after)
 	if leader {
 		first++
 	}
 	for n := range r.pids {
 		i := (first + n) % len(r.pids)
-		if n%64 == 63 && l != nil && l.late() {
-			return false
-		}
-		if l != nil && r.excludes(l, i) {
+		whole = whole && (n%64 != 63 || l == nil || !l.late())
+		if l != nil && r.excludes(l, i) || !whole && !l.grouped(r.pids[i]) {
 			continue
 		}
 		pulse.beat() // not before, where most of thousands are passed over by thousands
 		f(r.pids[i], anywhere)
 	}
-	return true
+	return whole
 }

@@ -104,7 +104,7 @@ func TestListIsBegunAfterTheQuestion(t *testing.T) {
 	wg.Wait()
 }
 
-// A look that is cut short has reported the processes born after the leader first.
+// A look that is cut short has told of those first who were born after the leader, and of all who are in its group.
 func TestYoungestFirst(t *testing.T) {
 	r := roll{}
 	for pid := 1; pid <= 200; pid++ {
@@ -112,10 +112,12 @@ func TestYoungestFirst(t *testing.T) {
 	}
 	for leader, first := range map[int]int{0: 1, 1: 2, 150: 151, 199: 200, 200: 1, 300: 1} {
 		var told []int
-		l := &watcher{isLate: func() bool { return len(told) > 100 }}
+		last := (first+197)%200 + 1
+		l := &watcher{isLate: func() bool { return len(told) > 100 }, group: []int{first, last}}
 		assert.False(t, r.each(l, func(pid int, _ origin) { told = append(told, pid) }, leader))
-		require.Len(t, told, 127, "it is asked at every 64th")
-		for i, pid := range told {
+		require.Len(t, told, 127+1, "it is asked at every 64th")
+		require.Equal(t, last, told[127], "leader %d", leader)
+		for i, pid := range told[:127] {
 			require.Equal(t, (first-1+i)%200+1, pid, "leader %d", leader)
 		}
 		told = nil
@@ -161,4 +163,53 @@ func TestOthersAreLeftOut(t *testing.T) {
 
 	other.End()
 	assert.Subset(t, asked(), others, "nobody else ends them")
+}
+
+// However late a look is, it knows all of the leader's group, who are signaled by number.
+func TestLateLookKnowsTheGroup(t *testing.T) {
+	s := startGated(t, `exec 3<&0; while [ $# -lt 100 ]; do read never <&3 & set -- "$@" $!; done; echo ready "$@"; wait`)
+	born := testproc.Ready(t, s.stdout)
+	require.Len(t, born, 100)
+	s.tree.lookEnds = time.Unix(1, 0)
+	require.True(t, s.tree.late())
+	r := everybody.take()
+	defer r.release()
+	r.each(&s.tree, s.tree.consider, s.tree.leader)
+	assert.Subset(t, pidsOf(s.tree.list()), born)
+}
+
+// A look that got its list late, since others made theirs, goes through it all the same.
+func TestWaitForAListIsNotTheLooks(t *testing.T) {
+	defer func(read func(*roll)) { everybody.read = read }(everybody.read)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	everybody.read = func(r *roll) {
+		begun <- struct{}{}
+		<-goOn
+		for pid := 1; pid <= 200; pid++ {
+			r.pids = append(r.pids, pid)
+		}
+	}
+	go func() { everybody.take().release() }()
+	<-begun
+	told, whole := 0, make(chan bool)
+	l := &watcher{visit: func(int, origin) { told++ }}
+	l.isLate = func() bool { return l.lists == 0 } // its time passes while it waits
+	go func() { whole <- everyPID(l, l.consider, 0, pidMax.get()) }()
+	await(t, func() bool { return everybody.waiting.Load() == 1 })
+	goOn <- struct{}{}
+	<-begun
+	goOn <- struct{}{}
+	assert.True(t, <-whole)
+	assert.Equal(t, 200, told)
+
+	var tree Tree
+	tree.allot(time.Time{})
+	own := tree.lookEnds
+	tree.waited(time.Minute)
+	assert.Equal(t, own.Add(time.Minute), tree.lookEnds)
+	tree.waited(time.Minute)
+	assert.Equal(t, own.Add(time.Minute), tree.lookEnds, "once in a look: it may take several lists")
+	tree.allot(own.Add(time.Hour))
+	tree.waited(time.Minute)
+	assert.Equal(t, own.Add(time.Hour), tree.lookEnds, "its bound leaves room for that")
 }

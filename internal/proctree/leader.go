@@ -131,12 +131,15 @@ func (t *Tree) WaitLeader() {
 	}
 }
 
-// LeaderExited reports whether the leader is known to have exited, reaped or not.
+// LeaderExited reports whether the leader is known to have exited, reaped or not. It is not while a tracer holds the
+// zombie, which its parent does not see until the tracer lets go (ptrace(2)).
 func (t *Tree) LeaderExited() bool { return t.standing() >= zombie }
 
-// Reapable reports whether reaping the leader, which has exited, takes no time. It does not while a
-// tracer holds the zombie: its parent does not see it until the tracer lets go (ptrace(2)).
-func (t *Tree) Reapable() bool { return t.LeaderExited() }
+// Exited is LeaderExited of a child of ours that no tree is made of yet.
+func Exited(child *os.Process) bool {
+	t := Tree{leader: child.Pid, process: child}
+	return t.LeaderExited()
+}
 
 // ReapLeader reaps the leader, which has exited, where the os.Process does not, since it was released.
 // The status is lost.

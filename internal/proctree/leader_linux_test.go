@@ -43,7 +43,6 @@ func TestNoChildIsNoExit(t *testing.T) {
 	_, err = waited(p.Pid)
 	require.ErrorIs(t, err, syscall.ECHILD)
 	assert.False(t, tree.LeaderExited())
-	assert.False(t, tree.Reapable())
 	assert.True(t, tree.Pinned())
 
 	require.NoError(t, p.Kill())
@@ -69,5 +68,5 @@ func TestLeaderWithoutSIGCHLD(t *testing.T) {
 	s.tree.WaitLeader()
 	assert.Equal(t, reaped, s.tree.standing())
 	assert.False(t, s.tree.Pinned())
-	assert.True(t, s.tree.Reapable())
+	assert.True(t, s.tree.LeaderExited())
 }

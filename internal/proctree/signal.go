@@ -95,6 +95,9 @@ func (t *Tree) LeaderStrays() bool {
 // the look may have left since, so Kill signals it like all others.
 func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
 	t.KillLeaf(each)
+	if len(t.members) == 0 {
+		t.All() // whom the group's signal reaches could not be named any more
+	}
 	grouped := t.SignalGroup(syscall.SIGKILL) == nil // ESRCH: all gone, or nothing pins the number
 	t.pidfds = manyPidfds()
 	defer func() { t.pidfds = 0 }()
@@ -105,12 +108,9 @@ func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
 			_ = t.Signal(m, syscall.SIGKILL)
 		}
 	}
-	switch {
-	case t.grows:
+	if t.grows {
 		t.freeze(until, func(m *Member) bool { return grouped && t.InLeaderGroup(m) })
-	case len(t.members) == 0:
-		t.All()
-	default:
+	} else {
 		t.list() // they are dying while the caller's next look finds out whether that was all
 	}
 	t.grows, t.killing = true, true // or it is not killed again

@@ -58,7 +58,7 @@ type Tree struct {
 	asked    *candidate      // the one that is considered, or was last
 	used     used
 	until    time.Time // of Until
-	lookEnds time.Time // the present look's deadline
+	term
 
 	// Written by each look.
 	leaderReaped  bool
@@ -160,8 +160,33 @@ func (t *Tree) Until(until time.Time) {
 // on a busy machine several times that.
 const lookTime = 250 * time.Millisecond
 
-// late reports whether the present look has to end.
-func (t *Tree) late() bool { return !t.lookEnds.IsZero() && !time.Now().Before(t.lookEnds) }
+// A term is how long the present look may take. Hundreds of looks at once wait for each other's lists of all processes,
+// and one that went through none would prove nothing: so that wait is not the look's.
+type term struct {
+	lookEnds time.Time
+	own      time.Time // when the time ends that it has in any case; zero once it has had a list
+}
+
+func (l *term) allot(until time.Time) {
+	l.own = time.Now().Add(lookTime)
+	l.lookEnds = later(until, l.own)
+}
+
+func (l *term) waited(d time.Duration) {
+	if !l.own.IsZero() {
+		l.lookEnds, l.own = later(l.lookEnds, l.own.Add(d)), time.Time{}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// late reports whether the look has to end.
+func (l *term) late() bool { return !l.lookEnds.IsZero() && !time.Now().Before(l.lookEnds) }
 
 // Live looks for members of the tree that are alive, without the leader. Members that were found
 // earlier are looked at again. It reports false where it could not look at everybody, so that finding
@@ -171,6 +196,7 @@ func (t *Tree) late() bool { return !t.lookEnds.IsZero() && !time.Now().Before(t
 //
 // In a cgroup it looks for nobody else as long as somebody is there: see [Tree.All].
 func (t *Tree) Live() ([]*Member, bool) {
+	t.allot(t.until)
 	if t.inhabited() {
 		return t.list(), true
 	}
@@ -180,10 +206,7 @@ func (t *Tree) Live() ([]*Member, bool) {
 // All is Live that also looks for those who have left the cgroup while others are in it.
 func (t *Tree) All() ([]*Member, bool) {
 	t.spare, t.hidden, t.reading, t.blurred, t.complete = t.spare[:0], 0, environBudget, false, false
-	t.lookEnds = time.Now().Add(lookTime)
-	if t.until.After(t.lookEnds) {
-		t.lookEnds = t.until
-	}
+	t.allot(t.until)
 	if t.recalled {
 		t.reading = time.Until(t.lookEnds)
 	}
@@ -290,6 +313,11 @@ func (t *Tree) toldAll() { t.complete = true }
 func (t *Tree) Complete() bool { return t.complete && !t.blurred }
 
 func (t *Tree) found() bool { return len(t.members) > 0 }
+
+func (t *Tree) grouped(pid int) bool {
+	pgid, err := sys.Group(pid)
+	return err == nil && pgid == t.leader && !t.apart
+}
 
 func (t *Tree) settles() bool { return t.root != nil || t.LeaderExited() } // a root that lives is found
 

@@ -33,9 +33,9 @@ const maxUsed = 256
 // Used returns what the leader and the members that the last look found have used, with the children that they waited
 // for. It reports false if it can see nothing.
 //
-// No process counts twice, however many die meanwhile: a parent is older than its children, and so is a process that
-// reaps them in its place, and Used reads the older first. A child that is reaped after that can no longer be read.
-// So the sum is a lower bound.
+// Nobody is counted twice, however many die meanwhile: a parent is older than its children, and so is who reaps them
+// in its place, and the older are asked first. A child that is reaped after that is not there to be asked any more.
+// So it is at least so much. When the look has to end nobody more is asked: a signal may be to follow.
 func (t *Tree) Used() (sum sys.Usage, some bool) {
 	if !Enumerates || t.root != nil || procfs.Foreign() {
 		return sys.Usage{}, false
@@ -48,6 +48,9 @@ func (t *Tree) Used() (sum sys.Usage, some bool) {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
 	})
 	for _, m := range members[:min(len(members), maxUsed)] {
+		if t.late() {
+			break
+		}
 		if u, start, err := usedBy(m.PID); err == nil && start == m.Start {
 			sum.Add(u)
 			some = true

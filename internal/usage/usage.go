@@ -41,6 +41,25 @@ type Meter struct {
 	leaf      sys.Usage
 	cpu, peak bool // leaf has them
 	processes int
+	stands    time.Time // until when SoFar does not look again
+}
+
+// pause is how much longer than to look at a tree it takes until SoFar does it again.
+const pause = 16
+
+// SoFar returns the sum while the tree lives, l being its cgroup, or nil. Whoever asks again and again gets what the
+// last look has found, so that looks take no more than a small part of the time.
+func (m *Meter) SoFar(t *proctree.Tree, l *cgroup.Leaf) Total {
+	if began := time.Now(); !began.Before(m.stands) {
+		t.Live()
+		m.Look(t)
+		if l != nil {
+			m.Cgroup(l)
+		}
+		now := time.Now()
+		m.stands = now.Add(pause * now.Sub(began))
+	}
+	return m.Total()
 }
 
 // Look sees what those have used that the last look at the tree has found.

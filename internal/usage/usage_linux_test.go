@@ -88,3 +88,22 @@ func TestPeakOf(t *testing.T) {
 	assert.False(t, ofItsOwn(proctree.Peak()))
 	assert.True(t, ofItsOwn(2*proctree.Peak()+1<<20))
 }
+
+// To ask again and again looks at the tree now and then.
+func TestSoFarStandsForAWhile(t *testing.T) {
+	cmd := exec.Command("cat")
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	began := time.Now()
+	require.NoError(t, cmd.Start())
+	var tree proctree.Tree
+	tree.Init(proctree.Origin{Process: cmd.Process, Started: began})
+	defer tree.Close()
+	m := Meter{stands: time.Now().Add(time.Hour)}
+	assert.Zero(t, m.SoFar(&tree, nil).Processes, "nobody has looked")
+	m.stands = time.Time{}
+	assert.Equal(t, 1, m.SoFar(&tree, nil).Processes)
+	assert.True(t, m.stands.After(began))
+	require.NoError(t, stdin.Close())
+	require.NoError(t, cmd.Wait())
+}

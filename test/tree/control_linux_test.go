@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -77,6 +78,16 @@ func TestKill(t *testing.T) {
 		assert.Equal(t, safeexec.CauseStopped, res.Cause)
 		assert.Zero(t, res.ExitCode, "the command's own")
 		assert.NotEmpty(t, res.Killed)
+	})
+	t.Run("without a grace period before it", func(t *testing.T) {
+		t.Parallel()
+		cmd := testproc.Command("fork", "9")
+		p, ready, _ := testrun.StartTold(t, cmd)
+		born := testproc.Ready(t, strings.NewReader(ready+"\n"))[1:]
+		p.Kill()
+		res, err := p.Wait()
+		require.ErrorIs(t, err, safeexec.ErrStopped)
+		assert.Subset(t, testrun.PIDs(res.Killed), born, "all that the group's signal has reached")
 	})
 	t.Run("ended", func(t *testing.T) {
 		t.Parallel()

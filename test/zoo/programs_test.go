@@ -58,8 +58,8 @@ var daemons = []struct {
 func TestZooPrograms(t *testing.T) {
 	skipShort(t)
 	onEachRung(t, func(t *testing.T, r rung) {
-		for _, d := range daemons {
-			for _, w := range bothWays {
+		for i, d := range daemons {
+			for _, w := range r.waysOf(i) {
 				t.Run(d.program+"/"+string(w), func(t *testing.T) {
 					t.Parallel()
 					testproc.HasProgram(t, d.program)

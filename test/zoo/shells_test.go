@@ -4,7 +4,6 @@ package zoo_test
 
 import (
 	"os/exec"
-	"slices"
 	"testing"
 	"time"
 
@@ -75,16 +74,12 @@ var ends = map[string]map[way]string{
 }
 
 // TestZooShells runs the scripts. Their shells look for the processes after themselves as little as
-// anybody does. A rung has each script one way, the next rung has it the other; in a soak all have both.
+// anybody does.
 func TestZooShells(t *testing.T) {
 	skipShort(t)
 	onEachRung(t, func(t *testing.T, r rung) {
 		for i, s := range scripts {
-			ways := bothWays
-			if !testproc.Soaking() {
-				ways = bothWays[(i+slices.IndexFunc(rungs, r.is))%2:][:1]
-			}
-			for _, w := range ways {
+			for _, w := range r.waysOf(i) {
 				t.Run(s.shell+"/"+s.name+"/"+string(w), func(t *testing.T) {
 					t.Parallel()
 					runScript(t, r, s.shell, s.script, w)

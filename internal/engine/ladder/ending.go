@@ -35,6 +35,7 @@ type Ending struct {
 	watched  map[int]*proctree.Member    // by poller token
 	signaled map[proctree.Process]string // names, of those that were sent a signal; the keys have none
 	Sent     uint64                      // signals that were sent to the leader, by SignalBit
+	looked   bool                        // by AwaitEmpty, so that those are known who are about to be killed
 	Empty    bool                        // the tree was seen to be empty
 	Unseen   bool                        // the last look at the tree could not see everybody
 	Meter    usage.Meter                 // of what the tree uses
@@ -103,6 +104,9 @@ func (e *Ending) SignalTree(sig syscall.Signal, until time.Time) {
 	}
 	e.Tree.Until(until)
 	if sig == syscall.SIGKILL {
+		if !e.looked {
+			e.Tree.Live() // whom it reaches by a number could not be named any more
+		}
 		e.Meter.Look(&e.Tree) // at those that the last look has found
 	}
 	if !e.Exited {
@@ -194,6 +198,7 @@ func (e *Ending) AwaitEmpty(until time.Time, rung syscall.Signal) {
 	}
 	e.watchLeaf()
 	e.Tree.Until(until)
+	e.looked = true
 	for look := FirstLook; ; look = min(2*look, LastLook) {
 		e.vacated = false // the look sees it; what comes after that is news
 		members, sure := e.Tree.Live()

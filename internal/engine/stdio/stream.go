@@ -160,6 +160,10 @@ func (s *Stream) DrawingBlocked() bool {
 	return s.End.Readable()
 }
 
+// Held reports whether a call on the pipe has not returned: the run's, or a read of the Writer's goroutine from which
+// the pipe was taken back.
+func (s *Stream) Held() bool { return s.End.Held() || s.Out.Reading() && !s.Out.Drawing() }
+
 // ErrHeld says that a process holds the pipe.
 var ErrHeld = drain.ErrHeld
 
