@@ -31,3 +31,12 @@ func Followed(p *Process) (followed bool) {
 	p.ask(func() { followed = p.run.life.Streams.Each[1].Fanout != nil })
 	return followed
 }
+
+// TellRetries tells the observers of n retries.
+func TellRetries(p *Process, n int) {
+	p.ask(func() {
+		for range n {
+			p.run.observed.retried(nil)
+		}
+	})
+}
