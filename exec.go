@@ -238,7 +238,9 @@ func (r *run) live() {
 		}
 	}()
 	r.life.Live()
-	r.fill()
+	if r.life.Facts.End == nil {
+		r.fill()
+	}
 	r.redact()
 	over = true
 }
