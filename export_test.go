@@ -40,3 +40,13 @@ func TellRetries(p *Process, n int) {
 		}
 	})
 }
+
+// OutputWaits reports whether output waits in the kernel for a Writer that does not return, and whether the run, which
+// is over, has decided how much of it is still to be read.
+func OutputWaits(p *Process) (waits, decided bool) {
+	p.ask(func() {
+		s := &p.run.life.Streams.Each[1]
+		waits, decided = (s.Blocked || s.DrawingBlocked()) && s.End.Readable(), s.Final
+	})
+	return waits, decided
+}
