@@ -333,6 +333,12 @@ func (e *Error) onlyEnded() bool {
 	return true
 }
 
+// LogValue is the result as a group, with the attributes of [WithLogger] but for the error and the outputs.
+func (r Result) LogValue() slog.Value {
+	attrs := append(make([]slog.Attr, 0, 14), slog.String("command", r.Program))
+	return slog.GroupValue(appendFacts(attrs, &r, nil)...)
+}
+
 func appendFacts(attrs []slog.Attr, res *Result, err error) []slog.Attr {
 	if res.PID != 0 {
 		attrs = append(attrs, slog.Int("pid", res.PID))
