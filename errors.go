@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -176,6 +177,18 @@ func (e *Error) Error() string {
 		b.WriteString(oneLine(e.Report.Verdict))
 	}
 	return b.String()
+}
+
+// LogValue is the error as a group: op, command and pid, as far as there are any, and error, which is what Error returns.
+func (e *Error) LogValue() slog.Value {
+	attrs := append(make([]slog.Attr, 0, 4), slog.String("op", e.Op))
+	if e.Program != "" {
+		attrs = append(attrs, slog.String("command", e.Program))
+	}
+	if e.PID != 0 {
+		attrs = append(attrs, slog.Int("pid", e.PID))
+	}
+	return slog.GroupValue(append(attrs, slog.String("error", e.Error()))...)
 }
 
 // oneLine escapes what does not print: a path may hold a newline, or orders to a terminal.

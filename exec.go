@@ -180,7 +180,7 @@ type run struct {
 	ctx  context.Context
 	cmd  *exec.Cmd
 
-	observed *observation // nil without observers
+	observed observation // nil without observers
 
 	teeLock, linesLock *sync.Mutex // of Writers and the function that two streams share; nil where they do not
 
@@ -209,7 +209,15 @@ func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 		return r, err
 	}
 	r.life.Facts.Program, r.life.Facts.Started = r.result.Program, now
-	if err := r.life.Begin(ctx, cmd, &r.cfg.Config, r); err != nil {
+	over := false
+	defer func() {
+		if !over { // the caller's code that the start calls, or a fake's, has panicked, or ended the goroutine
+			r.endObserving(errUnfinished)
+		}
+	}()
+	err := r.life.Begin(ctx, cmd, &r.cfg.Config, r)
+	over = true
+	if err != nil {
 		return r, join(r.named(err)...)
 	}
 	r.observed.started(r.life.Facts.PID)
@@ -226,7 +234,9 @@ func (r *run) live() {
 		}
 	}()
 	r.life.Live()
-	r.fill()
+	if r.life.Facts.End == nil {
+		r.fill()
+	}
 	r.redact()
 	over = true
 }

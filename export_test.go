@@ -31,3 +31,22 @@ func Followed(p *Process) (followed bool) {
 	p.ask(func() { followed = p.run.life.Streams.Each[1].Fanout != nil })
 	return followed
 }
+
+// TellRetries tells the observers of n retries.
+func TellRetries(p *Process, n int) {
+	p.ask(func() {
+		for range n {
+			p.run.observed.retried(nil)
+		}
+	})
+}
+
+// OutputWaits reports whether output waits in the kernel for a Writer that does not return, and whether the run, which
+// is over, has decided how much of it is still to be read.
+func OutputWaits(p *Process) (waits, decided bool) {
+	p.ask(func() {
+		s := &p.run.life.Streams.Each[1]
+		waits, decided = (s.Blocked || s.DrawingBlocked()) && s.End.Readable(), s.Final
+	})
+	return waits, decided
+}

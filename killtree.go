@@ -41,7 +41,7 @@ func (p osProcess) hold() (*engine.Root, error) {
 
 // A TreeResult is what [KillTree] did. It is filled on every path, also beside an error.
 type TreeResult struct {
-	Root      ProcessInfo   // the target
+	Root      ProcessInfo   // the target; as the caller has named it, where it was not found
 	Killed    []ProcessInfo // that were signaled and are gone, the oldest first; the target among them
 	Survivors []Survivor    // that are alive, the oldest first
 
@@ -126,9 +126,6 @@ func (k *kill) run(target Target, opts []Option) []error {
 	}
 	root, err := target.hold()
 	if err != nil {
-		if p, ok := target.(ProcessInfo); ok {
-			k.result.Root = p
-		}
 		return refusal(err)
 	}
 	defer root.Close()
@@ -144,12 +141,14 @@ func (k *kill) run(target Target, opts []Option) []error {
 func (k *kill) check(target Target, opts []Option) error {
 	bundle(opts).apply(&k.cfg)
 	switch {
-	case k.ctx == nil:
-		return &ConfigError{Name: "ctx", Reason: "is nil"}
 	case target == nil:
 		return &ConfigError{Name: "target", Reason: "is nil"}
 	case target == OSProcess(nil):
 		return &ConfigError{Name: "OSProcess", Reason: "is nil"}
+	}
+	k.result.Root = target.identify() // as far as the caller knows it
+	if k.ctx == nil {
+		return &ConfigError{Name: "ctx", Reason: "is nil"}
 	}
 	if err := k.cfg.checkLadder(); err != nil {
 		return err

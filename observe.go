@@ -48,11 +48,16 @@ func (o observerOption) apply(c *config) {
 // WithObserver has o told of the run. Each WithObserver adds an observer; a nil one is ignored. A run that
 // is refused for its options, context or command is not observed.
 //
-// What an observer does cannot change the run: its funcs are called one after the other in a goroutine
-// of their own, beside the command. Run waits for them, twice and each time at most the drain timeout
-// ([WithDrainTimeout]): for Observe, and at the end for all others. What has not returned by then is left
-// behind as [AbandonedObserver], and Run returns that much later than it promises otherwise. A panic
-// is contained, and is in Result.ObserverErr, which is what the observers do not see.
+// What an observer does cannot change the run, nor what another observer is told: its funcs are called one after the
+// other in a goroutine of its own, beside the command. Run waits for all together, twice and each time at most the
+// drain timeout ([WithDrainTimeout]): for Observe, and at the end for all others. What has not returned by then is
+// left behind as [AbandonedObserver], and Run returns that much later than it promises otherwise; the Env of an
+// Observe that is late has no effect. A panic is contained, and is in Result.ObserverErr, which is what the observers
+// do not see.
+//
+// For each Observe that returns, Ended is called once, and nothing after it: before Run returns, or, where a call is
+// left behind, once that has returned. What else was to be told then comes before it, but for the 61st Retried and
+// those that follow.
 //
 // The end of a run of [Start] is observed when it comes, and with StdinPipe, StdoutPipe or StderrPipe
 // at the first Wait.
@@ -60,20 +65,25 @@ func (o observerOption) apply(c *config) {
 // A run without an observer allocates nothing for it.
 func WithObserver(o Observer) Option { return observerOption{o} }
 
-// An observation is what is being observed of one run. Its methods do nothing on a nil one. They belong
-// to the goroutine of the run, except deliver.
-type observation struct {
-	calls chan func() // closed by ended, and by observed where Observe does not return
-	done  chan struct{}
+// An observation is what is being observed of one run, by each of its observers. Its methods belong to the goroutine
+// of the run, and do nothing on a nil one.
+type observation []*watch
 
-	// Written by deliver before the first call has returned.
-	each []Observation
+// A watch is that of one observer.
+type watch struct {
+	events chan func()   // closed behind the last
+	asked  chan struct{} // closed once Observe has returned
+	done   chan struct{} // closed behind all events
+	late   bool          // Observe was not waited for
+
+	told Observation // by the first event, for the others; for the run if it is not late
 
 	mu  sync.Mutex
 	err error // the first panic
 }
 
-// maxEvents is more than can wait: each retry waits twice as long as the one before, up to the engine's last delay.
+// maxEvents is how many can wait behind a func that does not return. Of retries there may be any number; each other
+// has a place.
 const maxEvents = 64
 
 // beginObserving asks the observers. It belongs to begin.
@@ -81,64 +91,71 @@ func (r *run) beginObserving() error {
 	if len(r.cfg.observers) == 0 {
 		return nil
 	}
-	o := &observation{calls: make(chan func(), maxEvents), done: make(chan struct{})}
-	asked := make(chan struct{})
-	ctx, cmd, observers := r.ctx, r.cmd, r.cfg.observers
-	o.calls <- func() {
-		defer close(asked)
-		for _, observer := range observers {
-			o.contain(func() { o.each = append(o.each, observer.Observe(ctx, cmd)) })
+	ctx, cmd := r.ctx, r.cmd
+	for _, observer := range r.cfg.observers {
+		w := &watch{events: make(chan func(), maxEvents), asked: make(chan struct{}), done: make(chan struct{})}
+		w.events <- func() {
+			defer close(w.asked)
+			w.told = observer.Observe(ctx, cmd)
 		}
+		go w.deliver()
+		r.observed = append(r.observed, w)
 	}
-	go o.deliver()
-	if !within(r.cfg.Drain, asked) {
-		close(o.calls)
-		r.result.Abandoned = append(r.result.Abandoned, AbandonedObserver)
-		return nil
+	timer := time.NewTimer(r.cfg.Drain)
+	defer timer.Stop()
+	for _, w := range r.observed {
+		w.late = !closed(w.asked, timer)
 	}
-	r.observed = o
-	return o.checkEnv()
+	return r.observed.checkEnv()
 }
 
-// deliver makes the calls. It ends with the last, or with an observer that ends its goroutine.
-func (o *observation) deliver() {
-	defer close(o.done)
-	for call := range o.calls {
-		call()
+// deliver makes the calls. Where the observer ends the goroutine, another goes on.
+func (w *watch) deliver() {
+	over := false
+	defer func() {
+		if over {
+			close(w.done)
+		} else {
+			go w.deliver()
+		}
+	}()
+	for call := range w.events {
+		w.contain(call)
 	}
+	over = true
 }
 
 // contain calls f, and keeps the first panic.
-func (o *observation) contain(f func()) {
+func (w *watch) contain(f func()) {
 	defer func() {
 		if v := recover(); v != nil {
-			o.mu.Lock()
-			defer o.mu.Unlock()
-			if o.err == nil {
-				o.err = fmt.Errorf("safeexec: observer panicked: %v", v)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.err == nil {
+				w.err = fmt.Errorf("safeexec: observer panicked: %v", v)
 			}
 		}
 	}()
 	f()
 }
 
-// tell has f called for each observer. An event that finds no room, behind a func that does not return,
-// is lost.
-func (o *observation) tell(f func(Observation)) {
-	select {
-	case o.calls <- func() {
-		for _, each := range o.each {
-			o.contain(func() { f(each) })
+// tell has f called for each observer for whom so many places are left for other events. Behind a func that does not
+// return f is lost.
+func (o observation) tell(left int, f func(Observation)) {
+	for _, w := range o {
+		if len(w.events) < maxEvents-left {
+			w.events <- func() { f(w.told) }
 		}
-	}:
-	default:
 	}
 }
 
 // checkEnv refuses variables that cannot be ones.
-func (o *observation) checkEnv() error {
-	for _, each := range o.each {
-		for _, v := range each.Env {
+func (o observation) checkEnv() error {
+	for _, w := range o {
+		if w.late {
+			continue
+		}
+		for _, v := range w.told.Env {
 			if strings.IndexByte(v, '=') <= 0 || strings.IndexByte(v, 0) >= 0 {
 				return &ConfigError{Name: "Observation.Env", Reason: "holds what is no variable"}
 			}
@@ -148,42 +165,39 @@ func (o *observation) checkEnv() error {
 }
 
 // addEnv adds the observers' variables to those of the command.
-func (o *observation) addEnv(cmd *exec.Cmd) {
-	if o == nil {
-		return
-	}
-	for _, each := range o.each {
-		if len(each.Env) > 0 {
-			cmd.Env = slices.Concat(cmd.Environ(), each.Env)
+func (o observation) addEnv(cmd *exec.Cmd) {
+	for _, w := range o {
+		if !w.late && len(w.told.Env) > 0 {
+			cmd.Env = slices.Concat(cmd.Environ(), w.told.Env)
 		}
 	}
 }
 
-func (o *observation) started(pid int) {
+func (o observation) started(pid int) {
 	if o != nil {
-		o.tell(func(each Observation) {
-			if each.Started != nil {
-				each.Started(pid)
+		o.tell(2, func(told Observation) {
+			if told.Started != nil {
+				told.Started(pid)
 			}
 		})
 	}
 }
 
-func (o *observation) retried(err error) {
+func (o observation) retried(err error) {
 	if o != nil {
-		o.tell(func(each Observation) {
-			if each.Retried != nil {
-				each.Retried(err)
+		o.tell(3, func(told Observation) {
+			if told.Retried != nil {
+				told.Retried(err)
 			}
 		})
 	}
 }
 
-func (o *observation) ending(cause Cause) {
+func (o observation) ending(cause Cause) {
 	if o != nil {
-		o.tell(func(each Observation) {
-			if each.Ending != nil {
-				each.Ending(cause)
+		o.tell(1, func(told Observation) {
+			if told.Ending != nil {
+				told.Ending(cause)
 			}
 		})
 	}
@@ -197,34 +211,43 @@ func (r *run) endObserving(err error) {
 	}
 	r.observed = nil
 	res := r.result
-	o.tell(func(each Observation) {
-		if each.Ended != nil {
-			each.Ended(res, err)
+	for _, w := range o {
+		w.events <- func() {
+			if w.told.Ended != nil {
+				w.told.Ended(res, err)
+			}
 		}
-	})
-	close(o.calls)
-	if !within(r.cfg.Drain, o.done) {
-		r.result.Abandoned = append(r.result.Abandoned[:len(r.result.Abandoned):len(r.result.Abandoned)], AbandonedObserver)
+		close(w.events)
 	}
-	o.mu.Lock()
-	r.result.ObserverErr = o.err
-	o.mu.Unlock()
+	timer := time.NewTimer(r.cfg.Drain)
+	defer timer.Stop()
+	left := false
+	for _, w := range o {
+		left = !closed(w.done, timer) || left
+		w.mu.Lock()
+		if r.result.ObserverErr == nil {
+			r.result.ObserverErr = w.err
+		}
+		w.mu.Unlock()
+	}
+	if left {
+		r.result.Abandoned = append(slices.Clip(r.result.Abandoned), AbandonedObserver)
+	}
 }
 
-// within reports whether done is closed within the given time.
-func within(d time.Duration, done <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+// closed reports whether c is closed before the timer, which may have fired before, fires.
+func closed(c <-chan struct{}, timer *time.Timer) bool {
 	select {
-	case <-done:
+	case <-c:
+		return true
+	default:
+	}
+	select {
+	case <-c:
 		return true
 	case <-timer.C:
-		select {
-		case <-done:
-			return true
-		default:
-			return false
-		}
+		timer.Reset(0) // for the next
+		return false
 	}
 }
 
@@ -308,6 +331,12 @@ func (e *Error) onlyEnded() bool {
 		}
 	}
 	return true
+}
+
+// LogValue is the result as a group, with the attributes of [WithLogger] but for the error and the outputs.
+func (r Result) LogValue() slog.Value {
+	attrs := append(make([]slog.Attr, 0, 14), slog.String("command", r.Program))
+	return slog.GroupValue(appendFacts(attrs, &r, nil)...)
 }
 
 func appendFacts(attrs []slog.Attr, res *Result, err error) []slog.Attr {

@@ -46,6 +46,16 @@ func (o *recorder) told() []string {
 	return slices.Clone(o.events)
 }
 
+// awaitEnd waits for Ended, of which a second panics.
+func (o *recorder) awaitEnd(t *testing.T) {
+	t.Helper()
+	select {
+	case <-o.ended:
+	case <-testproc.Deadline(t).Done():
+		require.Fail(t, "Ended was not called")
+	}
+}
+
 func (o *recorder) Observe(context.Context, *exec.Cmd) safeexec.Observation {
 	o.add("observe")
 	return safeexec.Observation{
@@ -197,17 +207,107 @@ func TestObserverMisbehaves(t *testing.T) {
 					safeexec.WithObserver(o), safeexec.WithObserver(after))
 				require.ErrorIs(t, err, safeexec.ErrTimeout)
 				assert.Empty(t, res.Survivors)
+				after.awaitEnd(t)
+				assert.Equal(t, []string{"observe", "started", "ending timeout", "ended timeout"}, after.told())
 				if name == "panic" {
 					assert.ErrorContains(t, res.ObserverErr, "on purpose")
-					assert.Equal(t, []string{"observe", "started", "ending timeout", "ended timeout"}, after.told())
 				} else {
 					assert.NoError(t, res.ObserverErr)
 				}
-				blocked := slices.Contains(res.Abandoned, safeexec.AbandonedObserver)
-				assert.Equal(t, name == "block", blocked)
+				if blocked := slices.Contains(res.Abandoned, safeexec.AbandonedObserver); name == "block" {
+					assert.True(t, blocked)
+				}
 			})
 		}
 	}
+}
+
+// gated is a recorder whose call of one kind waits.
+func gated(where string, gate <-chan struct{}) (*recorder, safeexec.Option) {
+	o := newRecorder()
+	return o, safeexec.WithObserver(observerFunc(func() safeexec.Observation {
+		if where == "Observe" {
+			<-gate
+		}
+		told := o.Observe(context.Background(), nil)
+		started := told.Started
+		told.Started = func(pid int) {
+			if where == "Started" {
+				<-gate
+			}
+			started(pid)
+		}
+		told.Env = []string{"LATE=1"}
+		return told
+	}))
+}
+
+// Whoever was asked is told of the end, once, however late it answers, and however many others do not.
+func TestObserverLate(t *testing.T) {
+	t.Parallel()
+	for _, where := range []string{"Observe", "Started"} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			gate := make(chan struct{})
+			release := sync.OnceFunc(func() { close(gate) })
+			defer release()
+			// All the runs ask the same observers, as those of one program do.
+			const runs = 4
+			var late, prompt [runs]*recorder
+			var group sync.WaitGroup
+			for i := range runs {
+				var slow safeexec.Option
+				late[i], slow = gated(where, gate)
+				prompt[i] = newRecorder()
+				group.Go(func() {
+					res, err := testrun.Run(t, exec.Command(testproc.HasProgram(t, "sh"), "-c", `exit "0$LATE"`),
+						safeexec.WithDrainTimeout(50*time.Millisecond), slow, safeexec.WithObserver(prompt[i]))
+					assert.Contains(t, res.Abandoned, safeexec.AbandonedObserver)
+					if where == "Observe" {
+						assert.NoError(t, err, "its variables came too late")
+					}
+				})
+			}
+			group.Wait()
+			for _, o := range prompt {
+				o.awaitEnd(t)
+				assert.Equal(t, []string{"observe", "started", "ended exited"}, o.told())
+			}
+			for _, o := range late {
+				assert.NotContains(t, o.told(), "started")
+			}
+			release()
+			for _, o := range late {
+				o.awaitEnd(t)
+				assert.Equal(t, []string{"observe", "started", "ended exited"}, o.told())
+				assert.NotZero(t, o.res.PID)
+			}
+		})
+	}
+}
+
+// A func that does not return may lose the observer retries, but never the end.
+func TestObserverManyEvents(t *testing.T) {
+	t.Parallel()
+	gate := make(chan struct{})
+	release := sync.OnceFunc(func() { close(gate) })
+	defer release()
+	o, slow := gated("Started", gate)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	p, err := safeexec.Start(ctx, testproc.Command("hang"), safeexec.WithTimeout(testrun.Bound),
+		safeexec.WithDrainTimeout(50*time.Millisecond), slow)
+	require.NoError(t, err)
+	safeexec.TellRetries(p, 1000)
+	p.Kill()
+	res, err := p.Wait()
+	require.ErrorIs(t, err, safeexec.ErrStopped)
+	assert.Contains(t, res.Abandoned, safeexec.AbandonedObserver)
+	release()
+	o.awaitEnd(t)
+	told := o.told()
+	assert.Equal(t, []string{"observe", "started"}, told[:2])
+	assert.Equal(t, []string{"ending stopped", "ended stopped"}, told[len(told)-2:])
 }
 
 // A brokenContext panics from some time on.

@@ -36,13 +36,20 @@ func (r *run) fill() {
 		Stop: t.Stop, Drain: t.Drain, Total: t.Total,
 	}
 	r.fillReport()
-	if f.End == nil {
-		return
-	}
+}
+
+// Played is fill for a command that a fake has answered for, which adds what it alone knows.
+func (r *run) Played() {
+	r.fill()
+	f := &r.life.Facts
 	if change, ok := f.End.Change.(func(*Result)); ok && change != nil {
-		change(res)
+		change(&r.result)
 	}
-	f.Held[1] = len(res.Holders) > 0
+	f.Held[1] = len(r.result.Holders) > 0
+	f.Survivors = nil // for StopAll
+	for _, p := range r.result.Survivors {
+		f.Survivors = append(f.Survivors, engine.Process{PID: p.PID, Start: p.StartTicks, Name: p.Name})
+	}
 }
 
 // addAbandoned adds what was left behind since it was last called.

@@ -2,6 +2,8 @@ package safeexec
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -327,4 +329,74 @@ func (w *pieceWriter) Write(p []byte) (int, error) {
 	case <-w.f.done:
 	}
 	return len(p), nil
+}
+
+// A streamRecord is a Stream in JSON.
+type streamRecord struct {
+	Total, Dropped int64
+	Err            string `json:",omitempty"`
+	Head, Tail     []byte `json:",omitempty"`
+}
+
+// MarshalJSON returns the stream with the bytes kept, which may hold secrets: Head and Tail, in base64.
+func (s Stream) MarshalJSON() ([]byte, error) {
+	return json.Marshal(streamRecord{s.Total, s.Dropped, textOf(s.Err), s.Head(), s.Tail()})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote. An error has its text and nothing else.
+func (s *Stream) UnmarshalJSON(text []byte) error {
+	var r streamRecord
+	if err := json.Unmarshal(text, &r); err != nil {
+		return err
+	}
+	*s = Stream{Total: r.Total, Dropped: r.Dropped, Err: errorOf(r.Err), head: len(r.Head)}
+	if r.Head != nil || r.Tail != nil {
+		s.data = append(r.Head, r.Tail...)
+	}
+	return nil
+}
+
+// A plainResult is a Result without its methods.
+type plainResult Result
+
+// A resultRecord is a Result in JSON. Its own fields are in the place of those of the same name.
+type resultRecord struct {
+	*plainResult
+	State              *struct{} `json:",omitempty"`
+	FDErr, ObserverErr string    `json:",omitempty"`
+	Refusal            int       `json:",omitempty"`
+}
+
+// MarshalJSON returns all but State, with the outputs: see [Stream.MarshalJSON].
+func (r Result) MarshalJSON() ([]byte, error) {
+	return json.Marshal(resultRecord{
+		plainResult: (*plainResult)(&r), FDErr: textOf(r.FDErr), ObserverErr: textOf(r.ObserverErr), Refusal: r.refusal,
+	})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote. State is nil, an error has its text and nothing else, and a [LeftPipe]
+// has ended.
+func (r *Result) UnmarshalJSON(text []byte) error {
+	var read Result
+	record := resultRecord{plainResult: (*plainResult)(&read)}
+	if err := json.Unmarshal(text, &record); err != nil {
+		return err
+	}
+	read.FDErr, read.ObserverErr, read.refusal = errorOf(record.FDErr), errorOf(record.ObserverErr), record.Refusal
+	*r = read
+	return nil
+}
+
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func errorOf(text string) error {
+	if text == "" {
+		return nil
+	}
+	return errors.New(text)
 }

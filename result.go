@@ -195,7 +195,7 @@ const (
 	AbandonedPipe
 	// AbandonedRedact is a goroutine in the function of WithRedact; its return releases it.
 	AbandonedRedact
-	// AbandonedObserver is a goroutine in a call of an [Observer]; its return releases it.
+	// AbandonedObserver is a goroutine in a call of an [Observer], or one for each of several; its return releases it.
 	AbandonedObserver
 	// AbandonedTerminal is a goroutine and a thread in a call on the terminal, and its descriptor. A process holds the
 	// terminal, for instance while it changes the line discipline (TIOCSETD) and another reads; its death

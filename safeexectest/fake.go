@@ -183,7 +183,6 @@ func (e *UnexpectedError) Error() string { return "safeexectest: " + e.diff }
 
 func (a answers) Start(c seam.Call) (seam.Program, error) {
 	f := a.fake
-	f.mu.Lock()
 	r := &record{call: Call{
 		Args: slices.Clone(c.Cmd.Args), Dir: c.Cmd.Dir, Env: slices.Clone(c.Cmd.Env), Deadline: c.Deadline,
 	}}
@@ -191,18 +190,26 @@ func (a answers) Start(c seam.Call) (seam.Program, error) {
 	if len(r.call.Args) == 0 {
 		r.call.Args = []string{c.Cmd.Path}
 	}
-	e, err := f.take(r, commandLine(r.call.Args), func(e *Expectation) bool { return e.accepts(r.call.Args) })
+	outcome, err := f.play(r)
 	if err != nil {
-		f.mu.Unlock()
 		f.t.Errorf("%v", err)
 		return nil, err
 	}
-	outcome := e.outcome
-	f.mu.Unlock()
 	if err := outcome.startError(c.Cmd); err != nil {
 		return nil, err
 	}
-	return newProgram(outcome, r), nil
+	return newProgram(outcome, r, f.t), nil
+}
+
+// play notes a command, and returns what comes of it.
+func (f *Fake) play(r *record) (Outcome, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock() // the test's own function may end the goroutine
+	e, err := f.take(r, commandLine(r.call.Args), func(e *Expectation) bool { return e.accepts(r.call.Args) })
+	if err != nil {
+		return Outcome{}, err
+	}
+	return e.outcome, e.outcome.check()
 }
 
 // take notes a call and uses up the expectation that it meets, with the lock.

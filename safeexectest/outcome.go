@@ -1,11 +1,13 @@
 package safeexectest
 
 import (
+	"fmt"
 	"io"
 	"io/fs"
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/seed841d8200/safeexec"
@@ -41,18 +43,60 @@ type Outcome struct {
 	StartErrs []error
 
 	// Result adds to the Result what comes of a tree: Killed, Survivors, Holders, Abandoned, OOMKilled, and so on.
-	// Survivors, Holders, OOMKilled and Abandoned make the error that belongs to them.
+	// Survivors, Holders, OOMKilled and Abandoned make the error that belongs to them. What the run finds out by
+	// itself cannot be set, and fails the test: Cause, ExitCode, Signal and the streams are fields of the Outcome.
 	Result func(*safeexec.Result)
 
 	end seam.End // what has no field in the Result
 }
 
-// change adds to the Result what the run cannot have seen.
-func (o *Outcome) change(r *safeexec.Result) {
+// change adds to the Result what the run cannot have seen. Of what the run would change back it tells the test.
+func (o *Outcome) change(r *safeexec.Result, t testing.TB) {
 	r.Usage = o.Usage
-	if o.Result != nil {
-		o.Result(r)
+	if o.Result == nil {
+		return
 	}
+	before := *r
+	o.Result(r)
+	for _, field := range []struct {
+		name    string
+		changed bool
+		instead string
+	}{
+		{"Cause", r.Cause != before.Cause, "set Outcome.Cause"},
+		{"ExitCode", r.ExitCode != before.ExitCode, "set Outcome.ExitCode"},
+		{"Signal", r.Signal != before.Signal, "set Outcome.Signal"},
+		{"SignaledBy", r.SignaledBy != before.SignaledBy, "set Outcome.Signal, or Outcome.Cause"},
+		{"CoreDumped", r.CoreDumped != before.CoreDumped, "no outcome has it"},
+		{"State", r.State != before.State, "set Outcome.ExitCode or Outcome.Signal"},
+		{"Stdout", changed(r.Stdout, before.Stdout), "set Outcome.Stdout"},
+		{"Stderr", changed(r.Stderr, before.Stderr), "set Outcome.Stderr"},
+		{"Command", len(r.Command) != len(before.Command), "safeexec.WithRedact makes it"},
+		{"ObserverErr", r.ObserverErr != before.ObserverErr, "an observer makes it"}, //nolint:errorlint // the very value
+	} {
+		if field.changed {
+			t.Errorf("safeexectest: Outcome.Result sets %s, which the run sets: %s", field.name, field.instead)
+		}
+	}
+}
+
+// changed reports whether somebody has written to a stream that was empty.
+func changed(s, before safeexec.Stream) bool {
+	return s.Total != before.Total || s.Dropped != before.Dropped || s.Err != before.Err || //nolint:errorlint // the very value
+		len(s.Bytes()) != len(before.Bytes())
+}
+
+// check returns why the outcome cannot be, nil if it can.
+func (o *Outcome) check() error {
+	switch o.Cause {
+	case safeexec.CauseNone, safeexec.CauseTimeout, safeexec.CauseCanceled, safeexec.CauseIdle, safeexec.CauseStopped:
+		return nil
+	case safeexec.CauseLimits:
+		if o.end.Limits != nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("safeexectest: no command ends for Outcome.Cause %q: its other fields say what happens", o.Cause)
 }
 
 // A Process is what [Outcome.Do] has of its command.

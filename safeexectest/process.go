@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/seed841d8200/safeexec"
@@ -15,14 +16,15 @@ import (
 type program struct {
 	outcome Outcome
 	record  *record
+	t       testing.TB
 
 	mu     sync.Mutex
 	signal syscall.Signal // that ended it
 	killed chan struct{}  // closed with it
 }
 
-func newProgram(o Outcome, r *record) *program {
-	return &program{outcome: o, record: r, killed: make(chan struct{})}
+func newProgram(o Outcome, r *record, t testing.TB) *program {
+	return &program{outcome: o, record: r, t: t, killed: make(chan struct{})}
 }
 
 // Live plays the outcome.
@@ -35,7 +37,7 @@ func (p *program) Live(stage seam.Stage) seam.End {
 		p.untilKilled(func() { p.play(stage) })
 	}
 	end := o.end
-	end.Change = o.change
+	end.Change = func(r *safeexec.Result) { o.change(r, p.t) }
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {

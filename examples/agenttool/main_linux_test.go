@@ -181,5 +181,6 @@ func TestExcerpt(t *testing.T) {
 		require.NoError(t, err)
 		assert.Regexp(t, c.want, got)
 	}
-	assert.Equal(t, "a\uFFFDb\n", text([]byte("a\xff\x00\x1bb\n")))
+	assert.Equal(t, "a\uFFFDb\n", text([]byte("a\xff\x00\x07b\n")))
+	assert.Equal(t, "ok done\n", text([]byte("\x1b[1;32mok\x1b[0m \x1b]8;;http://example.com\x1b\\done\x1b]8;;\x1b\\\x1b[2K\r\n")))
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/charmbracelet/x/ansi"
 )
 
 // What the model gets to see of an output, in bytes: where it is longer, what is between is left out.
@@ -50,10 +52,10 @@ func excerpt(path string) (string, error) {
 	return fmt.Sprintf("%s\n[%d bytes are left out here]\n\n%s", text(head), left, text(tail)), nil
 }
 
-// text makes valid UTF-8 of what a command wrote: JSON carries nothing else. What else cannot be shown
-// goes as well.
+// text makes valid UTF-8 of what a command wrote: JSON carries nothing else. Colors, and what else is for a terminal
+// alone, go as well: a model pays for them, and may take them for orders.
 func text(p []byte) string {
-	s := strings.ToValidUTF8(string(p), "\uFFFD")
+	s := ansi.Strip(strings.ToValidUTF8(string(p), "\uFFFD"))
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
 			return -1

@@ -137,6 +137,7 @@ func (r play) live() {
 
 // reap is reap for an actor.
 func (r play) reap() {
+	r.Facts.Times.Total = time.Since(r.Facts.Started)
 	if r.Exited {
 		<-r.actor.ended // it has said so, and does nothing else
 		r.Facts.State, r.Facts.WaitErr = seam.State(r.actor.pid, r.actor.end.Status)
@@ -146,19 +147,15 @@ func (r play) reap() {
 		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedLeader)
 	}
 	holdings(r).close()
-	r.Facts.Times.Total = time.Since(r.Facts.Started)
 }
 
 // apply adds what a real run would have seen of a tree, and an actor can only tell.
 func (r play) apply(end *seam.End) {
-	r.Facts.End = end
+	r.Facts.End, r.Facts.LimitErr, r.Unseen = end, end.Limits, end.Unseen
 	if end.Lost {
 		r.Facts.State, r.Facts.WaitErr = nil, os.NewSyscallError("wait", syscall.ECHILD)
 	}
-	if end.Limits != nil {
-		r.Facts.LimitErr = end.Limits
-	}
-	r.Unseen = end.Unseen
+	r.host.Played()
 }
 
 // release closes the pipes of StdinPipe and its kin.

@@ -51,6 +51,8 @@ type Host interface {
 	Ending(cause Cause)
 	// Settings are for a fake.
 	Settings() any
+	// Played is called once Facts.End is there, before the run counts as ended. It may change Facts.Survivors.
+	Played()
 	// Tee returns where an output that is kept goes besides; nil for nowhere.
 	Tee(fd int) *stdio.Fanout
 	// LastLine returns what is called behind the last byte of a Writer; or nil.
@@ -77,16 +79,21 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 		return err
 	}
 	r.setDeadline(now)
-	if err := s.prepare(attr); err != nil {
-		tty{r}.abandon()
-		r.Streams.CloseAll()
-		h := holdings{r}
-		h.close()
-		h.removeLeaf()
-		r.Facts.GuardRestarts = r.ward.End()
-		stdio.Spend(cmd)
+	running := false
+	defer func() {
+		if !running { // a panic of the context's, or of a fake's, among the reasons
+			tty{r}.abandon()
+			r.Streams.CloseAll()
+			holdings{r}.close()
+			holdings{r}.removeLeaf()
+			r.Facts.GuardRestarts = r.ward.End()
+			stdio.Spend(cmd)
+		}
+	}()
+	if err = s.prepare(attr); err != nil {
 		return err
 	}
+	running = true
 	r.Facts.Times.Start = r.lap()
 	return nil
 }

@@ -43,9 +43,25 @@ func ResizePTY(fd int, rows, cols uint16) error {
 
 // GivePTY makes the user of a process with attr the owner of a slave, so that the process may open it by name.
 func GivePTY(slave int, attr *syscall.SysProcAttr) {
-	if attr != nil && attr.Credential != nil {
-		_ = unix.Fchown(slave, int(attr.Credential.Uid), -1) // without, all but the name works
+	if attr == nil || attr.Credential == nil {
+		return
 	}
+	if uid, ok := outerID(int(attr.Credential.Uid), attr); ok {
+		_ = unix.Fchown(slave, uid, -1) // without, all but the name works
+	}
+}
+
+// outerID returns what a user of a process with attr is in our user namespace. It is false for nobody here.
+func outerID(uid int, attr *syscall.SysProcAttr) (int, bool) {
+	if (attr.Cloneflags|attr.Unshareflags)&unix.CLONE_NEWUSER == 0 {
+		return uid, true
+	}
+	for _, m := range attr.UidMappings {
+		if uid >= m.ContainerID && uid-m.ContainerID < m.Size {
+			return m.HostID + uid - m.ContainerID, true
+		}
+	}
+	return 0, false
 }
 
 // NewTerminal makes the process of attr, which leads a session, take its descriptor fd for its controlling terminal.

@@ -24,15 +24,23 @@ import (
 func runPTY(t *testing.T, cmd *exec.Cmd, opts ...safeexec.Option) (safeexec.Result, error) {
 	t.Helper()
 	needPTY(t)
-	return safeexec.Run(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(testrun.Bound), safeexec.WithPTY(24, 80)}, opts...)...)
+	return safeexec.Run(t.Context(), cmd, append(ptyOptions(), opts...)...)
 }
 
 func startPTY(t *testing.T, cmd *exec.Cmd, opts ...safeexec.Option) *safeexec.Process {
 	t.Helper()
 	needPTY(t)
-	p, err := safeexec.Start(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(testrun.Bound), safeexec.WithPTY(24, 80)}, opts...)...)
+	p, err := safeexec.Start(t.Context(), cmd, append(ptyOptions(), opts...)...)
 	require.NoError(t, err)
 	return p
+}
+
+// ptyOptions give a busy machine the time that it needs for a look at the tree.
+func ptyOptions() []safeexec.Option {
+	return []safeexec.Option{
+		safeexec.WithTimeout(testrun.Bound), safeexec.WithPTY(24, 80),
+		safeexec.WithDrainTimeout(testrun.Bound), safeexec.WithKillTimeout(testrun.Bound),
+	}
 }
 
 func needPTY(t *testing.T) {

@@ -91,6 +91,30 @@ func TestPTYOfAnotherUser(t *testing.T) {
 	assert.Equal(t, "mine\r\n\r\n54321\r\n", string(res.Stdout.Bytes()))
 }
 
+// In a user namespace the user has another number than out here, and the terminal is that user's all the same.
+func TestPTYInUserNamespace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root maps the IDs of others")
+	}
+	testproc.NoLeaks(t)
+	mapped := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 54000, Size: 100}, {ContainerID: 1000, HostID: 55000, Size: 100}}
+	for inside, outside := range map[uint32]uint32{0: 54000, 7: 54007, 1021: 55021} {
+		cmd := testproc.Shell(`echo mine >"$(tty)" && echo >/dev/tty && stat -c %u "$(tty)" && id -u`)
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags: syscall.CLONE_NEWUSER, UidMappings: mapped, GidMappings: mapped,
+			Credential: &syscall.Credential{Uid: inside, Gid: inside},
+		}
+		cmd.Dir = "/"
+		probe := exec.Cmd{Path: cmd.Path, Args: []string{"sh", "-c", ":"}, Dir: "/", SysProcAttr: cmd.SysProcAttr}
+		if err := probe.Run(); err != nil {
+			t.Skipf("needs user namespaces: %v", err)
+		}
+		res, err := runPTY(t, cmd)
+		require.NoError(t, err, "%d: %s", outside, res.Stdout)
+		assert.Equal(t, fmt.Sprintf("mine\r\n\r\n%[1]d\r\n%[1]d\r\n", inside), string(res.Stdout.Bytes()))
+	}
+}
+
 // An ordinary user has pseudo-terminals; where there is no /dev nobody has.
 func TestPTYElsewhere(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -213,6 +213,38 @@ func publicCopy(t *testing.T, path string) string {
 	return path
 }
 
+// The target is named on every path, whatever it is given as.
+func TestKillTreeNamesTheTarget(t *testing.T) {
+	process := safeexec.ProcessInfo{PID: 1 << 30, StartTicks: 7, Name: "gone"}
+	elsewhere := safeexec.ProcessInfo{PID: os.Getpid(), BootID: "another boot", Name: "elsewhere"}
+	canceled, cancel := context.WithCancel(context.Background())
+	cancel()
+	for name, test := range map[string]struct {
+		ctx    context.Context
+		target safeexec.Target
+		want   safeexec.ProcessInfo
+		err    error
+	}{
+		"ProcessInfo":   {t.Context(), process, process, safeexec.ErrNoProcess},
+		"Holder":        {t.Context(), safeexec.Holder{ProcessInfo: process}, process, safeexec.ErrNoProcess},
+		"ReportProcess": {t.Context(), safeexec.ReportProcess{ProcessInfo: process}, process, safeexec.ErrNoProcess},
+		"pointer":       {t.Context(), &safeexec.Holder{ProcessInfo: process}, process, safeexec.ErrNoProcess},
+		"another boot":  {t.Context(), safeexec.Holder{ProcessInfo: elsewhere}, elsewhere, safeexec.ErrNoProcess},
+		"OSProcess": {
+			t.Context(), safeexec.OSProcess(&os.Process{Pid: 1 << 30}), safeexec.ProcessInfo{PID: 1 << 30}, safeexec.ErrNoProcess,
+		},
+		"canceled": {canceled, safeexec.Holder{ProcessInfo: process}, process, safeexec.ErrCanceled},
+	} {
+		res, err := safeexec.KillTree(test.ctx, test.target)
+		require.ErrorIs(t, err, test.err, name)
+		assert.Equal(t, test.want, res.Root, name)
+		var e *safeexec.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, test.want.PID, e.PID, name)
+		assert.Equal(t, test.want.Name, e.Program, name)
+	}
+}
+
 func TestKillTreeConfig(t *testing.T) {
 	target := safeexec.ProcessInfo{PID: 1 << 30}
 	for name, call := range map[string]func() error{
