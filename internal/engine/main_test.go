@@ -72,6 +72,7 @@ func (l *listener) Retried(err error) {
 }
 
 func (l *listener) Ending(cause Cause)              { l.ending = append(l.ending, cause) }
+func (l *listener) Played()                         {}
 func (l *listener) Settings() any                   { return nil }
 func (l *listener) Tee(int) *stdio.Fanout           { return nil }
 func (l *listener) LastLine(io.Writer) func() error { return nil }
