@@ -193,7 +193,7 @@ func TestNewTimeout(t *testing.T) {
 	assert.Equal(t, 3, woken)
 }
 
-// settled is what becomes of a timeout that is set when the run is to end.
+// When the run is to end a timeout that it has not seen may be a reason to go on, and later ones are refused.
 func TestSettle(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
@@ -312,7 +312,9 @@ func TestDeadlineIsNamed(t *testing.T) {
 				r.Facts.Cause = CauseTimeout
 				r.noteCause()
 				require.NoError(t, r.Facts.CtxErr)
+				before := time.Now()
 				r.NameCause()
+				assert.Equal(t, tt.err != nil, time.Now().After(before), "nothing else is waited for")
 				assert.Equal(t, tt.want, r.Facts.Settled)
 				assert.Equal(t, tt.err, r.Facts.CtxErr)
 				assert.Equal(t, tt.err, r.Facts.CtxCause)
@@ -394,7 +396,7 @@ func TestSetTimeoutWinsOverTheDeadline(t *testing.T) {
 	assert.Equal(t, began.Add(2*never), r.deadline)
 }
 
-// stuck says whom a report is worth while.
+// A command that writes too much is not stuck.
 func TestStuck(t *testing.T) {
 	for cause := CauseTimeout; cause <= CauseWriterFailed; cause++ {
 		r := asked(patient(), began)
