@@ -145,7 +145,7 @@ func TestReasonOfTheContext(t *testing.T) {
 		io.EOF:                   CauseCanceled,
 	} {
 		r := asked(patient(), began)
-		r.ctx = fixed{Context: r.ctx, err: err}
+		r.ctx = fixed{Context: t.Context(), err: err}
 		assert.Equal(t, want, r.reason(began), "%v", err)
 	}
 }
@@ -261,7 +261,8 @@ func TestNoteCause(t *testing.T) {
 	} {
 		r := asked(patient(), time.Now().Add(-time.Hour))
 		r.Streams.LastOutput = time.Now().Add(-time.Minute)
-		r.ctx, r.Facts.Cause = ctx, cause
+		r.ctx = fixed{Context: ctx, err: ctx.Err()}
+		r.Facts.Cause = cause
 		r.noteCause()
 		assert.GreaterOrEqual(t, r.Facts.After, time.Hour)
 		assert.GreaterOrEqual(t, r.Facts.Silent, time.Minute)
@@ -348,7 +349,7 @@ func TestExitComesFirst(t *testing.T) {
 		if err == nil {
 			r.deadline = began
 		}
-		r.ctx = fixed{Context: r.ctx, err: err, asks: func() { r.exitSeen.Store(true) }}
+		r.ctx = fixed{Context: t.Context(), err: err, asks: func() { r.exitSeen.Store(true) }}
 		r.observe()
 		assert.Equal(t, CauseExited, r.Facts.Cause, "%v", err)
 		assert.NoError(t, r.Facts.CtxErr)

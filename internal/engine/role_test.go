@@ -98,7 +98,7 @@ func played(t *testing.T, ctx context.Context, cfg *Config, p *role, meanwhile f
 	r.Poller, r.Wake, r.wake = poller, poller.Wake, poller.Wake
 	r.setDeadline(p.begun)
 	r.fake = p
-	defer context.AfterFunc(ctx, r.Wake)()
+	r.unwatch = context.AfterFunc(ctx, r.Wake)
 	starter{r}.watchForce()
 	require.NoError(t, casting{starter{r}}.stage())
 	r.Facts.Times.Start = r.lap()
