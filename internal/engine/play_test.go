@@ -19,6 +19,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/seam"
 )
 
+var dies = map[syscall.Signal]time.Duration{syscall.SIGKILL: 0}
+
 // Each life ends at the second at which it must, by these signals and no others.
 func TestLives(t *testing.T) {
 	const second = time.Second

@@ -145,7 +145,7 @@ func TestReasonOfTheContext(t *testing.T) {
 		io.EOF:                   CauseCanceled,
 	} {
 		r := asked(patient(), began)
-		r.ctx = fixed{Context: r.ctx, err: err}
+		r.ctx = fixed{Context: t.Context(), err: err}
 		assert.Equal(t, want, r.reason(began), "%v", err)
 	}
 }
@@ -193,7 +193,7 @@ func TestNewTimeout(t *testing.T) {
 	assert.Equal(t, 3, woken)
 }
 
-// settled is what becomes of a timeout that is set when the run is to end.
+// When the run is to end a timeout that it has not seen may be a reason to go on, and later ones are refused.
 func TestSettle(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
@@ -261,7 +261,8 @@ func TestNoteCause(t *testing.T) {
 	} {
 		r := asked(patient(), time.Now().Add(-time.Hour))
 		r.Streams.LastOutput = time.Now().Add(-time.Minute)
-		r.ctx, r.Facts.Cause = ctx, cause
+		r.ctx = fixed{Context: ctx, err: ctx.Err()}
+		r.Facts.Cause = cause
 		r.noteCause()
 		assert.GreaterOrEqual(t, r.Facts.After, time.Hour)
 		assert.GreaterOrEqual(t, r.Facts.Silent, time.Minute)
@@ -312,7 +313,9 @@ func TestDeadlineIsNamed(t *testing.T) {
 				r.Facts.Cause = CauseTimeout
 				r.noteCause()
 				require.NoError(t, r.Facts.CtxErr)
+				before := time.Now()
 				r.NameCause()
+				assert.Equal(t, tt.err != nil, time.Now().After(before), "nothing else is waited for")
 				assert.Equal(t, tt.want, r.Facts.Settled)
 				assert.Equal(t, tt.err, r.Facts.CtxErr)
 				assert.Equal(t, tt.err, r.Facts.CtxCause)
@@ -346,7 +349,7 @@ func TestExitComesFirst(t *testing.T) {
 		if err == nil {
 			r.deadline = began
 		}
-		r.ctx = fixed{Context: r.ctx, err: err, asks: func() { r.exitSeen.Store(true) }}
+		r.ctx = fixed{Context: t.Context(), err: err, asks: func() { r.exitSeen.Store(true) }}
 		r.observe()
 		assert.Equal(t, CauseExited, r.Facts.Cause, "%v", err)
 		assert.NoError(t, r.Facts.CtxErr)
@@ -394,7 +397,7 @@ func TestSetTimeoutWinsOverTheDeadline(t *testing.T) {
 	assert.Equal(t, began.Add(2*never), r.deadline)
 }
 
-// stuck says whom a report is worth while.
+// A command that writes too much is not stuck.
 func TestStuck(t *testing.T) {
 	for cause := CauseTimeout; cause <= CauseWriterFailed; cause++ {
 		r := asked(patient(), began)

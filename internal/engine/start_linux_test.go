@@ -126,7 +126,9 @@ func busy(t *testing.T) (cmd *exec.Cmd, writer *os.File) {
 func TestStartIsTriedAgain(t *testing.T) {
 	cmd, _ := busy(t)
 	r, err := tried(t.Context(), cmd, patient())
-	require.ErrorIs(t, err.(*StartError).Err, syscall.ETXTBSY)
+	var start *StartError
+	require.ErrorAs(t, err, &start)
+	require.ErrorIs(t, start.Err, syscall.ETXTBSY)
 	assert.Empty(t, r.host.retried, "nobody has asked for it")
 
 	cfg := patient()
@@ -154,7 +156,8 @@ func TestStartIsTriedAgain(t *testing.T) {
 	canceled.host.onRetry = cancel
 	err = canceled.Begin(ctx, cmd, cfg, canceled.host)
 	require.ErrorIs(t, err, ErrCause)
-	assert.IsType(t, new(StartError), err.(Errors)[1])
+	require.ErrorAs(t, err, &start)
+	require.ErrorIs(t, start.Err, syscall.ETXTBSY)
 	assert.Equal(t, CauseCanceled, canceled.Facts.Cause)
 	assert.Equal(t, 1, canceled.Facts.StartRetries)
 

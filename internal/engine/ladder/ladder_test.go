@@ -38,6 +38,7 @@ func warm() {
 	}
 	var tree proctree.Tree
 	tree.Init(proctree.Origin{Process: cmd.Process, Started: time.Now()})
+	tree.MarkBorn()
 	tree.Live()
 	tree.Close()
 	_ = cmd.Wait()

@@ -98,7 +98,7 @@ func played(t *testing.T, ctx context.Context, cfg *Config, p *role, meanwhile f
 	r.Poller, r.Wake, r.wake = poller, poller.Wake, poller.Wake
 	r.setDeadline(p.begun)
 	r.fake = p
-	defer context.AfterFunc(ctx, r.Wake)()
+	r.unwatch = context.AfterFunc(ctx, r.Wake)
 	starter{r}.watchForce()
 	require.NoError(t, casting{starter{r}}.stage())
 	r.Facts.Times.Start = r.lap()
@@ -118,5 +118,3 @@ func bounds() *Config {
 
 // at has a function called when so much of a run has passed.
 func at(d time.Duration, f func()) { time.AfterFunc(d, f) }
-
-var dies = map[syscall.Signal]time.Duration{syscall.SIGKILL: 0}
