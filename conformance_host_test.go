@@ -34,8 +34,8 @@ func init() {
 // bornWithRuns is how many children the parent of row 9 has.
 const bornWithRuns = 4
 
-// listFDs is a parent that was born with descriptors: with the library and the file that it is told,
-// it runs commands that list what they were born with.
+// listFDs is a parent that was born with descriptors: with the library and the file that its arguments
+// name, it runs commands that list what they were born with.
 func listFDs(args []string) int {
 	extra, err := os.Open(args[1])
 	if err != nil {
@@ -172,7 +172,7 @@ func cappingWriter(t *testing.T) {
 }
 
 // hung is a parent with one processor and a busy garbage collector, whose command is on a file system
-// that does not answer. It is told the library, what is hung, and where.
+// that does not answer. Its arguments say the library, what is hung, and where.
 func hung(args []string) int {
 	runtime.GOMAXPROCS(1)
 	var beats atomic.Int64

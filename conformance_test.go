@@ -102,8 +102,8 @@ func (a *attempt) wait(t *testing.T) error {
 
 func since(began time.Time) time.Duration { return time.Since(began).Round(time.Millisecond) }
 
-// killHolders kills who holds the canary. What pins a number is the handle that FindProcess opens
-// before the second look.
+// killHolders kills the holders of the canary. The handle that FindProcess opens before the second look
+// pins a number.
 func killHolders(canary *testproc.Canary) {
 	for _, pid := range canary.Holders() {
 		p, err := os.FindProcess(pid)
@@ -143,7 +143,7 @@ func backgroundHoldsOutput(t *testing.T) {
 	assert.Less(t, time.Since(a.began), testrun.Bound, "it returned long before its deadline")
 }
 
-// careful is what people write who know os/exec well.
+// careful is what people who know os/exec well write.
 func careful(ctx context.Context, canceled *bool, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -202,7 +202,7 @@ func blockedReader(t *testing.T) {
 }
 
 // opensOnce gives cmd a descriptor 3 whose end comes once something has happened: it ends without a look
-// at its standard input, but not before somebody is in Read.
+// at its standard input, but not before a call of Read is under way.
 func opensOnce(t *testing.T, cmd *exec.Cmd, happened <-chan struct{}) {
 	t.Helper()
 	gate, opener, err := os.Pipe()

@@ -76,8 +76,8 @@ func (o cpuMaxOption) apply(c *config) {
 // write. Removing it can add a tenth of a second to the bound of the run.
 //
 // A process leaves a cgroup if it may write to another one: root may, and so may a command that runs
-// as the user to whom the hierarchy was delegated and that can reach it. A service that somebody else
-// starts on request, systemd-run(1) or a container engine for one, was never in it.
+// as the user that owns the delegated hierarchy and can reach it. What another service starts on
+// request, systemd-run(1) or a container engine for one, was never in it.
 //
 // It excludes [BackgroundLeave]: what is contained ends with the run.
 //
@@ -170,13 +170,13 @@ func (e *ContainmentError) Unwrap() error { return e.Err }
 // Is makes it match ErrContainment.
 func (e *ContainmentError) Is(target error) bool { return target == ErrContainment }
 
-// RemoveStaleCgroups ends what is left of runs whose process has died: it kills what is in their cgroups
-// below parent, the cgroup of this process if it is empty, and removes them. It returns how many it
-// removed and the first error; the rest are tried all the same, each for at most two seconds. They are
-// told by their names, safeexec-PID-RANDOM with a decimal and a hexadecimal number of up to 16 digits:
-// such names are reserved, and no other cgroup is touched. Those of runs that are under way, in whatever
-// process, are told by a lock and left alone. A cgroup that a run could not remove, because of processes
-// that survived, is removed once they are gone. Linux only.
+// RemoveStaleCgroups ends what is left of runs whose process has died: it kills all processes in their
+// cgroups below parent, and removes them. An empty parent means the cgroup of this process. It returns
+// how many it removed and the first error; an error does not keep it from trying the rest, each for at
+// most two seconds. It recognizes them by name, safeexec-PID-RANDOM with a decimal and a hexadecimal
+// number of up to 16 digits: such names are reserved, and it touches no other cgroup. A lock marks the
+// cgroups of runs that are under way, in any process; it leaves them alone. A cgroup that a run could
+// not remove, because of survivors, is removed once they are gone. Linux only.
 func RemoveStaleCgroups(parent string) (int, error) {
 	n, err := engine.RemoveStaleCgroups(parent)
 	if err != nil {
@@ -202,8 +202,8 @@ func (o niceOption) apply(c *config)  { c.Nice, c.NiceSet = int(o), true }
 // Result.FDsProved is set and the command runs untraced. This is the only way to have no race with
 // what other threads of this process open.
 //
-// The stop is that of ptrace(2): where it is refused, by a seccomp filter or because somebody
-// traces the command already, the error is [ErrProofRefused] and nothing has run. A program with
+// The stop is that of ptrace(2): where it is refused, by a seccomp filter or because another process
+// already traces the command, the error is [ErrProofRefused] and nothing has run. A program with
 // set-user-ID, set-group-ID or file capabilities would run without its privilege, and is refused
 // with [ErrProofPrivilege] unless this process holds CAP_SYS_PTRACE. It costs some tenths of a
 // millisecond and a thread for as long. On other systems than Linux it is [errors.ErrUnsupported].
@@ -217,7 +217,7 @@ const (
 	LimitCPU          Resource = iota + 1 // CPU time of each process, in seconds
 	LimitAddressSpace                     // memory of each process, in bytes
 	LimitOpenFiles                        // the number after the highest descriptor
-	LimitProcesses                        // processes and threads of the user, no matter whose; not of root
+	LimitProcesses                        // all processes and threads of the user, of any program; not of root
 	LimitFileSize                         // of a file that is written, in bytes
 	LimitCore                             // of a core file, in bytes; 0 for none
 )
@@ -279,11 +279,10 @@ func WithGuard() Option { return guardOption{} }
 // then, survivors excepted. [TrackAdoption] in Result.Tracks says so. While a run goes on its dead
 // orphans wait for its end.
 //
-// Everything else that is orphaned is for the caller to reap: the descendants of commands that were
-// not started by this package, and those that a run left, as [BackgroundLeave] does. As long as
-// nobody does, they are zombies, each with its PID. Beside code that reaps whatever dies, by
-// wait4(2) of -1 or by ignoring SIGCHLD, all of this works as well, but a command's status may then
-// be [ErrStatusUnknown]: whoever reaps it first has it.
+// The caller must reap all other orphans: the descendants of commands that this package did not
+// start, and those that a run left, as [BackgroundLeave] does. Until then they are zombies, each
+// with its PID. All of this also works beside code that reaps every child, by wait4(2) of -1 or by
+// ignoring SIGCHLD, but that code may take a command's status: the error is then [ErrStatusUnknown].
 //
 // It may be called at any time, any number of times. The error is [ErrUnsupported] except on Linux.
 func SetSubreaper() error {
@@ -312,15 +311,15 @@ func (terminalOption) apply(c *config) { c.Terminal = true }
 //	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 //
 // Keys: Ctrl-C, Ctrl-\ and a changed window go to the command's group and not to this process. There is
-// no job control: a command that is stopped by Ctrl-Z is continued at once, since nobody else could,
-// and a stopped host would keep no timeout. One that was stopped by SIGSTOP stays so. While the command
+// no job control: a command that Ctrl-Z stops is continued at once, since nothing else could continue it,
+// and a stopped host would keep no timeout. One that SIGSTOP stopped stays so. While the command
 // runs this process is in the background: reading from the terminal stops it, and so does writing
 // after "stty tostop" (tty_ioctl(4), TIOCSPGRP). A terminal that hangs up sends SIGHUP to the session's
 // leader alone; a program that wants to end the command then cancels the context.
 //
 // Modes of the terminal that the command changed stay, unless it was killed: if it died of a signal or
 // was ended by the run they are as before, and where it had turned off the echo, what was typed and
-// not read is discarded. A terminal that a shell gave to somebody else meanwhile is left alone. Where a process holds
+// not read is discarded. A terminal that a shell gave to another job meanwhile is left alone. Where a process holds
 // the terminal's locks for longer than a second the modes stay as they are: see [AbandonedTerminal].
 //
 // The tree is found with a weaker track, since the session is not the command's own: [TrackGroup] takes
@@ -337,14 +336,14 @@ type Tracks uint
 
 // The tracks.
 const (
-	// TrackSession is the session that the leader leads. Whoever calls setsid(2) leaves it.
+	// TrackSession is the session that the leader leads. A process that calls setsid(2) leaves it.
 	TrackSession = Tracks(engine.TrackSession)
-	// TrackGroup stands in for it where the leader stays in the session of this process. Whoever
-	// calls setpgid(2), as a shell with job control does for each job, leaves it.
+	// TrackGroup stands in for it where the leader stays in the session of this process. A process
+	// that calls setpgid(2), as a shell with job control does for each job, leaves it.
 	TrackGroup = Tracks(engine.TrackGroup)
 	// TrackLimit is a mark in the soft limit RLIMIT_RTTIME, getrlimit(2), a number that limits
-	// nothing. It is inherited by everybody who is born later than some ten microseconds after the
-	// leader's first instruction. pam_limits(8), which su(1) runs, resets it. It cannot be had for
+	// nothing. Every process born later than some ten microseconds after the leader's first
+	// instruction inherits it. pam_limits(8), which su(1) runs, resets it. It is not available for
 	// commands that run as another user unless this process has CAP_SYS_RESOURCE, where the hard
 	// limit is lowered, and on kernels of 32 bits.
 	TrackLimit = Tracks(engine.TrackLimit)
@@ -359,9 +358,9 @@ const (
 	TrackEnvironment = Tracks(engine.TrackEnvironment)
 	// TrackCgroup is the cgroup that the leader is born in, see [WithContainment].
 	TrackCgroup = Tracks(engine.TrackCgroup)
-	// TrackAdoption finds nobody: it says that orphans of the tree became children of this process,
-	// and were reaped when they had died. See [SetSubreaper]; the first process of a PID namespace adopts
-	// without that.
+	// TrackAdoption finds no processes: it says that orphans of the tree became children of this process,
+	// which reaped them when they had died. See [SetSubreaper]; the first process of a PID namespace adopts
+	// without it.
 	TrackAdoption = Tracks(engine.TrackAdoption)
 )
 

@@ -36,7 +36,7 @@ import (
 //	ErrStartStalled      the start was met by the timeout
 //	ErrOOMKilled         the kernel killed the command for want of memory
 //	*exec.ExitError      the command's own status
-//	ErrStatusUnknown     ... which somebody else took
+//	ErrStatusUnknown     ... which other code took
 //	ErrPipeHeld          output may be incomplete
 //	ErrWriterStuck, ErrReaderStuck, ErrWriterFailed and the Writer's error, the Reader's error
 //	ErrSurvivors, ErrTreeUnseen   processes are left, or may be
@@ -74,10 +74,10 @@ var (
 	// ErrBadDir says that the command's Dir is not there, is not a directory or may not be entered.
 	ErrBadDir error = engine.ErrBadDir
 
-	// ErrLeakedFDs says that the command would have inherited descriptors that nobody declared. The
-	// error that matches it is a *LeakedFDsError, which lists them.
+	// ErrLeakedFDs says that the command would have inherited undeclared descriptors. The error that
+	// matches it is a *LeakedFDsError, which lists them.
 	ErrLeakedFDs error = engine.Sentinel("undeclared descriptors would be inherited", nil)
-	// ErrFDsUnknown says that it could not be found out what the command would inherit.
+	// ErrFDsUnknown says that Run could not find out what the command would inherit.
 	ErrFDsUnknown error = engine.ErrFDsUnknown
 	// ErrProofRefused says that the command cannot be stopped, to prove what it inherits or to be marked.
 	ErrProofRefused error = engine.ErrProofRefused
@@ -114,8 +114,8 @@ var (
 	// for want of memory, within the limit of [WithMemoryMax] or on the machine. It can be told of a
 	// command in a cgroup with the memory controller.
 	ErrOOMKilled error = engine.Sentinel("killed for want of memory", nil)
-	// ErrStatusUnknown says that the command ended and that somebody else took its status: a
-	// foreign wait, or SIGCHLD being ignored.
+	// ErrStatusUnknown says that the command ended and its status was lost: other code waited for
+	// it, or SIGCHLD is ignored.
 	ErrStatusUnknown error = engine.Sentinel("exit status was taken by somebody else", nil)
 	// ErrPipeHeld says that a process outside the tree still holds an output pipe, so that more
 	// output might have come. It matches exec.ErrWaitDelay.

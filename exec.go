@@ -1,11 +1,11 @@
 // Package safeexec runs external commands that are guaranteed to end.
 //
 // It wraps os/exec: [Run] takes an [exec.Cmd] that was not started and sees it through. A timeout is
-// mandatory. When it passes, or the context is canceled, the whole process tree is asked to end and
-// then killed, not the child alone. Background processes that a command leaves behind are ended as
-// well. Output is always drained, kept in bounded memory, and never waited for without a bound,
-// whoever holds the pipe. What went wrong is in the error, and all that is known in the [Result]: for
-// a command that was ended by force also the [Report], which says what it was blocked in.
+// mandatory. When it passes, or the context is canceled, Run asks the whole process tree to end and
+// then kills it, not the child alone. It also ends background processes that a command leaves behind.
+// It always drains output, keeps a bounded amount in memory, and waits for a bounded time,
+// whatever holds the pipe. The error says what went wrong; the [Result] holds all that is known, and for
+// a command that was ended by force the [Report] says what it was blocked in.
 //
 // # What Run promises
 //
@@ -17,72 +17,69 @@
 // not alive), and no goroutine and no descriptor of the run is left. All output that the tree wrote was
 // delivered, or is counted as dropped. No process outside the tree got a signal.
 //
-// [WithBackground] can have background processes waited for, or left alive, instead of ended. Those left
+// [WithBackground] waits for background processes, or leaves them alive, instead of ending them. Those left
 // alive are in the Result; [LeftPipes] says how to release their pipes.
 //
-// What Run could not do is in the Result: survivors in uninterruptible sleep, a Reader or Writer that never
+// The Result reports what Run could not do: survivors in uninterruptible sleep, a Reader or Writer that never
 // returned, a pipe that a process holds. The kernel locks a pipe while it copies from or to the memory of a
-// process, and memory of a file on a dead file system never comes: all calls on a pipe are therefore made by
-// goroutines that can be left behind, see [AbandonedPipe].
+// process, and memory of a file on a dead file system never comes. Goroutines that can be left behind
+// therefore make all calls on a pipe, see [AbandonedPipe].
 //
-// A run does not break the POSIX locks of the program that calls it: it opens and closes no file on which that
-// may hold one. The one exception: the first time that a command's program is run its beginning is read, and a lock
-// on it that another goroutine takes in the microsecond before the close is lost.
+// A run does not break the POSIX locks of the calling program: it opens and closes no file on which the program
+// may hold one. The one exception: the first run of a program reads the beginning of its file, and a lock on it
+// that another goroutine takes in the microsecond before the close is lost.
 //
 // # The tree
 //
-// A tree is the command and all its descendants, in whatever session, group or environment. They are
-// recognized by several [Tracks], none of which is enough alone: the session, a mark in a resource
-// limit, a mark in the time slice, the parent, the variable SAFEEXEC_RUN, which every command finds in
-// its environment besides its own, and the cgroup if the run has one. Result.Tracks says which were in
-// force. A process is signaled through a pidfd, pidfd_open(2), once it has been checked again; and a tree
-// that grows while it is killed is frozen first, so that what forks faster than it can be found does not get away.
+// A tree is the command and all its descendants, in whatever session, group or environment. Several
+// [Tracks] recognize them, none of which is enough alone: the session, a mark in a resource limit, a mark
+// in the time slice, the parent, the variable SAFEEXEC_RUN, which is added to every command's environment,
+// and the cgroup if the run has one. Result.Tracks says which were in force. Run signals a process
+// through a pidfd, pidfd_open(2), after checking it again. It freezes a tree that grows while it is
+// killed, so that a process that forks faster than a look can find it does not get away.
 //
 // If a command may try to escape, use [WithContainment]: a cgroup, which is exact, or a mark that is set
-// before the first instruction; or else nothing is started.
+// before the first instruction. Without either, nothing starts.
 //
-// [KillTree] ends the tree of a process that another program started. Where orphans become children of this
-// process, see [SetSubreaper], those of a tree are reaped with it.
+// [KillTree] ends the tree of a process that another program started. If orphans become children of this
+// process, see [SetSubreaper], a run reaps those of its tree.
 //
 // # Descriptors
 //
-// A command gets its standard streams and its ExtraFiles, and nothing else: what this process was
-// itself born with, or a C library opened, is marked close-on-exec before each start, for good and
-// for commands that are started without safeexec as well. What was newly marked is in the Result.
-// The jobserver of make is left; [WithFDs] passes on others, and
-// [WithFDPolicy] reports or refuses instead. A thread that opens a descriptor without close-on-exec
-// between the mark and the clone has it inherited; [WithFDProof] excludes that. [AuditFDs] and
-// [AuditStdio] look at the descriptors of this process.
+// A command gets its standard streams and its ExtraFiles, and nothing else: before each start, Run marks
+// close-on-exec what this process inherited or a C library opened. The mark stays, and also counts for
+// commands that are started without safeexec; the Result lists the new marks. The jobserver of make is
+// exempt; [WithFDs] passes on other descriptors, and [WithFDPolicy] reports or refuses them instead. A
+// descriptor that a thread opens without close-on-exec between the mark and the clone is inherited;
+// [WithFDProof] excludes that. [AuditFDs] and [AuditStdio] look at the descriptors of this process.
 //
 // # Terminals
 //
-// A command has no terminal, since it leads a session of its own. [WithTerminal] lends it the one that
-// this process has, takes it back when the tree has ended, and puts it in order after a kill. [WithPTY] gives
-// it one of its own, whose output is captured.
+// A command has no terminal, since it leads a session of its own. [WithTerminal] lends it the terminal of
+// this process, takes it back when the tree has ended, and restores its modes after a kill. [WithPTY] gives
+// it a terminal of its own and captures its output.
 //
 // # What it does not promise
 //
-// A process that deliberately removes every mark of its tree at once is no longer recognized, unless the
-// run has a cgroup and the process may not write to another; nor is one that another program starts on
-// request, as systemd-run, docker and at do. If it holds an output pipe, it is named as a [Holder]
-// and Run returns all the same. A file system that dies between the look at the program and its
+// Run does not recognize a process that deliberately removes every mark of its tree at once, unless the
+// run has a cgroup and the process may not write to another; nor one that another program starts on
+// request, as systemd-run, docker and at do. If such a process holds an output pipe, Run names it as a
+// [Holder] and returns all the same. A file system that dies between the look at the program and its
 // execution can freeze the start, as it does with os/exec, and so can a listener of fanotify(7)
-// that is asked for permission and never answers. A file on a dead file system that this process
-// itself has open can hold up the start as well: the child's copy of it is closed by its exec.
-// Processes that cannot be killed, in uninterruptible sleep, are reported, and so is a command
-// whose zombie a tracer holds, ptrace(2).
+// that never answers. A file on a dead file system that this process has open can hold up the start as
+// well: exec closes the child's copy of it. Run reports processes that it cannot kill, in
+// uninterruptible sleep, and a command whose zombie a tracer holds, ptrace(2).
 //
 // # Platforms
 //
-// Linux is the platform. On macOS, FreeBSD, OpenBSD and NetBSD the tree is the process group, ended
-// but not proved empty, holders are not named, and background processes are always ended. On others
-// every call returns [ErrUnsupported].
+// Linux is the platform. On macOS, FreeBSD, OpenBSD and NetBSD the tree is the process group: Run ends
+// it but does not prove it empty, names no holders, and always ends background processes. On other
+// systems every call returns [ErrUnsupported].
 //
-// Some things are kept open for the life of the process once the first command ran: /dev/null,
-// /proc/loadavg, the Go runtime's poller, and at most 16 epoll instances that later commands
-// reuse. While commands run, for a second after each start, a timer reads the PID that was given out
-// last, twice in the time that it would take to use up all PIDs: every 30 ms with 32 768 PIDs on two
-// CPUs, every second with 4 million.
+// From the first command on, the process keeps open /dev/null, /proc/loadavg, the Go runtime's poller,
+// and at most 16 epoll instances that later commands reuse. While commands run, for a second after each
+// start, a timer reads the PID that the kernel gave out last, twice in the time that it would take to
+// use up all PIDs: every 30 ms with 32 768 PIDs on two CPUs, every second with 4 million.
 package safeexec
 
 import (
@@ -99,18 +96,18 @@ import (
 // Run starts cmd, waits until it and its process tree have ended, and returns what is known.
 //
 // The error is nil if cmd exited with code 0 by itself and its output was delivered. It is exactly
-// an *[exec.ExitError] if cmd failed and nothing else went wrong, and an *[Error] otherwise; the
-// errors of this package are matched with [errors.Is]. Without a deadline on ctx and without
-// [WithTimeout] it is [ErrNoTimeout], before anything starts.
+// an *[exec.ExitError] if cmd failed and nothing else went wrong, and an *[Error] otherwise; match the
+// errors of this package with [errors.Is]. Without a deadline on ctx and without [WithTimeout] it is
+// [ErrNoTimeout], before anything starts.
 //
 // Run accepts any command that was not started, also one of [exec.CommandContext], whose context
 // then ends the run like ctx does, unless you set Cancel to nil. Cancel itself is never called, and
 // WaitDelay is ignored. The fields mean what they mean to os/exec, except that a nil Stdout or Stderr is captured
 // into the Result, at most [DefaultOutputLimit] bytes each (see [WithOutputLimit]), and that the
 // command leads a session of its own, so that a program that asks the terminal for a password fails
-// instead of waiting. SysProcAttr.Setpgid is therefore dropped; Pgid, Foreground and Ptrace are
-// refused. [WithTerminal] is for programs that are to ask. cmd.Process and cmd.ProcessState are set
-// as by os/exec; the other fields are not changed and must not be until Run returns.
+// instead of waiting. Run therefore drops SysProcAttr.Setpgid, and refuses Pgid, Foreground and Ptrace.
+// [WithTerminal] is for programs that should ask. Run sets cmd.Process and cmd.ProcessState as os/exec
+// does; it does not change the other fields, and the caller must not until Run returns.
 //
 // Run may be called from any number of goroutines, with a Cmd each.
 func Run(ctx context.Context, cmd *exec.Cmd, opts ...Option) (Result, error) {
@@ -125,8 +122,8 @@ func Run(ctx context.Context, cmd *exec.Cmd, opts ...Option) (Result, error) {
 	return r.result, err
 }
 
-// Output is Run that returns the standard output. If it is longer than the output limit, its
-// beginning and its end are returned, with an error that matches [ErrOutputLimit]. The Stderr of an
+// Output is like Run but returns the standard output. If that is longer than the output limit, Output
+// returns its beginning and its end, with an error that matches [ErrOutputLimit]. The Stderr of an
 // *exec.ExitError holds the standard error, if cmd.Stderr is nil.
 func Output(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte, error) {
 	if cmd != nil && cmd.Stdout != nil {
@@ -136,9 +133,9 @@ func Output(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte, error) 
 	return res.Stdout.Bytes(), err
 }
 
-// CombinedOutput is Run that returns standard output and standard error in the order in which they
-// were written. If they are longer than the output limit, the beginning and the end are returned,
-// with an error that matches [ErrOutputLimit].
+// CombinedOutput is like Run but returns standard output and standard error in the order in which they
+// were written. If they are longer than the output limit, it returns the beginning and the end, with an
+// error that matches [ErrOutputLimit].
 func CombinedOutput(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte, error) {
 	switch {
 	case cmd != nil && cmd.Stdout != nil:
@@ -150,12 +147,11 @@ func CombinedOutput(ctx context.Context, cmd *exec.Cmd, opts ...Option) ([]byte,
 	return res.Stdout.Bytes(), err
 }
 
-// Start starts cmd and returns at once. Its whole life is supervised from then on, as by [Run]: a
-// caller who never calls Wait has the timeout all the same, and nothing is left, with one exception:
-// Wait closes what StdinPipe, StdoutPipe and StderrPipe have opened, and ends the goroutine with which os/exec
-// watches the context of exec.CommandContext if there are such pipes. The error says why nothing was
-// started. While Dir or the program's file does not answer, Start waits: only the context and the timeout
-// end that.
+// Start starts cmd and returns at once. From then on the run is supervised as by [Run]: without a call
+// of Wait the timeout holds all the same and nothing is left, with one exception: Wait closes what
+// StdinPipe, StdoutPipe and StderrPipe have opened, and, if there are such pipes, ends the goroutine with
+// which os/exec watches the context of exec.CommandContext. The error says why nothing was started.
+// While Dir or the program's file does not answer, Start waits; only the context and the timeout end that.
 func Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Process, error) {
 	r, err := begin(ctx, cmd, opts)
 	if err != nil {
@@ -184,7 +180,7 @@ type run struct {
 	ctx  context.Context
 	cmd  *exec.Cmd
 
-	observed *observation // nil if nobody observes
+	observed *observation // nil without observers
 
 	teeLock, linesLock *sync.Mutex // of Writers and the function that two streams share; nil where they do not
 
@@ -194,8 +190,8 @@ type run struct {
 	result    Result   // by fill, but for what begin sets
 }
 
-// begin does everything up to a running command. On error nothing runs and nothing is left open; a
-// command that was refused for the configuration is as it was, and can be used again.
+// begin does everything up to a running command. On error nothing runs and nothing is left open; after a
+// configuration error cmd is unchanged and can be used again.
 func begin(ctx context.Context, cmd *exec.Cmd, opts []Option) (*run, error) {
 	now := time.Now()
 	r := &run{ctx: ctx, cmd: cmd}
@@ -244,12 +240,12 @@ func (r *run) Retried(err error) { r.observed.retried(err) }
 // Ending tells the observers.
 func (r *run) Ending(cause engine.Cause) { r.observed.ending(Cause(cause)) }
 
-// Settings returns what a fake is told.
+// Settings returns the settings that a fake gets.
 func (r *run) Settings() any { return r.cfg.settings() }
 
 // LastLine returns what writes the last line to a Writer; nil if nothing is to be done.
 func (r *run) LastLine(w io.Writer) func() error { return lastLine(w) }
 
-// Command is [exec.Command], for code in which a linter flags that one: what it returns is to be given to [Run] or
-// its kin, which bound it.
+// Command is [exec.Command], for code in which a linter flags that one. Pass what it returns to [Run], [Start],
+// [Output] or [CombinedOutput], which bound it.
 func Command(name string, args ...string) *exec.Cmd { return exec.Command(name, args...) }

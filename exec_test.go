@@ -296,8 +296,8 @@ func startReading(t *testing.T) (p *safeexec.Process, cmd *exec.Cmd, end func())
 	return p, cmd, func() { require.NoError(t, w.Close()) }
 }
 
-// exitedSomehow checks the result of a command whose status somebody else may have taken: it is the
-// command's own or said to be unknown.
+// exitedSomehow checks the result of a command whose status another wait may have taken: it is the
+// command's own or reported as unknown.
 func exitedSomehow(t *testing.T, res safeexec.Result, err error) {
 	t.Helper()
 	assert.Equal(t, safeexec.CauseExited, res.Cause)
@@ -309,7 +309,7 @@ func exitedSomehow(t *testing.T, res safeexec.Result, err error) {
 	}
 }
 
-// A foreign reaper races with the run. Whoever wins, the run ends.
+// A foreign reaper races with the run. Whichever wins, the run ends.
 func TestForeignReaper(t *testing.T) {
 	testproc.NoLeaks(t)
 	for range testproc.Rounds(5) {
@@ -372,7 +372,7 @@ func restoreChildren() {
 	signal.Stop(c)
 }
 
-// Who has cmd.Process may release it. The command is reaped all the same.
+// A caller may release cmd.Process. The command is reaped all the same.
 func TestReleasedProcessIsReaped(t *testing.T) {
 	testproc.NoLeaks(t)
 	stdin, release := io.Pipe()

@@ -15,11 +15,10 @@ import (
 
 // What a child gets, and what it does not:
 //
-// Go opens files close-on-exec. Two sorts of descriptors are not: those this process was itself
-// born with, because whoever started it was careless or meant it, and those that C libraries and
-// raw system calls open. Before each start all of them are marked close-on-exec, by one system call
-// that costs the same whatever is open. They are never closed, since their owners may be using
-// them.
+// Go opens files close-on-exec. Two sorts of descriptors are not: those that this process inherited,
+// by intent or by carelessness of its parent, and those that C libraries and raw system calls open.
+// Before each start one system call, whose cost does not depend on what is open, marks all of them
+// close-on-exec. Nothing closes them, since their owners may be using them.
 //
 // The race that is left: a descriptor that another thread opens without close-on-exec after the
 // mark and before the clone is inherited. The mark is set right before os/exec is called, which
@@ -49,18 +48,16 @@ type (
 func (o fdPolicyOption) apply(c *config) { c.FDPolicy = engine.FDPolicy(o) }
 func (o fdsOption) apply(c *config)      { c.FDs = o }
 
-// WithFDPolicy sets what is done about descriptors that the command would inherit although nobody
-// said so: all but the standard streams, ExtraFiles, those of [WithFDs], and those that the
-// command's environment declares, which are left and listed in Result.DeclaredFDs. Declared is the
-// jobserver of make, in MAKEFLAGS or CARGO_MAKEFLAGS, if its pipe is one that this process was born
-// with. The sockets of LISTEN_FDS are for this process alone (sd_listen_fds(3)): a command gets those
-// that WithFDs names.
+// WithFDPolicy sets what a start does about undeclared descriptors that the command would inherit: all
+// but the standard streams, ExtraFiles, those of [WithFDs], and those that the command's environment
+// declares, which the command keeps and Result.DeclaredFDs lists. The environment declares the jobserver
+// of make, in MAKEFLAGS or CARGO_MAKEFLAGS, if this process inherited its pipe. The sockets of LISTEN_FDS
+// are for this process alone (sd_listen_fds(3)): a command gets those that WithFDs names.
 //
-// The default, FDMark, changes this process for good: also commands that are started without
-// safeexec no longer inherit what was marked. Programs that live on inherited descriptors other
-// than the declared ones need WithFDs: bash's tool <(command) is one, with its /dev/fd/63. A
-// program that hands descriptors to its own successor by syscall.Exec must take the mark off right
-// before that.
+// The default, FDMark, changes this process for good: commands that are started without safeexec no
+// longer inherit what was marked either. Programs that need other inherited descriptors than the
+// declared ones need WithFDs: bash's tool <(command) is one, with its /dev/fd/63. A program that hands
+// descriptors to its own successor by syscall.Exec must take the mark off right before that.
 //
 // On other systems than Linux FDMark does nothing and FDRefuse is [errors.ErrUnsupported].
 func WithFDPolicy(policy FDPolicy) Option { return fdPolicyOption(policy) }
@@ -137,7 +134,7 @@ type FD struct {
 	Deleted     bool   // a file that has no name any more
 	Read, Write bool   // what it was opened for; neither with O_PATH
 	CloseOnExec bool   // no child inherits it
-	Nonblock    bool   // O_NONBLOCK, which all who share the open file see
+	Nonblock    bool   // O_NONBLOCK, which all processes share that have the file open
 
 	// Born says that this process was born with the descriptor, and not opened it. It holds as well
 	// for what a C library opened without close-on-exec before Go's packages were initialized.
@@ -151,12 +148,12 @@ type FD struct {
 	Socket *SocketInfo // of sockets
 }
 
-// A PipeInfo says how full a pipe is and who is at its other end.
+// A PipeInfo says how full a pipe is and which processes have its other end.
 type PipeInfo struct {
 	Size   int      // bytes it can hold
 	Unread int      // bytes in it
 	Peers  []Holder // processes with the other end, this one included
-	Unseen int      // processes whose descriptors we may not see; -1 in the result of a run, which looks at none
+	Unseen int      // processes whose descriptors we may not read; -1 in the result of a run, which reads none
 }
 
 // A SocketInfo says what a socket is connected to.
@@ -173,8 +170,8 @@ type SocketInfo struct {
 type FDs []FD
 
 // AuditFDs lists the descriptors that are open in this process: what they are, whether a child
-// would inherit them, and for pipes who is at the other end. It looks at the descriptors of all
-// processes for that, which takes milliseconds on a busy machine. On other systems than Linux it
+// would inherit them, and for pipes which processes have the other end. For that it reads the descriptors
+// of all processes, which takes milliseconds on a busy machine. On other systems than Linux it
 // returns [ErrUnsupported].
 //
 // The list is a snapshot, in which other goroutines' descriptors come and go.
@@ -292,7 +289,7 @@ func (d FD) target() string {
 	return t
 }
 
-// String says how full the pipe is and who is at its other end.
+// String says how full the pipe is and which processes have its other end.
 func (p *PipeInfo) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d of %d bytes, ", p.Unread, p.Size)
@@ -351,7 +348,7 @@ const (
 	// StdioClosed: the descriptor is not open. The next file opened gets its number, and with it what
 	// was meant for the stream.
 	StdioClosed StdioProblem = fdtable.StdioClosed
-	// StdioNoReader: nobody reads the output. A write fails, or ends the process with SIGPIPE.
+	// StdioNoReader: the output has no reader. A write fails, or ends the process with SIGPIPE.
 	StdioNoReader StdioProblem = fdtable.StdioNoReader
 	// StdioOwnReader: the only reader is this process itself, so that the pipe fills up and the
 	// write that fills it never returns.
@@ -377,12 +374,12 @@ func (f StdioFinding) String() string {
 	return name + ": " + string(f.Problem) + ": " + f.FD.target()
 }
 
-// AuditStdio looks at this process's standard streams and returns what is wrong with them: a
-// service calls it at its start and from its health check. A service whose standard error is a pipe
-// that nobody reads works until the pipe is full, and then waits for ever in the next write.
-// Nothing is written to find out. Files, terminals and devices are never found fault with.
+// AuditStdio looks at this process's standard streams and returns what is wrong with them. Call it when
+// a service starts, and from its health check: a service whose standard error is a pipe without a reader
+// works until the pipe is full, and then waits for ever in the next write. AuditStdio writes nothing to
+// find out, and finds no fault with files, terminals and devices.
 //
-// It costs microseconds while nothing is wrong, and looks at all processes to say who should read.
+// It costs microseconds while nothing is wrong; else it looks at all processes to name the reader.
 // A stream that was closed when the process was born is not found: the Go runtime opens /dev/null
 // for it. On other systems than Linux it returns nothing.
 func AuditStdio() []StdioFinding {

@@ -58,42 +58,42 @@ type Survivor struct {
 	Err error
 }
 
-// KillTree ends a process that somebody else has started, and all its descendants, as a run is ended:
-// [WithTermSignal] and SIGCONT, [WithGracePeriod], then it stops whoever is found, so that nobody gets
-// away, and sends SIGKILL, whose effect it awaits for [WithKillTimeout]. Other options do not count, so
-// that house rules can be passed on. It takes no longer than the two times together and what it takes to
-// look for the tree: some microseconds for each process of the machine, several times before the first
-// signal and once after each, and up to 50 ms until a deadline of ctx is believed. That deadline comes
-// out of the grace period first, so that SIGKILL is sent in any case; when ctx is canceled nothing more
-// is sent, and the error says who is left.
+// KillTree ends a process that another program started, and all its descendants, as a run is ended:
+// it sends [WithTermSignal] and SIGCONT, waits for [WithGracePeriod], stops the survivors, so that none
+// gets away, sends SIGKILL, and waits for [WithKillTimeout] at most. It ignores other options, so that
+// house rules can be passed on. It takes no longer than the two times together and the looks for the
+// tree: some microseconds for each process of the machine, several times before the first signal and once
+// after each, and up to 50 ms until a deadline of ctx is believed. That deadline comes out of the grace
+// period first, so that SIGKILL is sent in any case; when ctx is canceled KillTree sends nothing more,
+// and the error names the survivors.
 //
-// The target is a process and not a number: with the StartTicks of a [ProcessInfo] it is the one that
-// began then, in the boot of its BootID if it has one, with zero the one that has the number now; [OSProcess] means
-// its process. It is reaped by whoever else does, by cmd.Wait for a child of ours. A zombie is dead.
+// The target is a process and not a number: with the StartTicks of a [ProcessInfo] it is the process that
+// began then, in the boot of its BootID if it has one; with zero it is the one that has the number now; [OSProcess]
+// means its process. KillTree does not reap it: its parent does, cmd.Wait for a child of ours. A zombie is dead.
 //
-// What is found is what a process of the tree has started, downwards from the target, as long as each
-// parent lives; the session, if the target leads one; those in its process group that have lost their
-// parent, if it leads one; and the run, if it leads one that this process has started with this package
-// and not ended. Whoever is found is marked as with [TrackLimit], so that nobody who is born from then on is
-// lost. A daemon that had left the session before, and whose parent had exited before, is not found,
-// also where another program has started it with this package: who leads the runs of others cannot be
-// told. A [Run] would have marked it at birth.
+// KillTree finds what each process of the tree has started, downwards from the target, as long as each
+// parent lives; the session, if the target leads one; orphans in its process group, if it leads one; and
+// the run, if it leads one that this process started with this package and that has not ended. It marks
+// each process that it finds as with [TrackLimit], so that none born from then on is lost. It does not find
+// a daemon that had left the session, and lost its parent, before; not even if another program started it
+// with this package, since the runs of other programs cannot be told apart. A [Run] would have marked it at
+// birth.
 //
-// No process outside the tree is signaled, but for one that cannot be told from it: where the target leads
-// a process group, and no session, an orphan in there may be one that another command of the same shell's job
+// KillTree signals no process outside the tree, but for one that it cannot tell from it: where the target leads
+// a process group and no session, an orphan in the group may be one that another command of the same shell's job
 // has left, as x of a | sh -c '(x &); exec b', if a is the target. The error is
 //
 //   - [ErrNoProcess] if the target never was, was reaped already or began at another time, which is
-//     known without a look for its tree, or if it is dead and nobody of its tree is found;
-//   - [ErrProtected] for the first process, this one, those that it descends from, any other tree
-//     that it is in, and threads of the kernel;
+//     known without a look for its tree, or if it is dead and no process of its tree is found;
+//   - [ErrProtected] for the first process, this process and its ancestors, any other tree that this
+//     process is in, and threads of the kernel;
 //   - [ErrSurvivors] with an errno of [Survivor.Err], if there are any, or [ErrTreeUnseen];
 //   - [ErrTimeout] or [ErrCanceled] if ctx ended it before its time, or before anything was sent;
-//   - the kernel's, for want of descriptors perhaps, if it could not be told who the target is or whether we
-//     are in its tree: nothing was signaled;
+//   - the kernel's, for want of descriptors perhaps, if KillTree could not identify the target or tell whether
+//     this process is in its tree: nothing was signaled;
 //   - a [*ConfigError] for options that cannot be used, [ErrUnsupported] except on Linux.
 //
-// It may be called by several at once, for one target as well: each reports whom it signaled.
+// Several goroutines may call it at once, even for one target: each call reports what it signaled.
 func KillTree(ctx context.Context, target Target, opts ...Option) (TreeResult, error) {
 	began := time.Now()
 	k := &kill{ctx: ctx, cfg: defaults()}
@@ -160,7 +160,7 @@ func (k *kill) check(target Target, opts []Option) error {
 	return nil
 }
 
-// takeStock writes down who is gone and who is alive, and returns what is wrong with that.
+// takeStock records which processes are gone and which are alive, and returns what is wrong with that.
 func (k *kill) takeStock(end engine.TreeEnd) []error {
 	k.result.Hidden = end.Hidden
 	k.result.Killed = infos(end.Killed)

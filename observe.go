@@ -33,7 +33,7 @@ type Observation struct {
 	// Ending is called when the run is about to be ended by force, before the first signal.
 	Ending func(cause Cause)
 	// Ended is called at the end, with what the run returns, also when nothing was started: Result.PID
-	// is 0 then. Whom the run killed, left alive or could not end is in the Result.
+	// is 0 then. The Result lists what the run killed, left alive or could not end.
 	Ended func(res Result, err error)
 }
 
@@ -189,7 +189,7 @@ func (o *observation) ending(cause Cause) {
 	}
 }
 
-// endObserving tells the observers of the end, and waits for them. Nothing is told after it.
+// endObserving tells the observers of the end, and waits for them. It is the last call to them.
 func (r *run) endObserving(err error) {
 	o := r.observed
 	if o == nil {

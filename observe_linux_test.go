@@ -22,7 +22,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
-// A recorder is an observer that keeps what it is told.
+// A recorder is an observer that keeps what it receives.
 type recorder struct {
 	mu     sync.Mutex
 	events []string
@@ -103,7 +103,7 @@ func TestObserverOfRefusedRun(t *testing.T) {
 	assert.Empty(t, o.told())
 }
 
-// The end is observed when it comes, whether or not somebody waits for it.
+// The end is observed when it comes, with or without a Wait.
 func TestObserverOfStart(t *testing.T) {
 	t.Parallel()
 	o := newRecorder()

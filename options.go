@@ -148,12 +148,12 @@ func WithIdleTimeout(d time.Duration) Option { return idleOption(d) }
 // so that stopped processes hear it. SIGKILL skips the asking.
 func WithTermSignal(sig syscall.Signal) Option { return termSignalOption(sig) }
 
-// WithoutReport has a run that is ended by force do without the [Report]: the first signal is sent at
+// WithoutReport leaves out the [Report] of a run that is ended by force: the first signal is sent at
 // once, and nothing says what the command was blocked in.
 func WithoutReport() Option { return noReportOption{} }
 
 // WithRedact makes a [Report] and the [Result] hold command lines: f gets the arguments of one process at a
-// time, program first, and returns those to be shown, nil for none. [RedactSecrets] is such a function.
+// time, program first, and returns those to show, nil for none. [RedactSecrets] is such a function.
 // f may change what it gets. It is called once the tree has ended, or by [Explain] and
 // [Process.Report], on a goroutine of its own, and has a second for all command lines together. If it
 // panics or does not return, the rest is left out and the error matches *[RedactError].
@@ -288,9 +288,9 @@ func Bound(opts ...Option) (time.Duration, error) {
 	return sum(c.Timeout, c.ending()), nil
 }
 
-// StopBound returns how long a run with these options takes at most to return once it is to end: by its timeout,
-// cancellation, [WithIdleTimeout] or [Process.Stop]. It is what [Bound] adds to the timeout. Of options that Run
-// refuses it says nothing of use.
+// StopBound returns how long a run with these options takes at most to return once its timeout, cancellation,
+// [WithIdleTimeout] or [Process.Stop] ends it. It is what [Bound] adds to the timeout. For options that Run
+// refuses the result means nothing.
 func StopBound(opts ...Option) time.Duration {
 	c := configure(opts)
 	return c.ending()
@@ -300,8 +300,8 @@ func StopBound(opts ...Option) time.Duration {
 // linger, before and after each of two signals.
 const looksBound = 2500 * time.Millisecond
 
-// ending is how long a run may go on after its deadline. All that can take time then is in it, and it
-// is made nowhere else.
+// ending is how long a run may go on after its deadline: the sum of all that can take time then. It is
+// computed nowhere else.
 func (c *config) ending() time.Duration {
 	d := sum(c.Linger, c.Grace, c.Kill, c.Drain, engine.HolderBound, engine.TimerSlack, looksBound)
 	if !c.NoReport {
@@ -322,7 +322,7 @@ func (c *config) ending() time.Duration {
 	return d
 }
 
-// sum adds durations that are not negative. Of what is too long it makes the longest.
+// sum adds durations that are not negative, and returns the longest duration on overflow.
 func sum(durations ...time.Duration) (total time.Duration) {
 	for _, d := range durations {
 		if total > math.MaxInt64-d {
@@ -334,7 +334,7 @@ func sum(durations ...time.Duration) (total time.Duration) {
 }
 
 // Settings are what options add up to, as data: for a log, a page of a service's configuration, or a test
-// that a house rule holds. [Resolve] makes them; the zero value is that of no run.
+// that a house rule holds. [Resolve] makes them; no run has the zero value.
 type Settings struct {
 	Timeout      time.Duration `json:"timeout"`      // 0: the deadline of the context alone
 	GracePeriod  time.Duration `json:"grace_period"` // from SIGTERM to SIGKILL
@@ -358,8 +358,8 @@ type Settings struct {
 	PTYCols     int         `json:"pty_cols,omitzero"`
 }
 
-// Resolve returns the settings that hold with these options. The error is that of [Run] for options that can
-// not be used; that a timeout is missing is none, since a context can have one.
+// Resolve returns the settings that these options add up to. The error is that of [Run] for options that
+// it refuses; a missing timeout is no error, since a context can have one.
 func Resolve(opts ...Option) (Settings, error) {
 	c := configure(opts)
 	if err := c.check(new(exec.Cmd)); err != nil {

@@ -53,7 +53,7 @@ func (r *run) addAbandoned() {
 	r.abandoned = len(r.life.Facts.Abandoned)
 }
 
-// fillReport adds why the command was stuck, if somebody asked.
+// fillReport adds the report of what the command was blocked in, if one was taken.
 func (r *run) fillReport() {
 	switch f := &r.life.Facts; {
 	case f.Reported && r.life.Actor != nil && f.Subject == 0: // else a process that the actor has started was looked at
@@ -88,7 +88,7 @@ func holders(list []engine.Holder) []Holder {
 	return out
 }
 
-// outcome completes the result and makes the error. It is called once, by whoever waits for the command.
+// outcome completes the result and makes the error. Run or the first Wait calls it, once.
 func (r *run) outcome() error {
 	r.life.Conclude()
 	f := &r.life.Facts

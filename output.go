@@ -41,10 +41,10 @@ type teeOption [2]io.Writer
 
 func (o teeOption) apply(c *config) { c.tee = o }
 
-// WithTee has output that is kept in the [Result] also written to these Writers, as it comes: stdout, stderr, or both;
-// nil for none. It is for streams whose field in the command is nil. What is kept does not depend on the Writer: one
+// WithTee also writes the output that the [Result] keeps to these Writers, as it comes: stdout, stderr, or both;
+// nil for none. It is for streams whose field in the command is nil. The Result does not depend on the Writer: one
 // that fails or blocks is treated as cmd.Stdout would be, with [ErrWriterFailed] or [ErrWriterStuck], while the bytes
-// are kept all the same. If both are one Writer it is never called twice at once.
+// are kept all the same. A Writer that is both is never called twice at once.
 func WithTee(stdout, stderr io.Writer) Option { return teeOption{stdout, stderr} }
 
 // WithMergedOutput gives the command one pipe for standard output and standard error: both are in Result.Stdout, in the
@@ -101,10 +101,10 @@ type linesOption func(Line)
 
 func (o linesOption) apply(c *config) { c.lines = o }
 
-// WithLines has f called with each line of output as it comes. There is no limit to the length of a line: a long one
+// WithLines calls f with each line of output as it comes. There is no limit to the length of a line: a long one
 // comes in pieces, [Line.Partial]. A line ends with "\n", "\r\n" or "\r", so that each state of a progress bar is a
-// line, and the last one need not have an end. Output is kept in the [Result] as without WithLines. Streams whose
-// field in the command is set have no lines here; at least one must be nil.
+// line, and the last one need not have an end. The [Result] keeps output as without WithLines. f gets no lines of a
+// stream whose field in the command is set; at least one must be nil.
 //
 // f is called by one goroutine at a time. It may call the methods of [Process] that do not wait for the end, such as
 // [Process.Kill]. While it does not return, the command is held up once its pipe is full, and the run is bounded as

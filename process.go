@@ -39,7 +39,7 @@ func (p *Process) Wait() (Result, error) {
 	return p.run.result, p.err
 }
 
-// conclude completes the result: by the first Wait, or before it for those who observe the run.
+// conclude completes the result: in the first Wait, or before it if the run has observers.
 func (p *Process) conclude() {
 	p.once.Do(func() {
 		p.err = p.run.outcome()
@@ -50,7 +50,7 @@ func (p *Process) conclude() {
 // Done returns a channel that is closed at the end of the run, when Wait will not block.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// PID returns the leader's process ID. Once Done is closed the number may belong to somebody else.
+// PID returns the leader's process ID. Once Done is closed the number may belong to another process.
 func (p *Process) PID() int { return p.run.life.Facts.PID }
 
 // Signal sends sig to the leader alone. The error is [os.ErrProcessDone] once it has been reaped, or
@@ -72,9 +72,9 @@ func (p *Process) Stop() (Result, error) {
 	return p.Wait()
 }
 
-// Info names the leader for good, also for a later process of this machine: it is a [Target] of [KillTree] that no
-// other process can be taken for, before or after the next boot. Asked for the first time when the run has come to its
-// end, it has no StartTicks.
+// Info identifies the leader for good, also for a later process of this machine: it is a [Target] of [KillTree] that
+// no other process matches, before or after the next boot. If the first call comes after the end of the run, it has
+// no StartTicks.
 func (p *Process) Info() ProcessInfo {
 	p.naming.Lock()
 	defer p.naming.Unlock()
@@ -159,12 +159,12 @@ func (s *UsageSource) UnmarshalText(text []byte) error {
 
 // A Usage is what the tree of a run has used. Each figure has its source: a 0 whose source is [UsageUnknown] is none.
 //
-// A run in a cgroup, see [WithContainment], has the processor time of all that ever was in there, whoever waited for
-// it. Without one there is what the kernel says of the command when it is reaped, with the children that it has
-// waited for, and they for theirs, wait4(2): for most commands that is all. The rest is seen as far as somebody looks
-// at it: those that are told to end, or are left, are looked at right before, the oldest 256 of them, and with
-// [SetSubreaper] orphans are reaped as well. What is lost is an orphan that ended by itself before that, and what
-// [Process.Kill] ends without a grace period.
+// A run in a cgroup, see [WithContainment], counts the processor time of all processes that ever were in it, reaped
+// or not. Without one it counts what the kernel reports when the command is reaped, wait4(2), which includes the
+// children that the command waited for, and theirs: for most commands that is all. Of the rest it counts what it
+// reads from the oldest 256 processes right before they are asked to end, or are left, and, with [SetSubreaper], from
+// orphans that it reaps. It misses an orphan that ended by itself before that, and what [Process.Kill] ends without
+// a grace period.
 type Usage struct {
 	// User and System are the processor time, in the mode of the program and in the kernel.
 	User, System time.Duration
@@ -175,13 +175,13 @@ type Usage struct {
 	// [WithMemoryMax] limits; it needs Linux 5.19 and the memory controller.
 	//
 	// Without that the peak of a small command is not known: it shares the memory of this process between fork and exec,
-	// and ru_maxrss of getrusage(2) counts that as its own. A peak is told if it is by more than an eighth above our own,
-	// or if it was seen in /proc.
+	// and ru_maxrss of getrusage(2) counts that as its own. A peak is reported if it is more than an eighth above our own,
+	// or was seen in /proc.
 	PeakMemory int64
 	Memory     UsageSource
 
-	// Processes is how many processes there were at least: the command and who was found by a look at the tree. The
-	// kernel does not count them. 0 is unknown.
+	// Processes is how many processes there were at least: the command and what looks at the tree found. The kernel
+	// does not count them. 0 is unknown.
 	Processes int
 
 	// ReadBytes and WrittenBytes are what was fetched from storage, and what is to go there: a page counts when it
@@ -268,15 +268,15 @@ func (o ptyOption) apply(c *config) { c.pty = &o }
 //   - What cmd.Stdin reads is typed: Ctrl-C in it is an interrupt, and a line is at most 4095 bytes long. At its end
 //     Ctrl-D is typed, once on a line of its own, else twice: a program that reads the terminal line by line meets the
 //     end of file then, once. To type in answer to what is shown, give it the reading end of an [io.Pipe], and close
-//     the other end behind the last answer. Without a Reader nobody types, and a program that asks waits until its
-//     time is over; the [Report] says that it "waits for terminal input". A file, such as /dev/null, is passed on, and
-//     is not the terminal.
+//     the other end behind the last answer. Without a Reader there is no input, and a program that asks waits until
+//     its time is over; the [Report] says that it "waits for terminal input". A file, such as /dev/null, is passed on,
+//     and is not the terminal.
 //
 // [Process.Resize] changes the size. When the command exits, the kernel sends SIGHUP to what it left in the foreground.
 // An interactive shell takes no notice of SIGTERM: [WithTermSignal] with SIGHUP ends it at once.
 //
-// A file in cmd.Stdout, StdinPipe and its kin, WithTerminal and [BackgroundLeave], which would leave processes a
-// terminal that nobody reads, are refused, and so are SysProcAttr.Setctty and Noctty. Without /dev/ptmx the error
+// Run refuses a file in cmd.Stdout, StdinPipe and its kin, WithTerminal, SysProcAttr.Setctty and Noctty, and
+// [BackgroundLeave], which would leave processes a terminal without a reader. Without /dev/ptmx the error
 // matches [ErrNoTerminal], and on other systems than Linux [ErrUnsupported]; nothing has been started then.
 func WithPTY(rows, cols int) Option { return ptyOption{rows, cols} }
 

@@ -18,9 +18,9 @@ import (
 // that is ended by force waits for it before the first signal.
 const ReportBound = 50 * time.Millisecond
 
-// A Report says what the processes of a tree are blocked in, and who waits for whom. It was true at
-// one moment, within a few milliseconds. It is taken without privilege: what may not be read is
-// counted, and never taken for nobody.
+// A Report says what the processes of a tree are blocked in, and which waits for which. It was true at
+// one moment, within a few milliseconds. Taking it needs no privilege: it counts the processes that it
+// may not read, and never takes them for absent.
 //
 // Verdict and Chain hold no arguments, no environment and no names of files, which may all be secret.
 // The calls in Threads, and with them the text of [Report.String], name files that are open. Command
@@ -32,12 +32,12 @@ type Report struct {
 	Verdict string // the chain in one line
 
 	// Found says that the end of the chain is a cause: something that is waited for, and not a
-	// process that could not be looked at or whose threads only wait for each other in ways that
-	// cannot be told from outside.
+	// process that could not be read, or whose threads only wait for each other in ways that are not
+	// visible from outside.
 	Found bool
-	// Deadlock says that processes or threads wait for each other and for nobody else.
+	// Deadlock says that processes or threads wait for each other and for nothing else.
 	Deadlock bool
-	Chain    []ReportLink // who waits for whom, from PID to the end
+	Chain    []ReportLink // each waits for the next, from PID to the end
 
 	// Processes are the one asked about, its tree, those that hold a pipe of the run, and those that
 	// the chain leads to, in this order.
@@ -45,9 +45,9 @@ type Report struct {
 
 	Unreadable int // processes whose system call may not be read
 	Omitted    int // processes of the tree for which there was no time
-	// Unseen counts processes whose descriptors may not be seen: they may have the other end of a pipe that seems
-	// to have none. Those of the tree are only looked at if somebody waits for one. Partial says that there was no
-	// time for all, as where many runs are ended together, which search one after the other.
+	// Unseen counts processes whose descriptors may not be read: they may have the other end of a pipe that seems
+	// to have none. The tree's own descriptors are read only if a process waits for one. Partial says that there was
+	// no time for all, as when many runs end together, which search one after the other.
 	Unseen  int
 	Partial bool
 }
@@ -68,7 +68,7 @@ const (
 	RoleRoot     ReportRole = "root"     // it was asked about, or leads the run
 	RoleMember   ReportRole = "member"   // of its tree
 	RoleHolder   ReportRole = "holder"   // outside of the tree, holds an output pipe of the run
-	RoleOutsider ReportRole = "outsider" // outside of the tree, and somebody waits for it
+	RoleOutsider ReportRole = "outsider" // outside the tree, and a process of the tree waits for it
 )
 
 // A ReportProcess is one process of a report.
@@ -116,11 +116,11 @@ type ReportFD struct {
 	Unread        int    // bytes in a socket's queues; -1 if unknown
 	Unsent        int
 	Silent        time.Duration // since TCP received data; -1 if unknown
-	Ends          []Holder      // who has the other end
-	EndsKnown     bool          // and nobody else has
+	Ends          []Holder      // processes that have the other end
+	EndsKnown     bool          // and no other process has it
 }
 
-// explainBound is how long a report may take for which nobody waits with a signal.
+// explainBound is how long a report may take that delays no signal.
 const explainBound = time.Second
 
 // Explain says why a process, and what it waits for, does not go on. It may be any process that this
@@ -166,7 +166,7 @@ func (p *Process) Report() (Report, error) {
 	report, err := take(context.Background(), target, &p.run.cfg)
 	select {
 	case <-p.done:
-		return Report{}, os.ErrProcessDone // the number may have been somebody else's
+		return Report{}, os.ErrProcessDone // the number may have been another process's
 	default:
 		return report, err
 	}
@@ -313,14 +313,14 @@ func (p *Process) reportActor() (Report, error) {
 	return Report{PID: p.PID(), Taken: time.Now()}, nil
 }
 
-// A PipeUse says who has a pipe open, and how full it is.
+// A PipeUse says which processes have a pipe open, and how full it is.
 type PipeUse struct {
 	Inode   uint64   // as in the pipe:[INODE] of /proc/PID/fd
 	Readers []Holder // a process that has it open for both is in both lists
 	Writers []Holder
-	Filled  int // bytes that nobody has read yet; -1 if unknown
+	Filled  int // bytes not read yet; -1 if unknown
 	Size    int // bytes that it can hold; -1 if unknown
-	Unseen  int // processes whose descriptors may not be seen: they may have it too
+	Unseen  int // processes whose descriptors may not be read: they may have it too
 }
 
 // ExplainPipe finds the processes that have a pipe open, by the number in the pipe:[INODE] of
@@ -349,7 +349,7 @@ func byProcess(ends []diagnose.End) []Holder {
 // RedactSecrets is a function for [WithRedact]: it takes out of a command line what looks like a secret,
 // and shows the rest.
 //
-// Replaced by "***" are the values of options and assignments whose name speaks of a password, token,
+// It replaces by "***" the values of options and assignments whose name speaks of a password, token,
 // secret, key, credential, cookie or authorization; the password in a URL; what follows "Bearer" and
 // "Basic"; and tokens of the forms that GitHub, GitLab, Slack, AWS, OpenAI and JSON Web Tokens have,
 // wherever they stand. That is a guess: a secret that looks like anything else, such as a bare

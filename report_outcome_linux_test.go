@@ -96,7 +96,7 @@ func TestReportOfAnEndedRun(t *testing.T) {
 	}
 }
 
-// Who ends by itself has none, and pays for none.
+// A command that ends by itself has none, and pays for none.
 func TestNoReport(t *testing.T) {
 	t.Parallel()
 	for _, cmd := range []*exec.Cmd{
@@ -123,8 +123,8 @@ func TestReportNamesTheStopSignal(t *testing.T) {
 	assert.Contains(t, res.Report.Verdict, "is stopped by SIGSTOP and waits for SIGCONT")
 }
 
-// A child that its parent does not reap is one of the tree, whether the parent waits for it or not. For one of
-// another session somebody has to wait.
+// A child that its parent does not reap is one of the tree, whether the parent waits for it or not. One of another
+// session is in the report only if a process waits for it.
 func TestReportNamesZombies(t *testing.T) {
 	python := testproc.HasProgram(t, "python3")
 	for name, test := range map[string]struct{ child, parent string }{

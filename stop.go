@@ -52,17 +52,17 @@ func (o backgroundOption) apply(c *config) { c.Background = engine.Background(o)
 // all where there are no pidfds.
 //
 // [BackgroundLeave] returns as soon as the command has exited, linger or not; a pipe that does not answer, see
-// [AbandonedPipe], is waited for until the drain timeout. Who is alive then gets no
-// signal and is in Result.Left; that and a pipe that is still held, by them or by others, are no error.
-// They become children of PID 1, or of the nearest subreaper, whose part it is to reap them. Output that
+// [AbandonedPipe], is waited for until the drain timeout. Processes that are alive then get no signal and
+// are in Result.Left; neither they nor a pipe that is still held, by them or by others, are an error.
+// They become children of PID 1, or of the nearest subreaper, which must reap them. Output that
 // was written before the command exited is delivered; what comes later may be, until the return, and
 // is neither counted nor kept after it. Standard input is closed.
 //
-// Their output pipes are not closed, which would kill them by SIGPIPE, and not left alone, which would
-// block them once 64 KiB are in: what they write is discarded, by one goroutine for all. See
-// [LeftPipes] for what there is and how to release it. That lasts as long as this process does: a service that
-// is to outlive it needs a file, or /dev/null, for its output, and so does one whose output matters. A
-// pipe of StdoutPipe or StderrPipe is closed by Wait, as by os/exec, and is not discarded.
+// Closing their output pipes would kill them by SIGPIPE, and leaving the pipes alone would block them once
+// 64 KiB are in. So one goroutine for all discards what they write. [LeftPipes] lists the pipes and says how
+// to release them. That lasts as long as this process does: a service that should outlive it needs a file,
+// or /dev/null, for its output, and so does one whose output matters. Wait closes a pipe of StdoutPipe or
+// StderrPipe, as os/exec does; its output is not discarded.
 //
 // At most [MaxLeftPipes] pipes can be left at a time, counting those that runs under way may leave; a
 // command for which there is no room is not started: [ErrTooManyLeft].
@@ -86,17 +86,17 @@ func (c *config) checkBackground() error {
 const MaxLeftPipes = 256
 
 // A LeftPipe is an output pipe that a run with [BackgroundLeave] has left, because a process still
-// holds its other end. What is written to it is discarded until nobody holds it any more, Release, or
-// the end of this process. The zero LeftPipe has ended. Its methods may be called from any goroutine.
+// holds its other end. What is written to it is discarded until no process holds it, Release, or the
+// end of this process. The zero LeftPipe has ended. Its methods may be called from any goroutine.
 type LeftPipe struct {
-	PID     int       // of the command, which has ended: by now the number may be somebody else's
+	PID     int       // of the command, which has ended: by now the number may be another process's
 	Program string    // the last element of its path
 	FD      int       // which output it was: 1 for standard output, or both; 2 for standard error
 	Since   time.Time // when the run left it
 
-	// HeldElsewhere says that no process of Result.Left was seen to hold the pipe when it was left: somebody else
-	// does. Result.Holders names who was seen. It may be a child of another run, which holds everything between its
-	// fork and its exec, or one of this on its way to its redirections: such a pipe ends within milliseconds.
+	// HeldElsewhere says that no process of Result.Left was seen to hold the pipe when it was left: another does.
+	// Result.Holders names those that were seen. It may be a child of another run, which holds everything between its
+	// fork and its exec, or one of this run before its redirections: such a pipe ends within milliseconds.
 	HeldElsewhere bool
 
 	pipe *engine.LeftPipe
@@ -127,7 +127,7 @@ func (p LeftPipe) Discarded() int64 {
 	return p.pipe.Bytes()
 }
 
-// Done returns a channel that is closed once the pipe is: nobody holds its other end, or it was released.
+// Done returns a channel that is closed once the pipe is: no process holds its other end, or it was released.
 func (p LeftPipe) Done() <-chan struct{} {
 	if p.pipe == nil {
 		return ended
@@ -159,14 +159,14 @@ func (o diagnosticOption) apply(c *config) {
 	c.DiagnosticSet, c.Diagnostic = true, engine.Diagnostic(o)
 }
 
-// WithDiagnosticSignal has a tree that is ended by force say first what it was doing: sig goes to all
-// of it, followed by SIGCONT, and it has d to write what its handlers write before the signal that
-// asks it to end. What comes is read as all other output is. SIGQUIT makes Go and Java programs print
+// WithDiagnosticSignal makes a tree that is ended by force first say what it was doing: the run sends
+// sig to the whole tree, followed by SIGCONT, and gives its handlers d to write before the signal that
+// asks it to end. It reads what they write as all other output. SIGQUIT makes Go and Java programs print
 // the stacks of all threads; Python's faulthandler.register does so for a signal of choice.
 //
-// It is sent to the whole tree because the program that is stuck is often a child of a shell. A
-// program without a handler for sig dies of it, and so does a Go program after it has printed its
-// stacks. All of d is waited, unless the tree is gone before: nobody can tell when a dump is complete.
+// The whole tree gets sig because the program that is stuck is often a child of a shell. A program
+// without a handler for sig dies of it, and so does a Go program after it has printed its stacks. The run
+// waits for all of d, unless the tree is gone before: nothing says when a dump is complete.
 //
 // It is sent when a bound was hit, by the timeout, cancellation, silence or [Process.Stop], after
 // the [Report] and before [WithTermSignal]; not when output exceeded its limit, nor to what a

@@ -2,8 +2,8 @@
 //
 // It reports
 //
-//   - (*exec.Cmd).Run, Start, Output and CombinedOutput, which wait for as long as the command, or whoever
-//     holds its pipes, likes;
+//   - (*exec.Cmd).Run, Start, Output and CombinedOutput, which wait without a bound for the command, or for
+//     a process that holds its pipes;
 //   - os.StartProcess, syscall.StartProcess and syscall.ForkExec;
 //   - a Pdeathsig in a function that does not call runtime.LockOSThread: the kernel sends the signal when the
 //     thread ends that started the command, and Go ends threads;

@@ -27,7 +27,7 @@ func (s *search) method(sel *ast.SelectorExpr, stack []ast.Node) {
 // fix returns what calls safeexec instead, or nothing where that takes more than a change of this statement.
 func (s *search) fix(sel *ast.SelectorExpr, name string, stack []ast.Node) []analysis.SuggestedFix {
 	call, ok := last(stack, 0).(*ast.CallExpr)
-	if !ok || call.Fun != sel || name == "Start" { // whoever starts also waits, elsewhere
+	if !ok || call.Fun != sel || name == "Start" { // code that starts also waits, elsewhere
 		return nil
 	}
 	cmd, ok := s.command(sel)

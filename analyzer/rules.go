@@ -53,7 +53,7 @@ func (s *search) noTimeout(call *ast.CallExpr) {
 	}
 }
 
-// droppedError reports a call whose results nobody takes. An error that is assigned to _ was dropped on purpose.
+// droppedError reports a call whose results are not used. An error that is assigned to _ was dropped on purpose.
 func (s *search) droppedError(call *ast.CallExpr, stack []ast.Node) {
 	if len(stack) == 0 {
 		return

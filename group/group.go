@@ -14,8 +14,8 @@
 //
 // Every job has an end and a Result, also one that was never started: its error matches
 // [ErrNotStarted] and the reason. At most [Limit] jobs run at a time. After the group's context was
-// canceled, or [Group.Shutdown] called, nothing starts, and all trees that run are signaled at once;
-// a command whose start was under way at that moment is ended like the others. A group goes on after
+// canceled, or [Group.Shutdown] called, nothing starts, and the group signals all running trees at once;
+// it ends a command whose start was under way at that moment like the others. A group goes on after
 // failures, unless [StopOnError] says otherwise.
 //
 // [Group.Shutdown] returns within [Group.StopBound], whatever the commands do, and lists what did not
@@ -28,21 +28,21 @@
 // thread or descriptor. The queue has no limit but [QueueLimit], and a job waits as long as those before
 // it take, or for [QueueTimeout]. The timeout of a job counts from its start.
 //
-// A job that runs costs two goroutines. A group that is idle has none: whatever makes room starts
-// what is next. The group keeps nothing of a job that has ended; who wants its Result keeps the [Job].
+// A running job costs two goroutines. An idle group has none: whatever makes room starts the next job.
+// The group keeps nothing of a job that has ended; to have its Result later, keep the [Job].
 //
 // # Keys
 //
-// [Group.GoKey] starts a job only if no other with its key runs. By default a second one is refused
-// with [ErrBusy] while the first runs or waits, so that a tool that is stuck does not pile up;
-// [SameKey] has it joined or queued instead. Keys take turns: a job waits for no more than one start of
+// [Group.GoKey] starts a job only if no other with its key runs. By default it refuses a second one
+// with [ErrBusy] while the first runs or waits, so that a stuck tool does not pile up; [SameKey] joins
+// or queues it instead. Keys take turns: a job waits for no more than one start of
 // each other key before the next job of its own key starts. All jobs without a key count as one key here,
 // except that any number of them may run.
 //
 // # Threads
 //
-// Commands are started by goroutines of the group. A caller that is locked to its thread does not pass
-// on that thread's namespaces, credentials and scheduling, as it does with Run.
+// Goroutines of the group start the commands. Unlike with Run, a caller that is locked to its thread does
+// not pass on that thread's namespaces, credentials and scheduling.
 //
 // Everything here may be used from any number of goroutines.
 package group
@@ -59,7 +59,7 @@ import (
 	"github.com/seed841d8200/safeexec"
 )
 
-// A Group runs jobs. It is made by [New]; the zero Group refuses every job with [ErrNotMade].
+// A Group runs jobs. [New] makes one; the zero Group refuses every job with [ErrNotMade].
 type Group struct {
 	cfg    config
 	ctx    context.Context // of all runs. Once it is done, nothing is started
@@ -98,7 +98,7 @@ type process interface {
 // [safeexec.Run]; without one, each job needs [safeexec.WithTimeout], by [Options] or by Go. The error
 // is a *[safeexec.ConfigError] for an option out of range.
 //
-// A group that is no longer needed is released by the end of ctx or by [Group.Shutdown].
+// The end of ctx or [Group.Shutdown] releases a group that is no longer needed.
 func New(ctx context.Context, opts ...Option) (*Group, error) {
 	cfg, err := resolve(ctx, opts)
 	if err != nil {
@@ -227,8 +227,8 @@ func (g *Group) open(now time.Time) bool {
 	return g.running.Len() < g.cfg.limit && !now.Before(g.next) && g.ctx.Err() == nil
 }
 
-// proceed ends what has waited too long and starts what may start. It is called, with the lock, after
-// each change: a job was submitted, a run has ended, the timer fired.
+// proceed ends what has waited too long and starts what may start. Its callers hold the lock and call it
+// after each change: a job was submitted, a run has ended, the timer fired.
 //
 // What can happen at the same time, and why each order ends the same way:
 //
@@ -237,8 +237,8 @@ func (g *Group) open(now time.Time) bool {
 //   - A start and cancellation: proceed asks the context last. A job that was taken out of the queue just
 //     before is in running, and safeexec.Start asks the same context before it starts anything.
 //   - The end of a run and cancellation: the place becomes free, and open says no.
-//   - The end of a run, and a second job with its key: the key is free before Done is closed, so whoever saw
-//     the end is not refused for it.
+//   - The end of a run, and a second job with its key: the key is free before Done is closed, so a caller that
+//     saw the end is not refused for it.
 //   - QueueTimeout and a place that becomes free: those that have waited too long leave first.
 //   - Two shutdowns: each waits for what it finds running, and nothing is added any more.
 func (g *Group) proceed() {

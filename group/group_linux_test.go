@@ -69,7 +69,7 @@ func stations(t *testing.T, silent string) (port string, asker <-chan string) {
 	return port, asked
 }
 
-// Of many stations one is silent: it costs its own result and nobody else's.
+// Of many stations one is silent: it costs its own result and no other.
 func TestSilentStation(t *testing.T) {
 	perl := testproc.HasProgram(t, "perl")
 	n := 40
@@ -128,7 +128,7 @@ func waited(r *safeexec.Report) time.Duration {
 	return r.Processes[0].Threads[0].Idle
 }
 
-// All trees are told at once: sixteen graces are one.
+// All trees are signaled at once: sixteen graces are one.
 func TestShutdownOfDeafTrees(t *testing.T) {
 	const n, grace = 16, time.Second
 	g := newGroup(t, group.Limit(n), group.Options(

@@ -79,7 +79,7 @@ func TestCommandJoinedElsewhere(t *testing.T) {
 	require.NoError(t, g.Shutdown(t.Context()))
 }
 
-// Whoever reads the output of a command that the options refuse sees its end.
+// A reader of the output of a command that the options refuse sees its end.
 func TestPipeOfRefusedStart(t *testing.T) {
 	g, err := New(t.Context())
 	require.NoError(t, err)
@@ -101,7 +101,7 @@ func TestPipeOfRefusedStart(t *testing.T) {
 	require.NoError(t, g.Shutdown(t.Context()))
 }
 
-// Every job that waits has ended when Shutdown returns, whoever refused it.
+// Every job that waits has ended when Shutdown returns, whatever refused it.
 func TestShutdownLeavesNoJobPending(t *testing.T) {
 	for range 5 {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -38,7 +38,7 @@ func (g *Group) Shutdown(ctx context.Context) error {
 	running := g.Running() // proceed, which has the same lock, starts no more
 	bound := time.NewTimer(g.stopBound(running))
 	defer bound.Stop()
-	g.refuseWaiting() // nobody waits for the call that the context makes
+	g.refuseWaiting() // Shutdown need not wait for the call that the context makes
 
 	var left ShutdownError
 	for _, j := range running {

@@ -1,7 +1,7 @@
-// Package guard has commands end also when the program that runs them dies.
+// Package guard ends commands when the program that runs them dies.
 //
 // A command leads a session of its own, so that neither Ctrl-C nor the death of the program ends it. A program that
-// catches signals ends its commands itself; what it cannot catch, SIGKILL or the want of memory, is for the guard:
+// catches signals ends its commands itself; the guard is for what it cannot catch, SIGKILL or a lack of memory:
 //
 //	func main() {
 //		guard.Init(guard.LogFile("/var/log/app/guard.log"))
@@ -10,16 +10,16 @@
 //
 // The guard is one small process a program, the program's own file executed once more, started with the first run
 // that has [safeexec.WithGuard]. It sleeps until the program is gone: killed, ended by os.Exit or a panic, or replaced
-// by execve(2). Then it ends every tree that is left by the ladder of its run, writes down what it did, and ends. It
-// does not hear SIGTERM, Ctrl-C or a hangup; one that is killed is replaced, and the Result says so. It has the
+// by execve(2). Then it ends every tree that is left by the ladder of its run, logs what it did, and ends. It ignores
+// SIGTERM, Ctrl-C and hangups. If the guard is killed, the program replaces it, and the Result says so. It has the
 // privileges that the program had at its first guarded run: drop yours before.
 //
 // # Limits
 //
-// In a container whose first process ends, and where the machine stops, the kernel ends all: nothing is left to
-// the guard. A command's process that is in uninterruptible sleep is logged as a survivor. Who kills the guard and then
-// the program, before it is replaced, is too fast for it. It can be killed for want of
-// memory as well, although it is small. Package-level initialization of the program runs in the guard too.
+// When the first process of a container ends, or the machine stops, the kernel ends all, the guard included. The guard
+// logs a process in uninterruptible sleep as a survivor. If the guard is killed, and the program before it has replaced
+// it, the trees live on. The kernel can kill the guard for want of memory too, although it is small. Package-level
+// initialization of the program runs in the guard as well.
 //
 // Linux only: elsewhere Init does nothing, and WithGuard is refused.
 package guard
@@ -43,13 +43,13 @@ type Option interface {
 
 type logFile string
 
-// LogFile has the guard append a line of JSON for each tree that it ended, and for each that it could not end, to a
+// LogFile makes the guard append a line of JSON for each tree that it ended, and for each that it could not end, to a
 // file, which it makes if there is none, for this user alone. The path is absolute, or relative to the root
-// directory. If the file cannot be opened when the guard starts, the run is refused by an error that matches
+// directory. If the file cannot be opened when the guard starts, Run refuses with an error that matches
 // ErrGuard and is an *[fs.PathError].
 func LogFile(path string) Option { return logFile(path) }
 
-// check opens it for a moment. Whoever reads a FIFO may come later.
+// check opens it for a moment. A FIFO may get its reader later.
 func (l logFile) check() error {
 	file, err := os.OpenFile(string(l), os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
 	if errors.Is(err, syscall.ENXIO) {
@@ -64,7 +64,7 @@ func (l logFile) check() error {
 func (l logFile) open() *slog.Logger {
 	file, err := os.OpenFile(string(l), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil // there is nobody to tell
+		return nil // there is nowhere to report it
 	}
 	return slog.New(slog.NewJSONHandler(file, nil))
 }

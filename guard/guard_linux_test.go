@@ -238,7 +238,7 @@ func TestGuardDoesNotHear(t *testing.T) {
 	assert.Len(t, p.records(t), 1, "it was that guard")
 }
 
-// Whoever ends the program with its tree does not end the guard before.
+// Ending the program with its tree does not end the guard first.
 func TestKillTreeOfTheProgram(t *testing.T) {
 	t.Parallel()
 	p := start(t, "wait", script)
@@ -270,7 +270,7 @@ func TestInACgroup(t *testing.T) {
 	assert.Empty(t, cgroups(t, pattern), "it is removed")
 }
 
-// Who is in the run's cgroup is asked to end, and is in the log, also without any mark.
+// A process in the run's cgroup is asked to end, and is in the log, even without any mark.
 func TestInACgroupWithoutAMark(t *testing.T) {
 	testproc.HasProgram(t, "prlimit")
 	t.Parallel()
@@ -368,7 +368,7 @@ func TestGuardIsSealed(t *testing.T) {
 	}
 }
 
-// A log that cannot be had is told before anything runs.
+// A log that cannot be opened is an error before anything runs.
 func TestNoLog(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "none", "log")
@@ -384,7 +384,7 @@ func TestInitWasNotCalled(t *testing.T) {
 	assert.Contains(t, p.line(t), "WithGuard needs guard.Init to be called first in main")
 }
 
-// The variable that makes a copy the guard means nothing to a program that somebody else has started with it.
+// The variable that makes a copy the guard means nothing to a program that another program started with it.
 func TestForgedVariable(t *testing.T) {
 	t.Parallel()
 	exe, err := os.Executable()

@@ -92,8 +92,8 @@ func TestDismissed(t *testing.T) {
 	}
 }
 
-// Who sets the variable, and opens what a helper expects, has not made the program its own: the socket has to be one
-// of the program that is named.
+// Setting the variable, and opening what a helper expects, does not take over the program: the socket has to belong
+// to the program that is named.
 func TestForgedSocket(t *testing.T) {
 	victim := startVictim(t)
 	for _, variable := range []string{watches(t, os.Getppid()), "copy:1:1:1", "else:1:1:1"} {
@@ -104,7 +104,7 @@ func TestForgedSocket(t *testing.T) {
 	}
 }
 
-// A log that nobody reads does not keep a tree, nor the guard for long.
+// A log without a reader does not keep a tree, nor the guard for long.
 func TestLogIsStuck(t *testing.T) {
 	t.Parallel()
 	p := start(t, "wait", script, logVariable+"="+fifo(t))

@@ -130,14 +130,14 @@ func host(what string) {
 	go obey(die, p)
 	_, _ = p.Wait()
 	if told.Load() {
-		select {} // until it is told to exit
+		select {} // until it gets the order to exit
 	}
 }
 
 // told is set once the command is to be stopped.
 var told atomic.Bool
 
-// obey does what it is told until there is nobody to tell it.
+// obey follows the orders on standard input until its end.
 func obey(die func(error), p *safeexec.Process) {
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {

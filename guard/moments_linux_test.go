@@ -65,7 +65,7 @@ func TestKilledInTheGracePeriod(t *testing.T) {
 	}
 }
 
-// The program dies while its tree forks, and nobody in there hears SIGTERM.
+// The program dies while its tree forks, and the whole tree ignores SIGTERM.
 func TestKilledWhileTheTreeForks(t *testing.T) {
 	t.Parallel()
 	p := start(t, "wait", `

@@ -73,7 +73,7 @@ func TestPowers(t *testing.T) {
 	}
 }
 
-// In a PID namespace whose first process reaps nobody, what dies stays as a zombie, and so does the guard.
+// In a PID namespace whose first process does not reap, what dies stays a zombie, and so does the guard.
 func TestFirstProcessDoesNotReap(t *testing.T) {
 	unshare := testproc.HasProgram(t, "unshare")
 	t.Parallel()

@@ -26,7 +26,7 @@ func init() {
 	testproc.Roles["reading-host"] = readingHost
 }
 
-// heldHost runs a command that holds the pipe of a stream, stops it when it is told to, and exits.
+// heldHost runs a command that holds the pipe of a stream, stops it on demand, and exits.
 func heldHost(args []string) int {
 	mode := heldModes[slices.IndexFunc(heldModes, func(m heldMode) bool { return m.name == args[0] })]
 	cmd := exec.Command(os.Args[0], mode.stream)
@@ -74,7 +74,7 @@ func startTelling(t *testing.T, host *exec.Cmd) io.Reader {
 	return r
 }
 
-// leavingHost leaves a background process that holds its pipe, and exits when it is told to.
+// leavingHost leaves a background process that holds its pipe, and exits on demand.
 func leavingHost([]string) int {
 	cmd := exec.Command("sh", "-c", `"$0" stdout & until grep -q userfault /proc/$!/task/*/wchan; do sleep 0.01; done`, os.Args[0])
 	cmd.Env = append(os.Environ(), testproc.RoleVariable+"=hold-stream")
@@ -92,7 +92,7 @@ func exitWhenTold(err error) int {
 	return 0
 }
 
-// readingHost has one end of a pipe whose other end a process holds, touches it never, and exits when it is told to.
+// readingHost has one end of a pipe whose other end a process holds, never touches it, and exits on demand.
 func readingHost([]string) int {
 	cmd := exec.Command(os.Args[0], "stdout")
 	cmd.Env = append(os.Environ(), testproc.RoleVariable+"=hold-stream")

@@ -55,7 +55,7 @@ func holdStream(args []string) int {
 		_, _ = unix.Write(fd, ready)
 		_, err = unix.Writev(fd, [][]byte{ready, page})
 	}
-	if err == nil && fd != 0 { // more than the pipe holds: somebody has to read again
+	if err == nil && fd != 0 { // more than the pipe holds: the reader has to read again
 		_, err = os.NewFile(uintptr(fd), "stream").Write(make([]byte, 1<<20))
 	}
 	fmt.Fprintln(os.Stderr, "it came:", err)
@@ -153,8 +153,8 @@ func awaitHeld(t *testing.T, pid int) {
 	})
 }
 
-// TestIncidentHeldPipe: a command held its pipe's mutex in the kernel, and whoever asked the pipe for anything but
-// poll(2) slept uninterruptibly until the command was dead: Run hung, and nobody was left to kill the command.
+// TestIncidentHeldPipe: a command held its pipe's mutex in the kernel, and every call on the pipe but poll(2) slept
+// uninterruptibly until the command was dead: Run hung, and nothing was left to kill the command.
 func TestIncidentHeldPipe(t *testing.T) {
 	for _, m := range heldModes {
 		t.Run(m.name, func(t *testing.T) {
@@ -188,8 +188,8 @@ func TestHeldPipeAtTheTimeout(t *testing.T) {
 	assert.LessOrEqual(t, len(res.Stdout.Bytes()), 2*os.Getpagesize())
 }
 
-// TestHeldPipeOfASurvivor has a command that nobody can kill hold its pipe. The run returns all the same, and says
-// what it left; that ends when the file system goes.
+// TestHeldPipeOfASurvivor runs a command that cannot be killed and holds its pipe. The run returns all the same, and
+// says what it left; that ends when the file system goes.
 func TestHeldPipeOfASurvivor(t *testing.T) {
 	for _, m := range heldModes {
 		if m.name == "StdoutPipe" {

@@ -27,7 +27,7 @@ func init() {
 	testproc.Roles["blocked-on"] = blockedOn
 }
 
-// lockedBy prints who has a lock on each file: a process is not told of its own.
+// lockedBy prints the process that has a lock on each file: the kernel does not show a process its own locks.
 func lockedBy(paths []string) int {
 	for _, path := range paths {
 		f, err := os.Open(path)

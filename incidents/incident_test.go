@@ -83,7 +83,7 @@ func TestIncidentMySQLSafe(t *testing.T) {
 // without a timeout. The one of station 144 sat in recvfrom on a socket without a timeout, its parent
 // in wait4, for three days. It was found with ps, strace and gdb.
 //
-// The timeout says it by itself: who waits for whom, and which peer is silent.
+// The timeout says it by itself: which process waits for which, and which peer is silent.
 func TestIncidentStation144(t *testing.T) {
 	testproc.NoLeaks(t)
 	python := testproc.HasProgram(t, "python3")
@@ -120,9 +120,9 @@ func TestIncidentStation144(t *testing.T) {
 }
 
 // TestIncidentFinishedJob: a batch job logged "finished" and lived on, for the sake of the threads of
-// a connection pool. The step's deadline sent it SIGTERM, and all that was known of it was 143.
+// a connection pool. The step's deadline sent it SIGTERM, and its status 143 was all that was known.
 //
-// A result keeps apart who sent the signal and why. Silence has a limit of its own.
+// A result says which side sent the signal, and why. Silence has a limit of its own.
 func TestIncidentFinishedJob(t *testing.T) {
 	job := func() *exec.Cmd { return exec.Command("sh", "-c", "echo finished; exec sleep 600") }
 	t.Run("it is silent", func(t *testing.T) {
@@ -162,7 +162,7 @@ func TestIncidentFinishedJob(t *testing.T) {
 // had gone without closing it. After a day its 64 KiB were full, all threads of the service were
 // blocked in write, and sockets piled up in CLOSE_WAIT.
 //
-// A run reads what is over the limit and counts it. An audit sees the full pipe, and who should read it.
+// A run reads what is over the limit and counts it. An audit names the full pipe and its reader.
 func TestIncidentTenThousandCloseWait(t *testing.T) {
 	t.Run("output is drained", func(t *testing.T) {
 		testproc.NoLeaks(t)

@@ -46,8 +46,8 @@ func treeWithoutProc(args []string) int {
 // TestIncidentNoProc: without /proc, processes with numbers above 32768 were not looked for, and a daemon lived on with
 // a nil error.
 //
-// It is found, since its number follows its leader's. That nobody else is there is known only where it is known how
-// many numbers there are.
+// It is found, since its number follows its leader's. That there are no others is known only if the highest number is
+// known.
 func TestIncidentNoProc(t *testing.T) {
 	if testproc.Unprivileged() {
 		t.Skip("needs root to make a PID namespace")

@@ -24,12 +24,12 @@ type Adoption struct {
 	Err   error
 }
 
-// Adopt takes over the jobs that no living program keeps. Those that run are kept from now on:
-// their timeout, their log, their messages. Those whose timeout has passed meanwhile are ended, and
-// so is what a start has left that was broken off by SIGKILL. Of those that have ended it is
-// written down. Call it after [Open], and again when another program that uses the store has ended.
+// Adopt takes over the jobs that no living program keeps. It keeps those that run from now on: their
+// timeout, their log, their messages. It ends those whose timeout has passed meanwhile, and what a start
+// has left that SIGKILL broke off. It records the end of those that have ended. Call it after [Open], and
+// again when another program that uses the store has ended.
 //
-// It returns all jobs of the store. The error is about the store; those of jobs are with them.
+// It returns all jobs of the store. The error is about the store; an [Adoption] holds the error of its job.
 func (s *Store) Adopt(ctx context.Context) ([]Adoption, error) {
 	jobs, err := s.List()
 	if err != nil {
@@ -112,7 +112,7 @@ func (r *record) overdue() bool {
 	return err == nil && r.Deadline > 0 && now >= r.Deadline
 }
 
-// takeOver makes a keeper for a job that nobody keeps. The record is nil if the job has ended or is
+// takeOver makes a keeper for a job that no program keeps. The record is nil if the job has ended or is
 // kept.
 func (j *Job) takeOver(ctx context.Context) (*keeper, *record, error) {
 	unlock, err := j.store.lock(ctx, j.name) // a start that is under way has it
@@ -133,7 +133,7 @@ func (j *Job) takeOver(ctx context.Context) (*keeper, *record, error) {
 		return nil, nil, err
 	}
 	k := newKeeper(j, r, lock)
-	close(k.ready) // nobody waits
+	close(k.ready) // nothing waits
 	if st, err := procfs.ReadStatNoComm(r.Trace.PID); err == nil && st.StartTime == r.Trace.Start &&
 		st.PPID == os.Getpid() {
 		k.process, _ = os.FindProcess(r.Trace.PID) // this program has closed the store, and opened it again

@@ -10,8 +10,8 @@ import (
 // The errors of jobs, beside those of package safeexec: [safeexec.ErrNoTimeout],
 // [safeexec.ErrUnsupported], [safeexec.ConfigError], [safeexec.ErrLimits],
 // [safeexec.ErrStartStalled], [safeexec.ErrNoProcess], [safeexec.ErrProtected],
-// [safeexec.ErrSurvivors] and [safeexec.ErrTreeUnseen]. Why a program cannot be executed is told
-// as os/exec does.
+// [safeexec.ErrSurvivors] and [safeexec.ErrTreeUnseen]. If a program cannot be executed, the error
+// is that of os/exec.
 var (
 	// ErrRunning says that a job of that name runs, or that it cannot be told whether it does.
 	ErrRunning = errors.New("job is running")
@@ -36,8 +36,8 @@ var (
 	ErrEnded = errors.New("job has ended")
 	// ErrNoInput says that the job was not started with [Input].
 	ErrNoInput = errors.New("job has no input")
-	// ErrPortTaken says that somebody listened on the port before the start, so that to be able to
-	// connect to it would prove nothing.
+	// ErrPortTaken says that another process listened on the port before the start, so that a
+	// connection to it would prove nothing.
 	ErrPortTaken = errors.New("port is in use")
 	// ErrHolder says that the process of [KeepStatus] could not be started, or died meanwhile. Nothing runs.
 	ErrHolder = errors.New("holder of the exit status could not be started")

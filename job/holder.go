@@ -43,7 +43,7 @@ func Init() {
 	os.Exit(0) //nolint:forbidigo // a program of its own
 }
 
-// An order is what a holder is told.
+// An order is what the program sends a holder.
 type order struct {
 	Root   string
 	Record *record
@@ -115,8 +115,8 @@ const (
 	abandonBound = 30 * time.Second
 )
 
-// runHeld has a holder start the command. It shares the lock of the record, so that nobody else works on that before
-// the holder is done with it, should this program be killed.
+// runHeld lets a holder start the command. The holder shares the lock of the record, so that if this program is killed
+// no other works on the record before the holder is done with it.
 func (l *launch) runHeld(ctx context.Context) error {
 	conn, err := l.startHolder(ctx)
 	if err != nil {

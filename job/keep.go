@@ -27,7 +27,7 @@ type keeper struct {
 	process *os.Process   // our child; nil for a job that was adopted
 	mark    *proctree.Mark
 	socket  *socket
-	lock    *os.File // says that somebody keeps the job
+	lock    *os.File // says that a program keeps the job
 
 	ctx     context.Context // done by Close and once the job has ended
 	cancel  context.CancelFunc
@@ -145,9 +145,9 @@ func (j *Job) forgetKeeper() {
 	}
 }
 
-// lockKeeper takes the lock that says that this program keeps a run of a job, the byte of its
-// number: who has kept the run before may still be about to let go. It reports false where another
-// has it.
+// lockKeeper takes the lock that says that this program keeps a run of a job: the byte of the run's
+// number, since the keeper of the run before may not have let go yet. It reports false if another
+// program has it.
 func lockKeeper(dir string, at int64) (*os.File, bool, error) {
 	f, err := os.OpenFile(filepath.Join(dir, keeperFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -237,7 +237,7 @@ func (k *keeper) awaitFirst() (*Exit, bool) {
 	if k.process != nil {
 		state, err := k.process.Wait()
 		if err != nil {
-			return nil, true // somebody else took it
+			return nil, true // another wait took it
 		}
 		k.state = state
 		return exitOfState(state), true
@@ -263,11 +263,11 @@ func awaitDeath(ctx context.Context, fd int, p proctree.Process) error {
 // lastPause is the longest pause between two looks where nothing can be waited for.
 const lastPause = 100 * time.Millisecond
 
-// reapTime is how long whoever has to reap a process that is no child of ours is given, before its
+// reapTime is how long the parent of a process that is no child of ours has to reap it, before its
 // status is unknown.
 const reapTime = 200 * time.Millisecond
 
-// exitOf returns how a process ended that somebody else reaps.
+// exitOf returns how a process ended that another process reaps.
 func (k *keeper) exitOf(fd int) *Exit {
 	now := time.Now()
 	until, held := now.Add(reapTime), now.Add(lockBound)
@@ -395,7 +395,7 @@ func (k *keeper) endForSure(reason Reason, first chan<- error) {
 		err := k.end(reason)
 		select {
 		case first <- err:
-		default: // somebody was told, or nobody listens
+		default: // one is queued already, or nothing listens
 		}
 		if err == nil || sleep(k.ctx, pause) != nil {
 			return
@@ -410,7 +410,7 @@ func (k *keeper) end(reason Reason) error {
 	}
 	_, err := k.job.end(k.ctx, k.writing, reason, k.id(), k.set.ladder())
 	if k.writing.Err() != nil {
-		return nil //nolint:nilerr // who forgets this keeper has the record's lock, and has seen the end
+		return nil //nolint:nilerr // what ended k.writing has the record's lock, and has seen the end
 	}
 	return err
 }

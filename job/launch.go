@@ -27,12 +27,11 @@ import (
 //	intent   the record says that a start is under way, and the environment mark that finds what comes of it
 //	stop     the command stands before its first instruction, and dies if this program does
 //	mark     it has its limits and the limit mark
-//	commit   the record says who it is
+//	commit   the record names it
 //	release  it runs
 //
-// If this program is killed before the release, nothing has run. Where the exec stop cannot be
-// had, the command runs from before the mark on, and what a kill in between leaves is found by the
-// environment mark.
+// If this program is killed before the release, nothing has run. Without an exec stop the command
+// runs from before the mark on, and the environment mark finds what a kill in between leaves.
 type launch struct {
 	job    *Job
 	record *record
@@ -158,7 +157,7 @@ func (l *launch) openInput() (*os.File, error) {
 }
 
 // look touches what the start will touch, so that a file system that does not answer holds up
-// nobody else.
+// nothing else.
 func (l *launch) look(ctx context.Context) error {
 	done := make(chan struct{}, 1)
 	var look preflight.Look
@@ -235,7 +234,7 @@ func (l *launch) prepareStopped(ctx context.Context, stop *execstop.Stop, own *e
 		if there {
 			break
 		}
-		if stop.Exited() { // killed in execve, or by somebody else: it has run nothing, and its status says why
+		if stop.Exited() { // killed in execve, or by another process: it has run nothing, and its status says why
 			return l.commit(own)
 		}
 		if !time.Now().Before(until) {
@@ -327,7 +326,7 @@ var resources = map[safeexec.Resource]proctree.Resource{
 	safeexec.LimitFileSize: proctree.ResourceFileSize, safeexec.LimitCore: proctree.ResourceCore,
 }
 
-// commit writes who the command is. It is our child, which pins the number.
+// commit records the identity of the command. It is our child, which pins the number.
 func (l *launch) commit(own *exec.Cmd) error {
 	r := l.record
 	leader := proctree.Inspect(own.Process.Pid)

@@ -88,7 +88,7 @@ func dataFrom(f *os.File, off int64) (from, size int64, err error) {
 // logPause is how long the log may be written to between two looks at its size.
 const logPause = 50 * time.Millisecond
 
-// boundLog gives back the oldest of the log. While nothing is written nobody wakes.
+// boundLog gives back the oldest of the log. While nothing is written it sleeps.
 func (k *keeper) boundLog() {
 	var f *os.File
 	for { // until there is a descriptor

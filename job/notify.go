@@ -31,8 +31,8 @@ type socket struct {
 // maxSocketPath is what fits into sun_path (unix(7)).
 const maxSocketPath = 107
 
-// listen makes the socket of a job, in its directory if the path is short enough and the job is not
-// another user's, who cannot get there.
+// listen makes the socket of a job, in its directory if the path is short enough and the job does not run
+// as another user, which cannot enter the directory.
 func listen(dir string, another bool) (*socket, error) { //nolint:revive // a fact, not a mode
 	path := filepath.Join(dir, socketFile)
 	if another || len(path) > maxSocketPath {
@@ -69,7 +69,7 @@ func listenAt(path string) (*socket, error) {
 		}
 	}
 	if err == nil {
-		err = os.Chmod(path, 0o666) // for another user's job; who sends is checked
+		err = os.Chmod(path, 0o666) // for another user's job; each sender is checked
 	}
 	if err != nil {
 		_ = conn.Close()
@@ -127,8 +127,8 @@ func (k *keeper) sentBy(pid int) bool {
 	return tree.Owns(pid)
 }
 
-// take does what a message says. Whoever waits for READY=1 is told when the rest of the message has
-// been taken.
+// take does what a message says. It reports READY=1 to waiters after it has taken the rest of the
+// message.
 func (k *keeper) take(message string) {
 	ready := false
 	for line := range strings.SplitSeq(message, "\n") {
@@ -170,14 +170,14 @@ func (s *socket) tell() {
 	}
 }
 
-// maxText is how much of a STATUS= is kept, and textPause how often it is written down: the job
-// would have to wait for the disk, and is to wait for nobody.
+// maxText is how much of a STATUS= is kept, and textPause how often it is written down: written more
+// often, it would make the job wait for the disk.
 const (
 	maxText   = 1 << 10
 	textPause = 200 * time.Millisecond
 )
 
-// writeNews writes the last STATUS= down, and that it is ready, also after nobody waits for that.
+// writeNews records the last STATUS=, and that the job is ready, even if no start waits for that.
 func (k *keeper) writeNews() {
 	for {
 		select {

@@ -34,13 +34,13 @@ type config struct {
 func Name(name string) Option { return option(func(c *config) { c.name = name }) }
 
 // Timeout ends the job that long after its start, suspension of the machine included. A start takes
-// this option or [Endless]. While no program has the store open nobody does it; [Store.Adopt] makes
-// up for it.
+// this option or [Endless]. While no program has the store open the timeout is not enforced;
+// [Store.Adopt] makes up for it.
 func Timeout(d time.Duration) Option {
 	return option(func(c *config) { c.set.Timeout, c.bounded = d, true })
 }
 
-// Endless lets the job run until somebody stops it.
+// Endless lets the job run until it ends or is stopped.
 func Endless() Option { return option(func(c *config) { c.set.Timeout, c.bounded = 0, true }) }
 
 // Grace is how long the job has to end by itself after SIGTERM, before SIGKILL. The default is 10
@@ -93,17 +93,17 @@ func Limit(r safeexec.Resource, n uint64) Option {
 func Input() Option { return option(func(c *config) { c.set.Input = true }) }
 
 // PIDFile writes the number of the job's first process to a file, for other tools, and removes it
-// when the job has ended. Nothing here reads it: a number says nothing about who has it.
+// when the job has ended. This package never reads it: the number may belong to another process by then.
 func PIDFile(path string) Option { return option(func(c *config) { c.set.PIDFile = path }) }
 
-// KeepStatus keeps the exit status of the first process also for when this program ends before that: [Status] has
-// it, whoever asks, and whether or not a program kept the job then. A small process starts the command instead of this
-// program, and holds its status until it is written down. That process is the program's own file, executed once more,
-// see [Init], in a session of its own, without descriptors of the program; it does not hear what asks it to end, and
-// ends with the first process. If it is killed, the job goes on, and the status is unknown.
+// KeepStatus keeps the exit status of the first process even if this program ends before it: [Status] has it in any
+// program, whether or not a program kept the job then. A small process starts the command instead of this program, and
+// holds its status until it is recorded. That process is the program's own file, executed once more, see [Init], in a
+// session of its own, without descriptors of the program; it ignores the signals that ask it to end, and ends with the
+// first process. If it is killed, the job goes on, and the status is unknown.
 //
 // The job then is no child of this program: [Job.Wait] and [Store.Run] return no [*exec.ExitError], and it inherits no
-// descriptor, not even one that the environment declares. The start takes as long as the program takes twice to begin.
+// descriptor, not even one that the environment declares. The start takes twice as long as the program takes to begin.
 func KeepStatus() Option { return option(func(c *config) { c.set.KeepStatus = true }) }
 
 // Ready makes the start wait until the first of the conditions comes true, no longer than that.

@@ -25,8 +25,8 @@ type Condition struct {
 	bad  string
 }
 
-// Port is true once somebody accepts TCP connections at the address. If somebody does before the
-// start, the start fails with [ErrPortTaken].
+// Port is true once a process accepts TCP connections at the address. If one does before the start,
+// the start fails with [ErrPortTaken].
 func Port(addr string) Condition {
 	c := Condition{kind: kindPort, addr: addr, wait: func(ctx context.Context, _ *Job) error {
 		return again(ctx, func(ctx context.Context) bool { return accepts(ctx, addr) })

@@ -8,7 +8,7 @@ import (
 	"github.com/seed841d8200/safeexec"
 )
 
-// nonblock makes an open of a FIFO fail that nobody reads.
+// nonblock makes an open of a FIFO without a reader fail.
 const nonblock = syscall.O_NONBLOCK
 
 // A RunResult is what came of a command within the time of [Yield].

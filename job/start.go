@@ -47,7 +47,7 @@ func (s *Store) Start(ctx context.Context, cmd *exec.Cmd, opts ...Option) (*Job,
 	return j, wrap("start", c.name, readiness{&c, k}.await(ctx))
 }
 
-// begin starts a job under the lock of its record, and returns who keeps it.
+// begin starts a job under the lock of its record, and returns its keeper.
 func (j *Job) begin(ctx context.Context, c *config, fill func(*record) error) (*keeper, error) {
 	if j.store.ctx.Err() != nil {
 		return nil, ErrClosed

@@ -18,7 +18,7 @@ type State string
 const (
 	Running   State = "running"   // some process of it lives
 	Ended     State = "ended"     // none does, and a program that kept it saw the end
-	Gone      State = "gone"      // none does, and nobody saw the end: the exit status may be unknown
+	Gone      State = "gone"      // none does, and no program saw the end: the exit status may be unknown
 	Elsewhere State = "elsewhere" // it was started in another namespace of PIDs or time, and cannot be told
 	// Half says that the program that was starting it was killed meanwhile: it runs, and
 	// [Store.Adopt] ends it.
@@ -162,7 +162,7 @@ func (s *Store) fits(r *record) (State, error) {
 	return Running, nil
 }
 
-// census lists who lives of a tree.
+// census lists the living processes of a tree.
 func census(tr proctree.Trace) ([]proctree.Process, error) {
 	var tree proctree.Tree
 	if err := recall(&tree, tr, lookTime); err != nil {
@@ -184,8 +184,8 @@ func census(tr proctree.Trace) ([]proctree.Process, error) {
 // a thousand times that; one that is cut short proves nothing.
 const lookTime = 10 * time.Second
 
-// see looks at a tree until a look proves who there is, within that time. Where others use up the
-// PIDs meanwhile, one that is not cut short proves nothing either.
+// see looks at a tree until a look proves its members, within that time. If others use up the PIDs
+// meanwhile, even a complete look proves nothing.
 func see(tree *proctree.Tree, within time.Duration) (members []*proctree.Member, sure bool) {
 	until := time.Now().Add(within)
 	tree.Until(until)

@@ -25,13 +25,13 @@ type rungs struct{ grace, kill time.Duration }
 func (s *settings) ladder() rungs   { return rungs{s.Grace, s.Kill} }
 func (s *settings) killOnly() rungs { return rungs{-1, s.Kill} }
 
-// Stop ends the job: SIGTERM and SIGCONT to each of its tree, [Grace], then it stops whoever is
-// found and sends SIGKILL. A deadline of the context comes out of the grace first; when the context
-// is canceled nothing more is sent. It returns once a look has found nobody of the tree, or with
-// [safeexec.ErrSurvivors] or [safeexec.ErrTreeUnseen]. Those that left the session or have lost the
-// first process are found by their marks.
+// Stop ends the job: it sends SIGTERM and SIGCONT to each process of its tree, waits for [Grace], then
+// stops the survivors and sends SIGKILL. A deadline of the context comes out of the grace first; when the
+// context is canceled it sends nothing more. It returns once a look has found the tree empty, or with
+// [safeexec.ErrSurvivors] or [safeexec.ErrTreeUnseen]. Marks find the processes that left the session or
+// have lost the first process.
 //
-// A job that has ended, or whose record fits nobody, is no error, and nobody is signaled.
+// A job that has ended, or whose record matches no process, is no error, and no process is signaled.
 func (j *Job) Stop(ctx context.Context) (Stopped, error) {
 	return j.stop(ctx, (*settings).ladder)
 }
@@ -89,7 +89,7 @@ func (j *Job) end(ctx, last context.Context, reason Reason, id startID, ladder r
 	if err != nil && !errors.Is(err, safeexec.ErrTreeUnseen) {
 		return Stopped{}, err
 	}
-	if len(alive) > 0 { // before the first signal, so that whoever sees the end knows why
+	if len(alive) > 0 { // before the first signal, so that the reason is there for a program that sees the end
 		// A full disk or a lock that another holds does not keep the job alive: the last update tells.
 		_ = j.update(ctx, id, func(r *record) {
 			if r.Reason == ByItself {
@@ -166,7 +166,7 @@ func endTree(ctx context.Context, tr proctree.Trace, rungs rungs) (Stopped, erro
 	return takeStock(ctx, e)
 }
 
-// takeStock says who is gone and who is alive.
+// takeStock says which processes are gone and which are alive.
 func takeStock(ctx context.Context, e *ending.Ending) (Stopped, error) {
 	var did Stopped
 	members, sure := see(&e.Tree, lookTime)
@@ -193,9 +193,9 @@ func info(p proctree.Process) safeexec.ProcessInfo {
 	return safeexec.ProcessInfo{PID: p.PID, StartTicks: p.Start, Name: p.Name}
 }
 
-// Restart stops the job, and starts it anew once nobody of it is found: what it had, a port for
-// one, is free. The command, its environment and its settings are those of the record; of the
-// options, Timeout, Endless, Ready and StopUnready count. The error is that of Stop or of Start.
+// Restart stops the job, and starts it anew once none of its processes is found: what it had, a port for
+// one, is free. The record gives the command, its environment and its settings; of the options, Timeout,
+// Endless, Ready and StopUnready count. The error is that of Stop or of Start.
 func (j *Job) Restart(ctx context.Context, opts ...Option) error {
 	if err := mayRestart(j, opts); err != nil {
 		return wrap("restart", j.name, err)
@@ -236,8 +236,8 @@ func (c *config) again(r *record) error {
 	return c.check()
 }
 
-// Signal sends a signal to the first process. If that does not live, as that of a daemon that has
-// put itself into the background, the error is [safeexec.ErrNoProcess], and nobody is signaled.
+// Signal sends a signal to the first process. If that is not alive, as with a daemon that has put itself
+// into the background, the error is [safeexec.ErrNoProcess], and no process is signaled.
 func (j *Job) Signal(sig syscall.Signal) error {
 	r, err := read(j.dir())
 	if err != nil {
@@ -273,8 +273,8 @@ func (j *Job) signal(r *record, sig syscall.Signal) error {
 	return root.Signal(sig)
 }
 
-// Wait waits until nobody of the job lives, and returns its status. The error of one that did not
-// end well is a [*exec.ExitError] if this program started it; look at Status.Exit otherwise.
+// Wait waits until no process of the job is alive, and returns its status. If the job failed, the error is
+// an [*exec.ExitError] if this program started it; look at Status.Exit otherwise.
 func (j *Job) Wait(ctx context.Context) (Status, error) {
 	r, err := read(j.dir())
 	if err != nil {

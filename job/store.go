@@ -35,8 +35,8 @@ type Job struct {
 	name  string
 }
 
-// Open opens the store in a directory, which is made if there is none, for this user alone. Call
-// [Store.Adopt] next: until then nobody watches the timeouts of jobs whose program has ended.
+// Open opens the store in a directory, which it makes if there is none, for this user alone. Call
+// [Store.Adopt] next: until then the timeouts of jobs whose program has ended are not enforced.
 func Open(dir string) (*Store, error) {
 	if !proctree.Enumerates {
 		return nil, safeexec.ErrUnsupported
@@ -179,9 +179,9 @@ func (j *Job) remove(ctx context.Context) (bool, error) {
 	return err == nil, wrap("clean", j.name, err)
 }
 
-// Forget removes the record of a job of another PID namespace, whose processes nobody can tell of
-// here; nobody is signaled. It is for a store that outlives its container. For other jobs the error
-// is [ErrRunning]: see Clean.
+// Forget removes the record of a job of another PID namespace, whose processes are not visible here;
+// it signals no process. It is for a store that outlives its container. For other jobs the error is
+// [ErrRunning]: see Clean.
 func (j *Job) Forget(ctx context.Context) error {
 	unlock, err := j.store.lock(ctx, j.name)
 	if err != nil {
@@ -225,8 +225,8 @@ func (r *record) removeOutside() {
 	removePIDFile(r)
 }
 
-// lockFile has a byte for the lock of each record. It is never removed: who waits for the lock of
-// a file that is gone has another one than who comes later.
+// lockFile has a byte for the lock of each record. It is never removed: a process that waits for the lock
+// of a removed file and one that comes later would lock different files.
 const lockFile = "locks"
 
 // placeOf is the place of the lock: two names that share one wait for each other, and that is all.

@@ -14,16 +14,16 @@ import (
 	"github.com/seed841d8200/safeexec/internal/seam"
 )
 
-// A Fake answers for the commands that are run with a context of [WithFake], so that no process is started. The
-// zero Fake expects none. It belongs to one test, and may be used by any number of goroutines.
+// A Fake answers for the commands that run with a context of [WithFake], so that no process starts. The zero Fake
+// expects none. It belongs to one test; any number of goroutines may use it.
 //
-// What a run does is real, but for the process: options are checked, the timeout, the context and Stop end it,
-// Readers are read, Writers written to, output is limited, and the Result and the errors are those of safeexec.
-// Options about descriptors, containment, limits and the terminal are checked and have no effect, and a
-// [safeexec.BackgroundLeave] finds nobody to leave. The context of exec.CommandContext does not end the run; that of
-// Run does. KillTree is answered for with [Fake.ExpectKillTree]; it ends no command of the Fake.
+// All of a run is real but the process: it checks options, the timeout, the context and Stop end it, it reads
+// Readers, writes to Writers and limits output, and the Result and the errors are those of safeexec.
+// Options about descriptors, containment, limits and the terminal are checked and have no effect, and
+// [safeexec.BackgroundLeave] finds no process to leave. The context of exec.CommandContext does not end the run; that
+// of Run does. [Fake.ExpectKillTree] answers KillTree, which ends no command of the Fake.
 type Fake struct {
-	// Ordered has the calls come in the order of the expectations.
+	// Ordered demands that the calls come in the order of the expectations.
 	Ordered bool
 
 	mu      sync.Mutex

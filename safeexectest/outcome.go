@@ -22,7 +22,7 @@ type Outcome struct {
 
 	Stdout, Stderr string
 	ExitCode       int
-	Signal         syscall.Signal // that ends it, sent by somebody else
+	Signal         syscall.Signal // that ends it, sent from outside the run
 	IgnoresStdin   bool           // nothing is read
 	After          time.Duration  // how long it runs after that
 	Hangs          bool           // until a signal or its timeout ends it
@@ -148,7 +148,7 @@ func abandoned(what safeexec.Abandoned) Outcome {
 	return Outcome{Result: func(r *safeexec.Result) { r.Abandoned = append(r.Abandoned, what) }}
 }
 
-// StatusUnknown is a command whose status somebody else took.
+// StatusUnknown is a command whose status another wait took.
 func StatusUnknown() Outcome { return Outcome{end: seam.End{Lost: true}} }
 
 // TreeUnseen is a command whose tree could not be looked at.

@@ -20,13 +20,13 @@ var settleTime = 5 * time.Second
 var runs atomic.Int64
 
 // NoLeakedProcesses fails the test if, when it ends, a process is left that the test started: a
-// child of this process, running or a zombie, or a descendant that was handed on to somebody else
-// and still has the environment variable SAFEEXECTEST_RUN that NoLeakedProcesses sets. What ends
-// within five seconds is not left. Call it first, so that it looks after all other cleanups. What
-// is left is killed, so that it does not hold the output of "go test".
+// child of this process, running or a zombie, or a descendant that another process adopted and that
+// still has the environment variable SAFEEXECTEST_RUN that NoLeakedProcesses sets. What ends within
+// five seconds is not left. Call it first, so that it looks after all other cleanups. It kills what is
+// left, so that it does not hold the output of "go test".
 //
-// A daemon that was started with an environment of its own, or has overwritten it, is found only as
-// long as its parent is this process; and with another user's nothing but our children are found.
+// It finds a daemon that was started with an environment of its own, or has overwritten it, only as long
+// as its parent is this process; and of another user's processes only our children.
 func NoLeakedProcesses(t testing.TB) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
@@ -108,8 +108,8 @@ func children() []process {
 	return list
 }
 
-// candidates returns our children and whoever has the mark, and whether a process born after us did
-// not say: one that is executing a program has no environment for a moment.
+// candidates returns our children and the processes with the mark, and whether one born after us may have
+// it: a process that is executing a program has no environment for a moment.
 func candidates(mark string) (list []leftover, unsure bool) {
 	self, err := procfs.ReadStatNoComm(procfs.Self)
 	if err != nil {
@@ -157,8 +157,7 @@ func (p leftover) kill(mark string) {
 	if err := handle.Kill(); err != nil {
 		return
 	}
-	// A child of ours whom nobody waits for would stay as a zombie, and every later test would find
-	// it.
+	// A child of ours without a waiter would stay a zombie, and every later test would find it.
 	if st.PPID == os.Getpid() {
 		_, _ = handle.Wait()
 	}

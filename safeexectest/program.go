@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// What a process of [Program] is told. The name is that of the test and the program.
+// programVariable selects the function of a process of [Program], by the names of the test and the program.
 const programVariable = "SAFEEXECTEST_PROGRAM"
 
 // Program makes f a program of that name in the PATH of this process, for tests that need real processes and a tree

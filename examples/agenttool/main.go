@@ -5,8 +5,8 @@
 //
 // The tools are run, run_in_background, output, input, kill and list. A command that has not ended
 // after ten seconds, or has left processes behind, goes on as a job with a name, and the model gets its
-// turn back. It sees the head and the tail of the output; all of it is in a file whose path it is told. A
-// command has no terminal and reads end of file, so that nothing waits for an answer that nobody gives.
+// turn back. It sees the head and the tail of the output, and the path of a file with all of it. A command
+// has no terminal and reads end of file, so that nothing waits for an answer that never comes.
 //
 // Jobs belong to the directory of -dir and not to this program. When the client ends it, or kills it,
 // they go on, and the next one that uses the directory finds them.

@@ -18,7 +18,7 @@ const restricted = "run-restricted"
 //	                         bwrap                            landlock
 //	writes elsewhere         fail: mounted read-only          fail: EACCES
 //	reads                    all that the user can            all that the user can
-//	/tmp                     its own, gone at the end         everybody's
+//	/tmp                     its own, gone at the end         shared
 //	processes of others      not seen, not signaled           seen; signals only within
 //	abstract sockets         reached                          only its own
 //	TCP, UDP, path sockets   reached                          reached

@@ -24,8 +24,8 @@ const (
 	goesOn    = `^bash has run for .* and has not ended`
 )
 
-// shapes are commands that hang tools which wait for the end of the output, ask on a terminal that
-// nobody sees, or leave processes behind.
+// shapes are commands that hang tools which wait for the end of the output, ask on a hidden terminal, or
+// leave processes behind.
 var shapes = []struct{ name, command, message, output string }{
 	{"plain", `echo hi`, succeeded, `^hi\n$`},
 	{"background", `sleep 600 & echo hi`, left, `^hi\n$`},

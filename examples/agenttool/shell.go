@@ -25,8 +25,8 @@ const (
 	grace = 2 * time.Second
 	// logStep is a third of what an output may take on the disk: then the oldest is given up.
 	logStep = 16 << 20
-	// fileSize is how long a file of a command may get, its output included, which nobody bounds while no
-	// program like this one runs.
+	// fileSize is how long a file of a command may get, its output included, which has no other bound while
+	// no program like this one runs.
 	fileSize = 4 << 30
 	// kept is how many jobs that have ended there are before they are removed with their output.
 	kept = 200

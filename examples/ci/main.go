@@ -18,9 +18,9 @@
 // all is. Beside the logs, junit.xml and summary.md tell what became of each step. A file with an unknown field, a need
 // that is not there or a cycle is refused before anything starts.
 //
-// A step ends with all of its processes: a server that it leaves in the background is ended. So it is when its timeout
-// passes, and what it was blocked in is told. Ctrl-C ends all steps, and a second one kills them. If ci itself is
-// killed, its guard ends them.
+// A step ends with all of its processes, a server that it leaves in the background too. When its timeout passes, ci
+// ends it and says what it was blocked in. Ctrl-C ends all steps, and a second one kills them. If ci itself is killed,
+// its guard ends them.
 //
 // The exit code is 0 if all steps passed, 1 if not, 2 for a wrong usage or file, and 130 after Ctrl-C and SIGTERM.
 //

@@ -19,7 +19,7 @@ type record struct {
 	ID      string                `json:"id"`
 	Reply   string                `json:"reply"` // where the queue is answered
 	Process *safeexec.ProcessInfo `json:"process,omitempty"`
-	Result  *Result               `json:"result,omitempty"` // it has ended; perhaps not everybody knows
+	Result  *Result               `json:"result,omitempty"` // it has ended; perhaps not all know
 	Settled bool                  `json:"settled,omitempty"`
 }
 

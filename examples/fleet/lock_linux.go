@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// lockFile opens a file that nobody else has. The lock is the open file's: processes that inherit the descriptor have
+// lockFile opens a file that no other process has. The lock is that of the open file: processes that inherit it have
 // it too, and it is free when the last of them is gone.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)

@@ -17,7 +17,7 @@ import (
 // maxLog is how much of a job's output is kept. The rest is counted.
 const maxLog = 64 << 20
 
-// An output takes what a command writes: into a file, and at once to those who listen. Live output may get lost with a
+// An output takes what a command writes: into a file, and at once to listeners. Live output may get lost with a
 // connection; each message says where in the output it belongs, so that a gap shows.
 type output struct {
 	file    *os.File
@@ -138,7 +138,7 @@ func (f *fleet) log(ctx context.Context, r Result) (io.ReadCloser, error) {
 	return f.logs.Get(ctx, r.Log)
 }
 
-// upload puts the log where everybody finds it. It is whole before the result names it.
+// upload puts the log where all find it. It is whole before the result names it.
 func (f *fleet) upload(ctx context.Context, name, path string) error {
 	return persist(ctx, func(ctx context.Context) error {
 		file, err := os.Open(path)

@@ -103,12 +103,12 @@ func (w *worker) run(ctx context.Context, j Job, rec *record, result *Result) er
 		delete(w.running, j.ID)
 		w.mu.Unlock()
 	}()
-	var canceled bool // once more: before, nobody would have told this run
+	var canceled bool // once more: before, no message would have reached this run
 	if canceled, _, err = w.get(ctx, "cancel."+j.ID, new(struct{})); err == nil && canceled {
 		end(errCanceled)
 	}
 	result.Began = time.Now()
-	go func() { // for those who look; by itself within a request's time
+	go func() { // for viewers; by itself within a request's time
 		one, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryFor)
 		defer cancel()
 		_, _ = w.kv.Put(one, "run."+j.ID, encode(attempt{w.host, result.Attempt, result.Began}))

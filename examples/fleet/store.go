@@ -44,8 +44,8 @@ type fleet struct {
 	limit time.Duration
 }
 
-// connect opens the fleet, and makes it first if need be. The limit is that of the one who made it, since the lease of
-// a job comes from it.
+// connect opens the fleet, and makes it first if need be. The limit is its maker's, since the lease of a job comes
+// from it.
 func connect(ctx context.Context, url string, s settings, opts ...nats.Option) (*fleet, error) {
 	opts = append([]nats.Option{
 		nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.RetryOnFailedConnect(true),

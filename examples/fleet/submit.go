@@ -45,7 +45,7 @@ func (f *fleet) trySubmit(ctx context.Context, j Job) (queued bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	// Whoever else has written it in the meantime wrote the same.
+	// Another that has written it in the meantime wrote the same.
 	_, _ = f.kv.Update(ctx, key, encode(entry{j, ack.Sequence}), revision)
 	return !ack.Duplicate, nil
 }

@@ -90,7 +90,7 @@ func TestNotDone(t *testing.T) {
 	}
 }
 
-// Interrupted before its time it says who is left.
+// Interrupted before its time it says what is left.
 func TestInterrupted(t *testing.T) {
 	_, pids, said := grow(t, exec.Command("sh", "-c", `trap "echo asked" TERM; echo ready $$; while :; do sleep 0.01; done`))
 	cmd := program(t, "-grace", "1h", fmt.Sprint(pids[0]))

@@ -1,11 +1,11 @@
-// Killtree ends a process and all its descendants, also those that left its session, and says who was
-// ended and who survived.
+// Killtree ends a process and all its descendants, also those that left its session, and says what it
+// ended and what survived.
 //
 //	killtree [-grace 5s] PID[:START]
 //
 // START is the process's start time in clock ticks, field 22 of /proc/PID/stat: a process that has the
 // number by now and began at another time is not touched. The exit code is 0 if the tree is gone, 1 if
-// somebody of it survived, 2 if nothing was done: there is no such process, or it must not be ended.
+// some of it survived, 2 if nothing was done: there is no such process, or it must not be ended.
 package main
 
 import (

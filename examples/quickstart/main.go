@@ -4,7 +4,7 @@
 //
 // The script prints a line and ends at once. It leaves two daemons behind, which have inherited
 // the pipe of its output. CombinedOutput reads that pipe until the last writer is gone, and so waits
-// for the daemons. Run ends what the script left in its session, and names who else holds the pipe.
+// for the daemons. Run ends what the script left, and names a process outside its tree that holds the pipe.
 package main
 
 import (

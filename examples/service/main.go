@@ -114,8 +114,8 @@ func run(log *slog.Logger, addr, admin string, limit int, timeout time.Duration)
 	return err
 }
 
-// health fails if a standard stream of this process is closed or can block it: then a log that nobody
-// reads stops the service one day.
+// health fails if a standard stream of this process is closed or can block it: a log without a reader
+// stops the service one day.
 func health(w http.ResponseWriter, _ *http.Request) {
 	if found := safeexec.AuditStdio(); len(found) > 0 {
 		w.WriteHeader(http.StatusInternalServerError)

@@ -210,7 +210,7 @@ func TestLoad(t *testing.T) {
 	assert.Contains(t, body, "goroutine profile")
 }
 
-// A service whose standard output nobody can read any more is not healthy.
+// A service whose standard output has no reader any more is not healthy.
 func TestHealth(t *testing.T) {
 	p := start(t, os.Getenv("PATH"), nil, t.TempDir())
 	code, body := must(t, p.ops+"/healthz")

@@ -46,7 +46,7 @@ func (req *request) start(command []string) (*safeexec.Process, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if errors.Is(cmd.Err, exec.ErrDot) {
-		cmd.Err = nil // whoever has "." in PATH wants it
+		cmd.Err = nil // a "." in PATH is there on purpose
 	}
 	term := req.signal
 	if term == 0 {

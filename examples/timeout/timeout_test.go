@@ -301,7 +301,7 @@ func testStreams(t *testing.T, p program) {
 	assert.Equal(t, []string{files[0].Name(), files[1].Name(), files[2].Name()}, strings.Fields(string(got)))
 }
 
-// testSameDeath: timeout dies of the signal that its command died of. TERM, which nobody ignores.
+// testSameDeath: timeout dies of the signal that its command died of. It is TERM, which is not ignored by default.
 func testSameDeath(t *testing.T, p program) {
 	cmd := p.command(t, "60", "sh", "-c", "kill -TERM $$")
 	var exit *exec.ExitError

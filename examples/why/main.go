@@ -1,5 +1,5 @@
-// Why says why a process does not go on: what it is blocked in, who it waits for, and what those are
-// blocked in, to the end of the chain.
+// Why says why a process does not go on: what it is blocked in, which processes it waits for, and what
+// those are blocked in, to the end of the chain.
 //
 //	why [-json] [-watch] PID
 //	why [-json] -pipe INODE

@@ -53,8 +53,8 @@ func newCrowd(b *bench) (*crowd, error) {
 	return c, nil
 }
 
-// sizes returns the wanted numbers that everybody can have. For what somebody cannot, there is a row
-// that says why, and the largest number that everybody can have stands in.
+// sizes returns the wanted numbers that all implementations can have. For one that some cannot have,
+// there is a row that says why, and the largest number that all can have stands in.
 func (c *crowd) sizes(wanted []int) []int {
 	var fit []int
 	largest := math.MaxInt
@@ -109,8 +109,8 @@ func (c *crowd) dies(impl string, n int) bool {
 	return n*c.needs[strings.TrimSuffix(impl, againSuffix)].threads > runtimeThreads
 }
 
-// freePIDs returns how many processes and threads may be made: a quarter of what is free is left to
-// everybody else.
+// freePIDs returns how many processes and threads may be made: it leaves a quarter of what is free to all
+// others.
 func freePIDs() int {
 	free := math.MaxInt32
 	for _, path := range []string{"/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"} {

@@ -46,7 +46,7 @@ func newLeaf() (*leaf, error) {
 	return nil, errors.New("there is no cgroup2")
 }
 
-// kill ends everybody in it and returns when the kernel says that nobody is left.
+// kill ends all processes in it and returns when the kernel says that it is empty.
 func (l *leaf) kill() error {
 	events, err := os.Open(filepath.Join(l.path, "cgroup.events"))
 	if err != nil {

@@ -99,8 +99,8 @@ func readNames(dir string) ([]string, error) {
 }
 
 // killSleepers kills children that are sleepers. An unreaped child keeps its number, so none of
-// them is somebody else's; those that are reaped at this moment by their run are why it is only
-// called when no run ends by itself.
+// them is another process's; call it only when no run ends by itself, since a run may reap one at this
+// moment.
 func killSleepers() {
 	name := sleeperName()
 	for _, c := range children() {

@@ -73,7 +73,7 @@ func sleepersOf(i impl, n int) (sample, error) {
 // fdsPerCommand is how many descriptors of the host a command may take.
 const fdsPerCommand = 8
 
-// sleeperLife bounds a sleeper in seconds, should nobody end it.
+// sleeperLife bounds a sleeper in seconds, should nothing end it.
 const sleeperLife = 300
 
 // measureSleepers starts n commands at once, with a limit of the Go runtime's threads unless it is 0.

@@ -105,10 +105,10 @@ func killLeaf(command []string) (sample, error) {
 	return seconds(took), errors.Join(readErr, err)
 }
 
-// withoutSweep is safeexec that looks for nobody who is left after the exit.
+// withoutSweep is safeexec that does not look for processes left after the exit.
 const withoutSweep = "safeexec-no-sweep"
 
-// sweep measures a no-op beside many processes that sleep, with the look for those who are left and
+// sweep measures a no-op beside many processes that sleep, with the look for those that are left and
 // without it. Each is a process of its own: the look can only be switched off for good.
 func sweep(b *bench) error {
 	for _, others := range []bool{false, true} {

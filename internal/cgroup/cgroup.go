@@ -1,21 +1,21 @@
 // Package cgroup holds a command and all that descends from it in a cgroup of its own, cgroups(7)
-// version 2: nobody leaves it by fork, setsid or exec, all of it is killed by one write, and the
-// kernel says when it is empty.
+// version 2: no process leaves it by fork, setsid or exec, one write kills all of it, and the kernel
+// says when it is empty.
 //
 // Such a cgroup is a [Leaf]: a directory made below our own cgroup, or below a given one, and removed
 // when the command's tree is gone. A process leaves it only by a write to cgroup.procs of another
 // cgroup, for which it needs permission on both and on their common ancestor: root has that, and so
-// has a command that runs as the user to whom the hierarchy was delegated, unless it cannot reach it.
+// has a command that runs as the user that owns the delegated hierarchy, unless it cannot reach it.
 //
-// # Whose a leaf is
+// # The owner of a leaf
 //
 // The owner holds a lock on the directory, flock(2), for as long as it has it open. The kernel takes
 // the lock away with the owner, however that ends. A leaf without the lock is stale, and [RemoveStale]
-// ends what is in it. Other than a PID and a start time the lock means the same in every PID namespace,
-// and cannot be reused by somebody else. The name tells people whose leaf it is, and the remover a leaf
-// from other cgroups: safeexec-PID-RANDOM, in decimal and hexadecimal, is reserved for leaves, and
-// nothing else is. It is unique, so that a process belongs to the leaf if the name is an element of the
-// path in its /proc/PID/cgroup, in whatever way cgroups are mounted and namespaced here.
+// ends what is in it. Unlike a PID and a start time the lock means the same in every PID namespace, and no
+// other process can reuse it. The name tells people the owner of the leaf, and the remover a leaf from other
+// cgroups: safeexec-PID-RANDOM, in decimal and hexadecimal, is reserved for leaves, and no other name is. It
+// is unique, so that a process belongs to the leaf if the name is an element of the path in its
+// /proc/PID/cgroup, in whatever way cgroups are mounted and namespaced here.
 //
 // What can happen between making and locking, and why a leaf in use is never taken for a stale one:
 // the remover locks before it kills or removes. If it comes between, the owner's own lock fails, or its

@@ -28,9 +28,9 @@ func (l *Leaf) Kill() error {
 	return l.killEach()
 }
 
-// Freeze stops all that is in the leaf, in a way that nobody there can undo or see. It takes effect
-// within moments, and is not waited for. It needs Linux 5.2. The function undoes it, and must be called;
-// it needs no descriptor that there may be none of by then.
+// Freeze stops all processes in the leaf, in a way that none of them can undo or see. It takes effect within
+// moments, and Freeze does not wait for it. It needs Linux 5.2. The caller must call the function that it
+// returns, which undoes it, and needs no new descriptor, of which there may be none by then.
 func (l *Leaf) Freeze() (thaw func(), err error) {
 	f, err := os.OpenFile(l.dir+"/cgroup.freeze", os.O_WRONLY, 0)
 	if err != nil {
@@ -49,9 +49,9 @@ func (l *Leaf) Freeze() (thaw func(), err error) {
 // killPasses bounds the passes of killEach. Forks end with the first one where the cgroup can be frozen.
 const killPasses = 64
 
-// killEach freezes the leaf, which keeps all in it from forking, and sends SIGKILL to each until a pass
-// finds nobody new. Freezing takes effect a moment after the write, hence the passes; before 5.2 there
-// is none, and they are all there is. A frozen process dies of SIGKILL without being thawed.
+// killEach freezes the leaf, which keeps all in it from forking, and sends SIGKILL to each process until a
+// pass finds no new one. Freezing takes effect a moment after the write, hence the passes; before 5.2 there
+// is no freezing, only the passes. A frozen process dies of SIGKILL without being thawed.
 func (l *Leaf) killEach() error {
 	_ = write(l.dir, "cgroup.freeze", "1") // for good
 	sent := make(map[int]bool)

@@ -26,9 +26,9 @@ type place struct {
 
 var ownPlace atomic.Pointer[place]
 
-// ownDir returns the directory of our own cgroup. It is where it was as long as it has the path that it had
-// and the mount is there that was: what a mount shows does not change. That leaves out who has also moved
-// to another cgroup namespace in which it has, by another name, the path of before.
+// ownDir returns the directory of our own cgroup. It is where it was as long as its path and its mount are the
+// same: what a mount shows does not change. That misses a process that has also moved to another cgroup namespace
+// in which another cgroup has the path of before.
 func ownDir() (string, error) {
 	own, err := procfs.ReadCGroups(procfs.Self)
 	if err != nil {

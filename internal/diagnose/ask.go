@@ -2,8 +2,8 @@ package diagnose
 
 import "time"
 
-// How long a process is waited for, at most and at least, however much time there is: what comes after
-// the time for looking is still answered by nearly everybody.
+// How long to wait for the answer of a process, at most and at least, however much time there is: nearly
+// all processes answer even after the time for looking.
 const (
 	longestAnswer  = time.Second
 	shortestAnswer = 5 * time.Millisecond

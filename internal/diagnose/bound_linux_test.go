@@ -20,7 +20,7 @@ import (
 const bound = 50 * time.Millisecond
 
 // startTree starts a session of n processes: a shell that waits for sleeping children, and one last
-// child that is blocked on a pipe that nobody writes to.
+// child that is blocked on a pipe that stays empty.
 func startTree(t testing.TB, n int) int {
 	t.Helper()
 	canary := testproc.NewCanary(t)
@@ -151,7 +151,7 @@ func TestManySearchAtOnce(t *testing.T) {
 		searches <- struct{}{}
 	}
 	s, _ := take(target, bound)
-	use := Pipe(1, func() bool { return false }) // who asks for one thing does not wait
+	use := Pipe(1, func() bool { return false }) // a single question does not wait
 	for range cap(searches) {
 		<-searches
 	}
@@ -168,8 +168,8 @@ func TestManySearchAtOnce(t *testing.T) {
 	assert.Empty(t, searches, "the turn is given back")
 }
 
-// The descriptors of a tree that waits for no pipe are left out, until one outside who holds the run's pipe turns
-// out to wait for somebody in it.
+// The descriptors of a tree that waits for no pipe are left out, unless a process outside that holds the run's pipe
+// turns out to wait for one of the tree.
 func TestHolderWaitsForTheTree(t *testing.T) {
 	testproc.NoLeaks(t)
 	pipe := func() (r, w *os.File) {

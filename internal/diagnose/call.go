@@ -237,7 +237,7 @@ func (d *decoder) wantChildren() {
 // maxPathSize is PATH_MAX.
 const maxPathSize = 4096
 
-// open finds out which file a call is about, and if it opens a FIFO, who has the other end.
+// open finds out which file a call is about, and if it opens a FIFO, which processes have the other end.
 func (d *decoder) open(name string, arg int) {
 	d.call.Wait = WaitFile
 	path, ok := d.stringAt(d.args[arg], maxPathSize)

@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// A node is a thread in the graph of who waits for whom.
+// A node is a thread in the graph of waits.
 type node struct {
 	process, thread int // indexes; thread is -1 for a process as a whole: a zombie, a stopped one
 }
 
-// An edge leads to whom a thread waits for: any thread of a process, or one of them.
+// An edge leads to what a thread waits for: any thread of a process, or one of them.
 type edge struct {
 	pid, tid int // tid 0 is any
 }
 
-// A graph is all that is known of who waits for whom.
+// A graph is all that is known of which thread waits for which.
 type graph struct {
 	s     *Snapshot
 	byPID map[int]int
@@ -34,8 +34,8 @@ func follow(s *Snapshot) {
 	g.walk()
 }
 
-// edges returns whom a node waits for, and whether that is all that could make it go on: then it is
-// stuck once all of them are.
+// edges returns what a node waits for, and whether nothing else could make it go on: then it is stuck
+// once all of them are.
 func (g *graph) edges(n node) (edges []edge, all bool) {
 	p := &g.s.Processes[n.process]
 	if n.thread < 0 {
@@ -80,7 +80,7 @@ func (g *graph) edges(n node) (edges []edge, all bool) {
 	return edges, all && len(edges) > 0
 }
 
-// fdEdges returns whom one descriptor waits for.
+// fdEdges returns what a wait on one descriptor waits for.
 func (g *graph) fdEdges(p *Process, fd *Descriptor, wait Wait) (edges []edge, all bool) {
 	switch {
 	case (fd.Kind == "pipe" || fd.Kind == "FIFO") && fd.Reading && fd.Filled > 0 && wait != WaitOpen:
@@ -89,7 +89,7 @@ func (g *graph) fdEdges(p *Process, fd *Descriptor, wait Wait) (edges []edge, al
 		return []edge{{pid: fd.PID}}, true
 	}
 	for _, end := range fd.Ends {
-		// A thread that waits for its own process only waits for that if nobody else is there.
+		// A thread waits for its own process only if no other process has the end.
 		if end.PID != p.PID || !slices.ContainsFunc(fd.Ends, func(e End) bool { return e.PID != p.PID }) {
 			edges = append(edges, edge{pid: end.PID})
 		}
@@ -117,8 +117,8 @@ func (g *graph) nodes(process int) []node {
 	return nodes
 }
 
-// findStuck takes every thread that waits for nobody but others that were looked at for stuck, and
-// then lets all go of which one can go on, until no more can: what remains is a deadlock.
+// findStuck first takes every thread that waits only for others in the graph for stuck. It then frees
+// each that waits for one that can go on, until it finds no more: what remains is a deadlock.
 func (g *graph) findStuck() {
 	g.stuck = make(map[node]bool)
 	edges := make(map[node][]edge)
@@ -140,7 +140,7 @@ func (g *graph) findStuck() {
 	}
 }
 
-// canMove reports whether whom an edge leads to may go on, as far as is known.
+// canMove reports whether the target of an edge may go on, as far as is known.
 func (g *graph) canMove(e edge) bool {
 	i, ok := g.byPID[e.pid]
 	if !ok {

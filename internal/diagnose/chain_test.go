@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// waiting makes a process with one thread that waits for the end of others; for nobody, it sleeps.
+// waiting makes a process with one thread that waits for the end of others; without others, it sleeps.
 func waiting(pid int, name string, others ...int) Process {
 	call := Call{Name: "clock_nanosleep", Wait: WaitTime, Left: time.Minute}
 	if len(others) > 0 {
@@ -119,8 +119,8 @@ func TestVerdictIsOneLine(t *testing.T) {
 	assert.Contains(t, s.Verdict, "101 a?b?[31m?")
 }
 
-// FuzzDeadlock compares with the plain definition: a process is in a deadlock if nobody that it waits
-// for, directly or not, does anything but wait.
+// FuzzDeadlock compares with the plain definition: a process is in a deadlock if all that it waits for,
+// directly or not, do nothing but wait.
 func FuzzDeadlock(f *testing.F) {
 	f.Add([]byte{3, 1, 1, 1, 2, 0})
 	f.Add([]byte{2, 1, 1, 1, 0})

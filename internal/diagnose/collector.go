@@ -107,9 +107,9 @@ func (c *collector) readCommands() {
 // longer where thousands of commands are ended together.
 const fewMembers = 16
 
-// findMembers makes the list of the tree: what the caller knows, the session, and the children of all of
-// them. Where the caller knows all of it, either the session or the children do: who is in neither is noticed in
-// passing, see look.
+// findMembers lists the tree: what the caller knows, the session, and the children of all of them. If the
+// caller knows the whole tree, either the session or the children are enough: look notices in passing a
+// process that is in neither.
 func (c *collector) findMembers() {
 	c.add(c.target.PID)
 	for _, pid := range c.target.Members {
@@ -146,7 +146,7 @@ func (c *collector) add(pid int) {
 	}
 }
 
-// look takes down one process, once, and notes whom to look at next.
+// look records one process, once, and notes what to look at next.
 func (c *collector) look(pid int) {
 	if _, ok := c.seen[pid]; ok || pid <= 0 {
 		return
@@ -262,8 +262,8 @@ func (c *collector) followUrgent() {
 	}
 }
 
-// finishEnds lists the descriptors of everybody, where the tree waits for a pipe or may have left one
-// of the run to somebody.
+// finishEnds lists the descriptors of all processes, if the tree waits for a pipe or may have left one of
+// the run to another process.
 func (c *collector) finishEnds() {
 	if c.ends.lined || len(c.target.Pipes) > 0 {
 		c.ends.finish()

@@ -11,7 +11,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// resolve adds a descriptor to the call: what it is, how full it is, who is at its other end.
+// resolve adds a descriptor to the call: what it is, how full it is, what has its other end.
 func (d *decoder) resolve(fd int, wait Wait) {
 	if len(d.call.FDs) >= maxWatched {
 		return
@@ -72,7 +72,7 @@ func (d *decoder) pathKind(fd int, link string) string {
 	return "file"
 }
 
-// pipe fills in how full a pipe is and who has its other end.
+// pipe fills in how full a pipe is and which processes have its other end.
 func (d *decoder) pipe(r *Descriptor, link string) {
 	if found, ok := d.c.fill(End{PID: d.p.PID, FD: r.FD}, r.Inode); ok {
 		r.Filled, r.Size = found.filled, found.size
@@ -87,8 +87,8 @@ type fill struct{ filled, size int }
 
 var errOtherPipe = errors.New("another pipe")
 
-// fill measures the pipe behind an end, if it is still that of the inode; 0 is that of any. It opens the
-// end anew, in the mode in which it is open: nobody has more or fewer readers or writers for that.
+// fill measures the pipe behind an end, if it still has the inode; 0 is any. It opens the end anew, in the
+// mode in which it is open, so that no process sees a pipe gain or lose its last reader or writer.
 func (c *collector) fill(end End, inode uint64) (fill, bool) {
 	return ask(c, end.PID, func() (found fill, err error) {
 		path := fdPath(end.PID, end.FD)
@@ -115,7 +115,7 @@ func (c *collector) fill(end End, inode uint64) (fill, bool) {
 	})
 }
 
-// findEnds fills in who has the other end of a pipe, as far as descriptors were listed by now.
+// findEnds fills in the other ends of a pipe, as far as descriptors were listed by now.
 func (c *collector) findEnds(r *Descriptor) {
 	other := readEnd
 	if r.Reading {
@@ -125,7 +125,7 @@ func (c *collector) findEnds(r *Descriptor) {
 	r.EndsKnown = c.ends.known()
 }
 
-// findMoreEnds does that again for all pipes, when the descriptors of everybody were listed.
+// findMoreEnds does that again for all pipes, once the descriptors of all processes are listed.
 func (c *collector) findMoreEnds() {
 	for _, p := range c.processes {
 		for i := range p.Threads {

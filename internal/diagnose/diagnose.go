@@ -1,9 +1,9 @@
-// Package diagnose finds out what the processes of a tree are blocked in and who waits for whom.
+// Package diagnose finds out what the processes of a tree are blocked in and which waits for which.
 //
-// All of it comes from /proc and sock_diag(7), and changes nothing. No descriptor of another process is
-// borrowed: it may be a file's by the time it comes, and closing that would drop our locks on the file.
-// It works without privilege for whatever ptrace(2) would let us look at; what can
-// not be looked at is counted and never taken for "nobody".
+// It reads /proc and sock_diag(7), and changes nothing. It borrows no descriptor of another process: by
+// the time the copy comes it may be a file's, and closing that would drop our locks on the file. It
+// needs no privilege for what ptrace(2) would let us read; it counts processes that it may not read, and
+// never takes them for absent.
 package diagnose
 
 import (
@@ -21,7 +21,7 @@ type Target struct {
 	Session  int      // whose members belong to the tree, but for its leader if that is not PID; 0 if unknown
 	Child    bool     // PID is a child of ours that we have not reaped
 	Members  []int    // processes known to belong to the tree
-	Whole    bool     // Members is all of it, but for zombies and who was born meanwhile
+	Whole    bool     // Members is all of it, but for zombies and processes born meanwhile
 	Holders  []int    // processes known to hold a pipe of ours
 	Pipes    []uint64 // inodes of the pipes that we read the tree's output from
 	Commands bool     // command lines are wanted
@@ -51,8 +51,8 @@ type Snapshot struct {
 
 	Unreadable int  // processes whose blocked call may not be read
 	Omitted    int  // processes of the tree for which there was no time
-	Unseen     int  // processes whose descriptors may not be seen
-	Partial    bool // there was no time to look at everybody's descriptors
+	Unseen     int  // processes whose descriptors may not be read
+	Partial    bool // there was no time to read the descriptors of all processes
 }
 
 // A Link is one process of the chain.
@@ -142,14 +142,14 @@ type Descriptor struct {
 	Filled, Size       int    // of a pipe; -1 if unknown
 	Unread, Unsent     int    // of a socket; -1 if unknown
 	Silent             time.Duration
-	Ends               []End // of a pipe or FIFO: who else can move it; of a socket: the peer
+	Ends               []End // of a pipe or FIFO: the processes that can move it; of a socket: the peer
 	EndsKnown          bool  // Ends is all there is
 	Watched            int   // of eventpoll: how many descriptors it watches
 	PID                int   // of a pidfd
 	Reading, Listening bool
 
 	link  string // of a pipe or FIFO: whose other ends can be looked for
-	asker int    // PID of whom it belongs to
+	asker int    // PID of its process
 }
 
 // An End is a descriptor at the other end of a pipe or socket.

@@ -17,17 +17,17 @@ import (
 // descriptor, before the rest of the tree was looked at.
 const searchPart = 0.5
 
-// ends knows who has which file open. It lists the descriptors of one process after the other, those
-// who are likely first, and goes on only as long as somebody is looked for.
+// ends knows which process has which file open. It lists the descriptors of one process after the other,
+// likely ones first, and goes on only as long as an end is wanted.
 type ends struct {
 	c      *collector
 	lined  bool  // the tree is in queue, or in spared
-	queue  []int // whom to list, in this order
-	spared []int // the tree, as long as it is not asked about
+	queue  []int // PIDs to list, in this order
+	spared []int // the tree, as long as no question needs it
 	queued map[int]bool
 	next   int  // in queue
 	near   int  // the part of queue that is always listed, given a turn
-	all    bool // everybody is in queue
+	all    bool // all processes are in queue
 	byLink map[string][]End
 	unseen int
 	parent int  // of the root
@@ -36,9 +36,9 @@ type ends struct {
 	endTurn func() // gives back the turn to search; nil without one
 }
 
-// searches holds one for each that is under way. Where many commands are ended at once each of them wants to
-// know who has its pipes, and all of that together would take the square of their number, and every processor.
-// What lies within a tree needs no turn.
+// searches holds one for each search under way. If many commands end at once each of them wants to know the
+// holders of its pipes, and all searches together would cost the square of their number, on every processor. A
+// search within a tree needs no turn.
 var searches = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 
 // longestTurn is after how long a search no longer counts, should the kernel keep it.
@@ -73,7 +73,7 @@ func pipeLink(inode uint64) string { return "pipe:[" + strconv.FormatUint(inode,
 
 func socketLink(inode uint64) string { return "socket:[" + strconv.FormatUint(inode, 10) + "]" }
 
-// begin lines up the tree, which is near, also when everybody else was listed before.
+// begin lines up the tree, which is near, even if all other processes were listed before.
 func (e *ends) begin() {
 	if !e.lined {
 		e.lineTree()
@@ -105,8 +105,8 @@ func (e *ends) line(pids ...int) {
 	}
 }
 
-// lineEverybody goes on with its parent and ourselves, who may have thousands of descriptors, then with the session
-// of the root, then with those whose PIDs are close: who waits for each other mostly are relatives.
+// lineEverybody goes on with the parent and this process, which may have thousands of descriptors, then with the
+// session of the root, then with close PIDs: processes that wait for each other mostly are relatives.
 func (e *ends) lineEverybody() {
 	root := e.c.target.PID
 	e.line(e.parent, os.Getpid())
@@ -155,8 +155,8 @@ func (e *ends) listUntil(until time.Time, found func() bool) {
 	}
 }
 
-// finish lists whoever is left, as long as there is time. Where nothing was asked so far it spares the tree, whose
-// listing would be a third of the time that a report of a hundred takes.
+// finish lists the rest, as long as there is time. If nothing was asked so far it spares the tree, whose listing would
+// be a third of the time that a report of a hundred processes takes.
 func (e *ends) finish() {
 	if !e.lined {
 		e.lineTree()
@@ -206,7 +206,7 @@ func (e *ends) of(link string, mode os.FileMode, asker int) []End {
 	return open(e.any(link, asker), mode)
 }
 
-// listed is of without looking for anybody.
+// listed is like of, but lists no more processes.
 func (e *ends) listed(link string, mode os.FileMode) []End { return open(e.named(link), mode) }
 
 func open(ends []End, mode os.FileMode) []End {
@@ -224,7 +224,7 @@ func open(ends []End, mode os.FileMode) []End {
 func (e *ends) any(link string, asker int) []End {
 	until := e.c.begun.Add(time.Duration(float64(e.c.soft.Sub(e.c.begun)) * searchPart))
 	if len(e.spared) > 0 {
-		until = e.c.soft // everybody else may have been listed, and these are few
+		until = e.c.soft // all others may have been listed, and these are few
 	}
 	e.search(until, func() bool {
 		return slices.ContainsFunc(e.byLink[link], func(end End) bool { return end.PID != asker })
@@ -232,7 +232,7 @@ func (e *ends) any(link string, asker int) []End {
 	return e.named(link)
 }
 
-// named returns those who were listed, with their names.
+// named returns the ends listed so far, with the names of their processes.
 func (e *ends) named(link string) []End {
 	found := e.byLink[link]
 	for i := range found {
@@ -243,12 +243,12 @@ func (e *ends) named(link string) []End {
 	return slices.Clone(found) // the names of others may be filled in later
 }
 
-// partial reports whether there was no time to list everybody.
+// partial reports whether there was no time to list all processes.
 func (e *ends) partial() bool { return e.lined && !e.all || e.next < len(e.queue) }
 
-// known reports whether what was found is all there is: everybody was listed, and of those who have
-// inherited the descriptors of the tree everybody could be. A stranger that was handed one is possible,
-// and counted as unseen.
+// known reports whether the ends found are all there are: all processes were listed, and none that
+// inherits descriptors of the tree, a member or the parent, is unseen. A stranger may still have been
+// handed one, and counts as unseen.
 func (e *ends) known() bool { return !e.partial() && !e.hidden }
 
 func fdPath(pid, fd int) string {

@@ -37,8 +37,8 @@ func (d *decoder) lockHolders(kind procfs.LockKind) {
 	}
 }
 
-// addHolder names who holds a lock. The process that took it may have ended, and left the open file,
-// and thereby the lock, to others; who has such a file says fdinfo.
+// addHolder names the holders of a lock. The process that took it may have ended, and left the open file,
+// and thereby the lock, to others; fdinfo says which processes have such a file.
 func (d *decoder) addHolder(held procfs.Lock) {
 	add := func(pid int) {
 		if pid > 0 && !slices.Contains(d.call.Holders, pid) {

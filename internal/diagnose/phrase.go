@@ -93,7 +93,7 @@ func (t *Thread) doing(p *Process, named func(int) string) string {
 
 const terminalInput = "waits for terminal input"
 
-// asksTerminal reports whether nothing but somebody who types can make the call return.
+// asksTerminal reports whether nothing but typing can make the call return.
 func (c *Call) asksTerminal() bool {
 	for _, fd := range c.FDs {
 		if fd.Kind != "terminal" || !fd.Reading {

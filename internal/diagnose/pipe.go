@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// A PipeUse is who has a pipe open, and how full it is.
+// A PipeUse says which processes have a pipe open, and how full it is.
 type PipeUse struct {
 	Readers, Writers []End // one that has it open for both is in both
 	Filled, Size     int   // -1 if unknown
-	Unseen           int   // processes whose descriptors may not be seen
+	Unseen           int   // processes whose descriptors may not be read
 }
 
 // Pipe looks for a pipe in all processes, for as long as that takes or quit returns false.
@@ -18,7 +18,7 @@ func Pipe(inode uint64, quit func() bool) PipeUse {
 	c := newCollector(Target{PID: os.Getpid()}, now, now.Add(time.Hour))
 	c.quit = quit
 	c.publish = func(*Snapshot) {}
-	c.ends.endTurn = func() {} // somebody asked for this one, and quit is to end it
+	c.ends.endTurn = func() {} // the caller asked for this pipe, and quit ends the search
 	link := pipeLink(inode)
 	c.ends.begin()
 	c.ends.finish()

@@ -8,7 +8,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// socket fills in what a socket is, between whom, and how full its queues are.
+// socket fills in what a socket is, its two ends, and how full its queues are.
 func (d *decoder) socket(r *Descriptor) {
 	if info, err := sys.FindUnixSocket(r.Inode); err == nil {
 		d.unix(r, info)

@@ -34,7 +34,7 @@ type Origin struct {
 	PID           int    // of the leader
 	Program       string // its name
 	FD            int    // which output of it
-	HeldElsewhere bool   // nobody of its tree was seen to have it
+	HeldElsewhere bool   // no process of its tree was seen to have it
 	Since         time.Time
 }
 

@@ -43,7 +43,7 @@ func (r *reader) run() {
 			until = time.Now().Add(blindPause)
 		}
 		events, err := r.poller.Wait(until)
-		if err != nil { // never seen; but no loop without a pause, and nobody left without a reader
+		if err != nil { // never seen; but no loop without a pause, and no pipe left without a reader
 			time.Sleep(blindPause)
 			for _, p := range r.open {
 				r.read(p)
@@ -95,7 +95,7 @@ func (r *reader) admit() bool {
 	return false
 }
 
-// bufferSize is what one read takes at most: all of a pipe that nobody enlarged.
+// bufferSize is what one read takes at most: all of a pipe of the default size.
 const bufferSize = 64 << 10
 
 // buffers lends what is read into. To splice(2) the bytes to /dev/null copies nothing and was slower all

@@ -3,7 +3,7 @@ package drain
 import "sync"
 
 const (
-	// chunkSize is how much one read asks for at first: the size of a pipe that nobody enlarged.
+	// chunkSize is how much one read asks for at first: the default size of a pipe.
 	chunkSize = 64 << 10
 	// largeSize is how much one read asks for once the pipe was enlarged, and the most that one turn reads,
 	// so that a flood keeps nothing else of the run waiting. Each read of a full pipe hands the pipe's lock to
@@ -37,8 +37,8 @@ func (c *chunk) giveBack() {
 }
 
 // growAfter is how often a pipe must have been found full before it is enlarged: short outputs are over
-// by then, and who reads as fast as the other writes needs no larger pipe. Where that is refused it is
-// tried again after twice as often.
+// by then, and a reader that keeps up with the writer needs no larger pipe. If the kernel refuses, the
+// next try comes after twice as many.
 const growAfter = 4
 
 // A grower is a pipe that can be enlarged. Not all can, and none need.
@@ -46,7 +46,7 @@ type grower interface {
 	Grow() bool
 }
 
-// A heavy counts how often a pipe was found full. It belongs to whoever reads or writes the pipe.
+// A heavy counts how often a pipe was found full. It belongs to the goroutine that reads or writes the pipe.
 type heavy struct {
 	full  int
 	tried int  // at how many full ones it was tried last

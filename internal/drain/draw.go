@@ -19,14 +19,14 @@ type Source interface {
 // lendAfter is after how many chunks a stream is lent: short outputs are over by then.
 const lendAfter = 2
 
-// Lend allows o to have the Writer's goroutine read the pipe by itself, once the stream goes on for a
-// while: to hand each chunk over costs two switches of goroutines, which is more than to copy it.
-// open is called then, once; nil means that nobody else can wait for the pipe.
+// Lend lets the Writer's goroutine read the pipe by itself, once the stream goes on for a while: handing
+// each chunk over costs two switches of goroutines, which is more than copying it. o then calls open,
+// once; nil means that only the run can wait for the pipe.
 //
 // The pipe belongs to one side at a time, and drawing says to which. The goroutine begins to read while
 // drawing is true. Once TakeBack has made it false only a read that is under way goes on, which a process that
-// holds the pipe can make last; until it is over the run does not read, and finds the pipe Held. The Writer is
-// called by that goroutine alone, before and after.
+// holds the pipe can prolong; until it is over the run does not read, and finds the pipe Held. Only that
+// goroutine calls the Writer, before and after.
 func (o *Output) Lend(open func() Source) { o.open = open }
 
 // lend reports whether the Writer's goroutine reads the pipe from now on. There is room in the queue.
@@ -73,7 +73,7 @@ func (o *Output) LastDrawn() time.Time {
 }
 
 // draw reads and writes until the end of the pipe, TakeBack, or a Source that gives up. The Writer's
-// goroutine runs it. The run is told when the pipe is its own again, and when the limit is exceeded.
+// goroutine runs it. It notifies the run when the pipe is the run's again, and when the limit is exceeded.
 func (o *Output) draw() {
 	exceeded := o.Exceeded()
 	var f filled

@@ -309,7 +309,7 @@ type brokenSource struct{}
 func (brokenSource) Await(func(io.Reader) bool) {}
 func (brokenSource) Interrupt()                 {}
 
-// A pipe that nobody else can wait for is read by the run to its end.
+// The run reads a pipe that only it can wait for to its end.
 func TestNotLent(t *testing.T) {
 	testproc.NoLeaks(t)
 	w := testproc.NewSlowWriter(func() {})

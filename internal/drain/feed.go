@@ -97,7 +97,7 @@ func (f *feed) quitting() bool {
 }
 
 func (f *feed) give(r read) bool {
-	if f.quitting() { // first: once the run has left, nobody takes what lies in chunks
+	if f.quitting() { // first: once the run has left, nothing takes what lies in chunks
 		return false
 	}
 	select {

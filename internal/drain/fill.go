@@ -25,13 +25,13 @@ type Lender interface {
 // is: the Reader returns little at a time, or the command takes it as fast as it comes.
 const lendRoomAfter = 2 * growAfter
 
-// Lend allows in to have the Reader's goroutine fill the pipe by itself, once the input goes on for a
-// while: see [Output.Lend], whose counterpart it is.
+// Lend lets the Reader's goroutine fill the pipe by itself, once the input goes on for a while. It is the
+// counterpart of [Output.Lend].
 //
-// The pipe belongs to one side at a time. Once it is offered, the goroutine says of a chunk that it is the
-// last, reads no more, and waits. The run writes that chunk, and lends the pipe: nothing else is under
-// way then. From there on the run only waits for the goroutine's last word, as it would for a Reader
-// that has nothing yet. The pipe is not taken back, but closed, or interrupted by Quit.
+// The pipe belongs to one side at a time. Once it is offered, the goroutine marks a chunk as the last,
+// reads no more, and waits. The run writes that chunk, and lends the pipe: nothing else is under way
+// then. From there on the run only waits for the goroutine's last word, as it would for a Reader that
+// has nothing yet. The run does not take the pipe back: it closes it, or Quit interrupts it.
 func (in *Input) Lend(l Lender) { in.lender = l }
 
 // lend brings the lending forward. Nothing is pending.

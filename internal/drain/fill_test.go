@@ -220,7 +220,7 @@ func TestReaderEndsItsGoroutineWhileLent(t *testing.T) {
 	assert.Equal(t, 2*lendRoomAfter-1, s.got.Len())
 }
 
-// Nobody makes room any more: Quit ends the wait.
+// No reader makes room any more: Quit ends the wait.
 func TestQuitWhileThereIsNoRoom(t *testing.T) {
 	testproc.NoLeaks(t)
 	s := newLentSink()
@@ -243,7 +243,7 @@ func TestQuitWhileThereIsNoRoom(t *testing.T) {
 	assert.Equal(t, int64(s.got.Len()), in.Written())
 }
 
-// A pipe that nobody else can wait for is written by the run to the end.
+// The run writes a pipe that only it can wait for to the end.
 func TestInputNotLent(t *testing.T) {
 	testproc.NoLeaks(t)
 	s := newLentSink()
@@ -258,8 +258,8 @@ func TestInputNotLent(t *testing.T) {
 	assert.NoError(t, in.Err())
 }
 
-// Quit at any moment around the lending must be answered: at once, or by the bell, and nobody is in the
-// Reader or in the pipe afterwards.
+// Quit at any moment around the lending must be answered: at once, or by the bell, and no goroutine is in
+// the Reader or in the pipe afterwards.
 func TestQuitAroundLendingLosesNoWakeUp(t *testing.T) {
 	seed := testproc.Seed(t)
 	for i := range testproc.Rounds(100) {

@@ -21,11 +21,11 @@ const (
 	Blocked              // nowhere to move it to at the moment
 	Ended                // the end was reached; there will be no more
 	Drawn                // the Writer's goroutine moves it, and notifies when it is at the end
-	Held                 // a process holds the pipe; somebody notifies when it does no more
+	Held                 // a process holds the pipe; a notice comes when it no longer does
 )
 
-// ErrHeld is what a pipe returns whose call has not come back, since a process holds the pipe. The same call is
-// to be made again, with the same bytes, which stay in use until it returns something else.
+// ErrHeld says that a call on a pipe has not come back, since a process holds the pipe. Repeat the same call, with the
+// same bytes, which stay in use until it returns something else.
 var ErrHeld = errors.New("a process holds the pipe")
 
 // An Output drains one output pipe. It belongs to one goroutine, except as [Output.Lend] says.
@@ -50,7 +50,7 @@ type Output struct {
 	ended  bool
 
 	stopAt    int64        // -1: no limit on the total
-	total     atomic.Int64 // by whoever reads the pipe
+	total     atomic.Int64 // by the goroutine that reads the pipe
 	delivered int64        // to now, or to keep
 	err       error        // of now, or of the pipe
 }
@@ -160,7 +160,7 @@ func (o *Output) readsIntoKeep() bool {
 }
 
 // fill reads into what is kept, up to limit bytes. It goes on only where its own room was the bound: a
-// pipe that gave less is empty, and whoever fills it again has it locked meanwhile.
+// pipe that gave less is empty, and a writer that fills it again has it locked meanwhile.
 func (o *Output) fill(limit int) State {
 	moved := 0
 	for {

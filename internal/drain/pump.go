@@ -220,7 +220,7 @@ func (p *Pump) end(n int, err error) {
 	call := (p.wanted || err != nil) && !p.abandoned // an error may be a reason to end the run
 	if err == errWriterGone {                        //nolint:errorlint // the very value
 		// The goroutine ends: what is queued, or is about to be by a Put or lend that came before the
-		// error, is nobody's any more and counts as dropped. Later ones see the error.
+		// error, has no owner any more and counts as dropped. Later calls see the error.
 		p.waiting = 0
 		call = call || p.drawing
 		p.drawing = false // the run has to read

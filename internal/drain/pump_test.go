@@ -58,7 +58,7 @@ func TestNoGoroutineWithoutOutput(t *testing.T) {
 	b.silent(t)
 }
 
-// countingWriter stalls in each Write until it is told to go on.
+// countingWriter stalls in each Write until the test lets it go on.
 type countingWriter struct {
 	calls   atomic.Int32
 	entered chan struct{}
@@ -200,8 +200,8 @@ func TestEveryBlockedIsFollowedByAWakeUp(t *testing.T) {
 	assert.Equal(t, len(steps)-pumpDepth-1, blocked)
 }
 
-// A Writer that ends its goroutine while a chunk waits behind the one it has: nobody takes that any more,
-// and the run must not wait for it.
+// A Writer that ends its goroutine while a chunk waits behind the one it has: nothing takes that chunk any
+// more, and the run must not wait for it.
 func TestWriterEndsItsGoroutineBeforeAQueuedChunk(t *testing.T) {
 	testproc.NoLeaks(t)
 	for _, wait := range []bool{false, true} {

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// A tee is what an Output has that keeps and delivers as well. The bytes are kept by whoever reads the pipe, before
-// they are delivered.
+// A tee belongs to an Output that both keeps and delivers. The goroutine that reads the pipe keeps the bytes before it
+// delivers them.
 type tee struct {
 	mu     sync.Mutex
 	sealed bool

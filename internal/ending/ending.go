@@ -14,7 +14,7 @@ import (
 
 // An Ending is the end of one tree. It belongs to one goroutine.
 type Ending struct {
-	Tree     proctree.Tree // recalled by the caller, who forgets it
+	Tree     proctree.Tree // the caller recalls it, and forgets it
 	Canceled func() bool   // whether nothing more is to be sent; nil for never
 
 	signaled map[proctree.Process]string // names; the keys have none, which change at an exec
@@ -26,8 +26,8 @@ const (
 	lastPause  = 50 * time.Millisecond
 )
 
-// Climb sends the signals of the ladder, one after the other, until a look finds nobody of the tree. It returns what
-// the last look found, and whether that is everybody.
+// Climb sends the signals of the ladder, one after the other, until a look finds the tree empty. It returns what the
+// last look found, and whether that is all of the tree.
 func (e *Ending) Climb(ladder *escalate.Ladder) (members []*proctree.Member, sure bool) {
 	for {
 		members, sure = e.Tree.Live()

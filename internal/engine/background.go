@@ -9,12 +9,12 @@ import (
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
-// A background is the time after the exit of the leader, who may have left processes behind.
+// A background is the time after the exit of the leader, which may have left processes behind.
 type background struct{ *Run }
 
 // treat does with the processes that the leader left behind what the policy says. It may change
-// the cause: then they are ended for it. A command that was to have limits, and has not got them, leaves
-// nobody.
+// the cause: then they are ended for it. A command that should have limits, and did not get them, leaves
+// none.
 func (r background) treat() {
 	switch {
 	case r.cfg.Background == BackgroundWait:
@@ -35,8 +35,8 @@ func (r background) lingers() {
 	}
 }
 
-// waits goes on with the run until a look at the tree finds nobody or there is a reason to end it. As
-// in observe the look comes last: a tree that made it is not reported as timed out.
+// waits goes on with the run until a look finds the tree empty or there is a reason to end it. As in
+// observe the look comes last: a tree that ended in time is not reported as timed out.
 func (r background) waits() {
 	r.exitSeen.Store(true) // a signal to the zombie would be none to the command
 	begun := r.mark

@@ -13,8 +13,7 @@ import (
 // An ended is a run whose command has ended. Nothing of it is pinned any more.
 type ended struct{ *Run }
 
-// Conclude completes the facts. It is called once, by whoever waits for the command, and sets cmd.ProcessState as Wait
-// of os/exec does.
+// Conclude completes the facts, and sets cmd.ProcessState as Wait of os/exec does. It is called once.
 func (r *Run) Conclude() {
 	e := ended{r}
 	e.release()
@@ -61,7 +60,7 @@ func (r ended) release() {
 	if r.Exited && r.own != nil {
 		own := r.own
 		r.own = nil
-		own.Process = stdio.Released() // the number may be somebody else's by now
+		own.Process = stdio.Released() // the number may be another process's by now
 		if !r.pipesOut {
 			_ = own.Wait()
 			return

@@ -1,13 +1,13 @@
 // Package engine does the work of a run and returns facts: it knows neither options nor the public types that facts
 // become. Run.Live is the life of a command, and each phase has a file, and a type with what it alone knows:
 //
-//	config.go    what it is told        facts.go     what it returns      errors.go  why nothing was started
+//	config.go    its settings           facts.go     what it returns      errors.go  why nothing was started
 //	start.go     examine, pipes, spawn  guarded.go   guard, cgroup, descriptors      stopped.go  the exec stop
-//	run.go       Begin, Live, observe   reason.go    why a run must end   requests.go  what others want of it
+//	run.go       Begin, Live, observe   reason.go    why a run must end   requests.go  requests from outside
 //	background.go  what the leader left behind       report.go  why it is stuck      terminal.go  lent, and taken back
 //	drain.go     the last bytes         reap.go      the leader's numbers are given up     conclude.go  after the end
 //
-// What the leader's exit is seen by is in leader.go, what others ask of a run in questions.go. How a tree is ended is
+// How the leader's exit is seen is in leader.go, calls from other goroutines in questions.go. How a tree is ended is
 // in ladder, the streams are in stdio. A fake command is in play.go, the runs that StopAll ends
 // are in stopall.go, and what the root needs beside runs is in names.go.
 package engine

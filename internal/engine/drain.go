@@ -22,10 +22,10 @@ type drainer struct {
 // moved on with each chunk would never end a chatty process.
 //
 // A pipe whose writers are gone is read to its end, however slow the caller's Writer is, as long as
-// it moves: until the deadline, or one drain timeout from here if that is later. A pipe that
-// somebody outside the tree holds is given up: after the linger if the tree is empty, since nothing
-// more of the tree's can come, else after the drain timeout; if the tree was left at once, or once it can be
-// asked how much is in it. What is in it at that moment is still read. Running into a bound proves nothing by
+// it moves: until the deadline, or one drain timeout from here if that is later. A pipe that a process
+// outside the tree holds is given up: after the linger if the tree is empty, since no more output of the
+// tree can come, else after the drain timeout; if the tree was left, at once, or once the pipe says
+// how much is in it. What is in it at that moment is still read. Running into a bound proves nothing by
 // itself, so the pipe only counts as held if it has a writer left then.
 func (r *drainer) drain() {
 	r.Streams.ReleasePTY()
@@ -39,7 +39,7 @@ func (r *drainer) drain() {
 		giveUp = begun.Add(r.cfg.Linger - r.Facts.Times.Stop)
 	}
 	if !proctree.Enumerates && r.actor == nil {
-		_ = r.Tree.SignalGroup(syscall.SIGKILL) // who is in it cannot be told; the leader pins its number
+		_ = r.Tree.SignalGroup(syscall.SIGKILL) // its members are unknown; the leader pins its number
 	}
 	writers := ladder.Later(last, r.deadline)
 	for {
@@ -144,7 +144,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		s.Out.TakeBack()
 		owed, err := s.End.Unread()
 		if last := r.mark.Add(r.cfg.Drain); errors.Is(err, stdio.ErrHeld) && (!r.left || now.Before(last)) {
-			return last // asked anew when it is told
+			return last // a notice brings the next look
 		}
 		s.Final, s.Owed = true, owed
 	}
@@ -159,7 +159,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	}
 	switch {
 	case s.End.Hangup():
-		// Nobody can write any more. What was written between the two questions is still read.
+		// It has no writer left. What was written between the two questions is still read.
 		owed, err := s.End.Unread()
 		if errors.Is(err, stdio.ErrHeld) {
 			return r.mark.Add(r.cfg.Drain)
@@ -201,10 +201,10 @@ func (r *drainer) abandonPipe(fd int, now time.Time) {
 	s.Abandoned, s.Finished, s.Lost = true, true, true
 }
 
-// leavePipe passes on a pipe that has a writer. Who that is, if nobody of the tree, is named as far as
-// can be seen. The tree is looked at after its holders: one born in between would pass for a stranger.
-// It reports false if the pipe has lost its writers meanwhile, as that of a child which was on its way
-// to its own redirections.
+// leavePipe passes on a pipe that has a writer. It names the holders outside the tree, as far as it can
+// see them. It looks for the holders first, and then at the tree, so that a member born in between does
+// not pass for a stranger. It reports false if the pipe has lost its writers meanwhile, as that of a child
+// which was on its way to its own redirections.
 func (r *drainer) leavePipe(fd int, now time.Time) bool {
 	s := &r.Streams.Each[fd]
 	holders := r.holdersOf(fd, now)

@@ -128,7 +128,7 @@ const (
 	AbandonedTerminal
 )
 
-// A Deadline says whose deadline passed.
+// A Deadline says which deadline passed.
 type Deadline int
 
 // The deadlines.

@@ -63,7 +63,7 @@ func (r guarding) announce() error {
 	return nil
 }
 
-// leaderKnown tells the guard who the leader is.
+// leaderKnown tells the guard the leader's identity.
 func (r guarding) leaderKnown() {
 	if r.ward == nil {
 		return

@@ -66,8 +66,8 @@ var leftPipes = discard.New(MaxLeftPipes)
 // LeftPipes returns the pipes that runs have left.
 func LeftPipes() []*discard.Pipe { return leftPipes.Pipes() }
 
-// ErrNoProcess says that nobody is there, ErrForeign that /proc is of another namespace, ErrHeld that a process holds
-// a pipe or a terminal.
+// ErrNoProcess says that there is no such process, ErrForeign that /proc is of another namespace, ErrHeld that a
+// process holds a pipe or a terminal.
 var (
 	ErrNoProcess = proctree.ErrNoProcess
 	ErrForeign   = proctree.ErrForeign

@@ -131,6 +131,7 @@ func (r play) live() {
 	}
 	(&drainer{Run: r.Run}).drain()
 	r.reap()
+	r.seal()
 	r.over = true
 }
 

@@ -12,10 +12,10 @@ type Questions struct {
 
 	mu     sync.Mutex
 	calls  []func()
-	closed bool // nobody makes them any more
+	closed bool // no calls are made any more
 }
 
-// Put adds a call. It reports false if nobody makes calls any more.
+// Put adds a call. It reports false if no calls are made any more.
 func (q *Questions) Put(call func()) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

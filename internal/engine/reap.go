@@ -44,7 +44,7 @@ func (r reaper) reap() {
 		}
 		r.Facts.State, r.Facts.WaitErr = r.process.Wait()
 		if r.Facts.WaitErr != nil {
-			_ = r.process.Release() // Wait keeps the pidfd where somebody else reaped
+			_ = r.process.Release() // Wait keeps the pidfd if other code reaped
 			r.Tree.ReapLeader()
 		}
 	}

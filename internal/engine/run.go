@@ -20,7 +20,7 @@ type Run struct {
 	Requests
 	Facts Facts // what is known so far
 
-	// Lent is closed once the caller may do with the process what they like; nil if nobody waits for that.
+	// Lent is closed once the caller may use the process freely; nil if the caller does not wait for that.
 	Lent chan struct{}
 
 	ctx  context.Context
@@ -41,7 +41,7 @@ type Run struct {
 	enlisted  enlistment
 }
 
-// A Host is who the run is for.
+// A Host is the caller's side of a run.
 type Host interface {
 	// AddEnv is called before each try to start cmd, a copy.
 	AddEnv(cmd *exec.Cmd)
@@ -93,7 +93,7 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 
 // Live is the life of a run after its start. The order is the heart of the package: everything that
 // sends a signal comes before reap, because the leader, alive or a zombie, pins the numbers of its
-// process, its group and its session; from reap on they may belong to somebody else.
+// process, its group and its session; from reap on they may belong to others.
 //
 // What can happen at the same time, and why each order ends the same way:
 //
@@ -112,7 +112,7 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 //   - The leader dies of a signal while stop waits: it stays a zombie until reap, so that group
 //     signals go on meaning our group.
 //   - A descendant is born while its parent is being killed: the next look at the tree finds it, and
-//     a look that finds nobody is the only end of stop before its bound.
+//     a look that finds the tree empty is the only end of stop before its bound.
 func (r *Run) Live() {
 	if r.actor != nil {
 		play{r}.live()

@@ -75,7 +75,7 @@ func (r held) prove() error {
 	undeclared, err := fdtable.Undeclared(r.own.Process.Pid, extra, r.cfg.FDs, r.own.Env)
 	switch {
 	case err != nil && r.stop.Exited():
-		return nil // killed by somebody else: it has run nothing
+		return nil // killed from outside the run: it has run nothing
 	case err != nil:
 		return Errors{ErrFDsUnknown, err}
 	case len(undeclared) > 0:

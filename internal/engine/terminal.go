@@ -57,7 +57,7 @@ func (r starter) controlPTY(attr *syscall.SysProcAttr) error {
 	return nil
 }
 
-// openPTY makes the terminal, if there is to be one. Who answers for a command in a test has pipes.
+// openPTY makes the terminal, if the run has one. A fake command has pipes.
 func (r starter) openPTY() error {
 	if r.cfg.PTY == (Size{}) || r.fake != nil {
 		return nil
@@ -103,7 +103,7 @@ func (r tty) goOn() {
 }
 
 // takeBack takes the terminal back. It comes before reap: the leader pins the number by which
-// its group is told from somebody else's.
+// its group is told from another.
 func (r tty) takeBack() {
 	if r.terminal == nil {
 		return

@@ -3,8 +3,8 @@
 //
 // The stop is that of ptrace(2): the child asks to be traced, and execve stops it when the new
 // program is in place, close-on-exec descriptors are closed and no instruction of the program, its
-// interpreter or its dynamic loader has run. Whom a tracee obeys is a thread, so everything between
-// Start and Close happens on the one that started it.
+// interpreter or its dynamic loader has run. A tracee obeys one thread, so everything between Start and
+// Close happens on the thread that started it.
 //
 // What can happen in between, and why none of it loses a signal or hangs:
 //
@@ -12,7 +12,7 @@
 //     waiting for that execve: for ever. So the thread blocks all asynchronous signals before the
 //     clone, the child inherits that, and is given the set that it should have when it is let go.
 //     What was sent meanwhile is pending until then and is delivered then. (SIGSTOP cannot be
-//     blocked: who sends it within the microsecond between ptrace and execve stops both of us.)
+//     blocked: one that comes within the microsecond between ptrace and execve stops both of us.)
 //   - A signal to the child during execve or the stop is pending all the same: the stop's SIGTRAP is
 //     delivered first, because it is one that the thread itself caused (signal(7)), and there is no
 //     other stop before the child is let go. Should one come nevertheless, it is passed on.
@@ -30,5 +30,5 @@ package execstop
 import "errors"
 
 // ErrRefused says that this process, or the child, may not use ptrace: a seccomp filter, Yama, or
-// because somebody else traces the child already.
+// because another process traces the child already.
 var ErrRefused = errors.New("ptrace is refused")

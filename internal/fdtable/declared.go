@@ -24,8 +24,8 @@ func lookup(env []string, variable string) string {
 }
 
 // jobserver finds the two ends of the pipe in the flags of make: --jobserver-auth=R,W since 4.2,
-// --jobserver-fds=R,W before. The last one counts. A named FIFO (4.4) is opened by whoever uses it,
-// negative numbers say that there is none.
+// --jobserver-fds=R,W before. The last one counts. A named FIFO (4.4) is opened by its users, negative
+// numbers say that there is none.
 func jobserver(flags string) (r, w int, ok bool) {
 	for word := range strings.FieldsSeq(flags) {
 		if word == "--" {

@@ -97,8 +97,8 @@ func kindOf(link string) (kind, target string) {
 // answerBound is how long one pipe or socket is asked.
 const answerBound = 100 * time.Millisecond
 
-// within returns what f finds out about a pipe or socket; nil if it has no answer in time, and is left
-// behind. Whoever shares it with us can hold its lock for ever, while its own memory does not come.
+// within returns what f finds out about a pipe or socket. If f does not return in time, within leaves it
+// behind and returns nil: a process at the other end can hold the lock for ever, while its memory does not come.
 func within[T any](f func(fd int) *T, fd int) *T {
 	answer := make(chan *T, 1)
 	go func() { answer <- f(fd) }()

@@ -50,7 +50,7 @@ type Pipe struct {
 	Size   int // bytes it can hold
 	Unread int // bytes in it
 	Peers  []proctree.Holder
-	Unseen int // processes whose descriptors may not be seen; -1 if peers were not looked for
+	Unseen int // processes whose descriptors may not be read; -1 if peers were not looked for
 }
 
 // A Socket is what is known about a socket.

@@ -61,8 +61,8 @@ var handles struct {
 }
 
 // handle returns a file for the descriptor fd. One with O_NONBLOCK that can be polled has to be a
-// duplicate, which is to be closed: NewFile gives it to the runtime's poller, and the owner of fd
-// could not do so any more. Those are pipes, sockets and devices, which nobody locks.
+// duplicate, which the caller must close: NewFile gives it to the runtime's poller, and the owner of fd
+// could no longer do so. Those are pipes, sockets and devices, on which programs take no locks.
 func handle(fd int) (f *os.File, dup bool, err error) {
 	mode, err := sys.ModeOf(fd)
 	if err != nil {

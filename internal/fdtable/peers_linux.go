@@ -17,7 +17,7 @@ type end struct {
 
 // findPeers names the processes at the other end of each pipe of the list, ourselves included: a
 // service that holds the reading end of its own standard error will fill it and wait for itself.
-// All processes are looked at once for all pipes. FIFOs are told by their path.
+// One pass over all processes serves all pipes. The path identifies a FIFO.
 func findPeers(list []FD) {
 	ends := make(map[string][]end)
 	for i := range list {
@@ -51,8 +51,8 @@ func findPeers(list []FD) {
 	}
 }
 
-// collectEnds fills in who holds what, in the order of PIDs, and returns how many processes could
-// not be looked at.
+// collectEnds fills in the holders of each end, in the order of PIDs, and returns how many processes it
+// could not read.
 func collectEnds(ends map[string][]end) (unseen int) {
 	pids, err := procfs.PIDs()
 	if err != nil {

@@ -34,7 +34,7 @@ const (
 	lastPause  = 50 * time.Millisecond
 )
 
-// end climbs the ladder until nobody of the tree is found, and ends what is left in the cgroup.
+// end climbs the ladder until a look finds the tree empty, and ends what is left in the cgroup.
 func (d *Ended) end(run Run) {
 	d.Err = d.endTree(run)
 	if run.Cgroup != "" {

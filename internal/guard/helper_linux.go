@@ -129,7 +129,7 @@ func (h *helper) await(pidfd int) {
 // lateBound is how long after the program's end a child of it may take to execute.
 const lateBound = 10 * time.Second
 
-// endAll ends what the table holds, all at once, and then says what it did: who reads the log may be stuck.
+// endAll ends what the table holds, all at once, and then logs what it did: the reader of the log may be stuck.
 func (h *helper) endAll() error {
 	runs, err := h.table.read()
 	proctree.Share(len(runs))

@@ -117,7 +117,7 @@ func (w *Ward) Set(run Run) error {
 	return table{host.table}.set(w.place, w.start, &run)
 }
 
-// Started writes down who the leader is.
+// Started records the leader.
 func (w *Ward) Started(trace proctree.Trace) {
 	if w != nil {
 		_ = table{host.table}.started(w.place, w.start, &trace) // without it the marks tell
@@ -176,7 +176,7 @@ func (s *starting) run() {
 
 // spawn starts a helper and waits until it watches. It also returns what is wrong with the helper's log.
 func spawn(until time.Time) (socket *os.File, log, err error) {
-	if proctree.Foreign() { // it would find nobody there
+	if proctree.Foreign() { // it would find no process there
 		return nil, nil, errors.New("needs the /proc of this PID namespace")
 	}
 	table, err := openTable()

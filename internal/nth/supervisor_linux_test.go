@@ -120,7 +120,7 @@ func (s *supervisor) serve() {
 			return
 		}
 		if ready[0].Revents&unix.POLLIN == 0 {
-			return // nobody is left
+			return // none is left
 		}
 		var n notification
 		err = s.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n))
@@ -185,8 +185,8 @@ func (s *supervisor) answer(n *notification) answer {
 	return answer{id: n.id, errno: -int32(s.fault.errno)}
 }
 
-// checkSignal notes whom a signal is for that is not of the run. The call waits meanwhile, and what it names
-// is pinned by the host if the host is right.
+// checkSignal notes the target of a signal that is not of the run. The call waits meanwhile, and the host pins
+// what it names if the host is right.
 func (s *supervisor) checkSignal(n *notification) {
 	var targets []int
 	switch n.number {

@@ -6,17 +6,17 @@ import "sync/atomic"
 // processor's cache any more when it is read.
 const LargeSize = 256 << 10
 
-// maxLarge is how many pipes that we have open are large at the same time. All pipes of a user share 64 MiB
-// by default, and one who has used them up gets pipes of two pages from then on (pipe(7)), in programs that
-// have nothing to do with us as well. This many are a sixteenth of it. A pipe that is closed here and has its
-// other end with a process that lives on is not counted any more.
+// maxLarge is how many of our open pipes are large at the same time. All pipes of a user share 64 MiB by
+// default; once that is used up, the user's programs, unrelated ones too, get pipes of two pages (pipe(7)).
+// This many are a sixteenth of it. A pipe that is closed here, while a process still has its other end, no
+// longer counts.
 const maxLarge = 16
 
 // largePipes is how many are.
 var largePipes atomic.Int32
 
 // Grow enlarges the pipe to LargeSize, and reports whether it did. Where the system refuses, or enough
-// pipes of this process are large, the pipe stays as it was. Whoever reads or writes the End may call it.
+// pipes of this process are large, the pipe stays as it was. The reader or writer of the End may call it.
 func (e *End) Grow() bool {
 	if !e.open || e.small != 0 || e.master {
 		return false
@@ -31,7 +31,7 @@ func (e *End) Grow() bool {
 	return false
 }
 
-// shrink undoes Grow, for a pipe of whom nothing much is expected any more. One that is too full stays large.
+// shrink undoes Grow, for a pipe that will carry little from now on. One that is too full stays large.
 func (e *End) shrink() {
 	if e.small == 0 {
 		return

@@ -13,8 +13,8 @@ import (
 // that memory is a page that never comes, of a file on a dead file system or of userfaultfd(2), the process
 // keeps the mutex, and each read, write, ioctl, F_SETPIPE_SZ and last close of the pipe sleeps
 // uninterruptibly until the process dies, O_NONBLOCK or not. epoll_wait(2), poll(2) and fstat(2) take no
-// mutex. So all other calls on a pipe whose other end somebody has are made by a hand: the owner of the pipe waits
-// for it for a moment, and then goes on without it.
+// mutex. So a hand makes all other calls on a pipe whose other end a process has: the owner of the pipe waits for
+// the hand for a moment, and then goes on without it.
 
 // patience is how long a call is waited for before it counts as held. One that copies a full pipe takes some ten
 // microseconds; the rest is for a busy machine, where nothing is lost but the way around the poller.
@@ -39,7 +39,7 @@ const (
 	told                 // it is about to tell the owner
 	late                 // the owner waits no more
 	back                 // it was late, and has a result
-	left                 // nobody will ask for the result
+	left                 // the result is not wanted any more
 )
 
 // A hand makes one call on a goroutine of its own, which can be left behind.

@@ -63,7 +63,7 @@ func TestHandThatIsBack(t *testing.T) {
 	assert.Equal(t, before, idleHands())
 }
 
-// A pipe whose other end nobody has cannot be held, and needs no hand.
+// A pipe whose other end no process has cannot be held, and needs no hand.
 func TestAlone(t *testing.T) {
 	for name, open := range map[string]func(e *End) (*os.File, error){"output": (*End).Output, "input": (*End).Input} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ func (e *End) Master(fd int, key uint64) {
 	*e = End{fd: fd, open: true, master: true, slave: key, notify: e.notify}
 }
 
-// endOfMaster returns end where err says that nobody has the slave open, as a pipe would say it.
+// endOfMaster returns end where err says that no process has the slave open, as a pipe would.
 func (e *End) endOfMaster(err, end error) error {
 	if e.master && errors.Is(err, syscall.EIO) {
 		return end

@@ -126,7 +126,7 @@ func (e *End) Read(p []byte) (int, error) {
 	return n, e.endOfMaster(err, nil)
 }
 
-// Write writes once. The error is EAGAIN when the pipe is full, EPIPE when nobody reads.
+// Write writes once. The error is EAGAIN when the pipe is full, EPIPE when it has no reader.
 func (e *End) Write(p []byte) (int, error) {
 	if !e.open {
 		return 0, os.ErrClosed
@@ -180,8 +180,8 @@ func (e *End) Inode() uint64 {
 	return ino
 }
 
-// Move returns the end for another owner, who keeps it for long, and leaves e closed. No poller may watch
-// it. A pipe that was enlarged is of the usual size again.
+// Move returns the end for another owner, which keeps it for long, and leaves e closed. No poller may watch
+// it. A pipe that was enlarged gets the default size again.
 func (e *End) Move() End {
 	e.shrink()
 	moved := *e

@@ -22,7 +22,7 @@ func (e *End) Waiter() (*Waiter, error) {
 		return nil, os.ErrInvalid
 	}
 	e.file = os.NewFile(uintptr(e.fd), "|")
-	// A file that the runtime could not register has no deadlines, and nobody could wait for it.
+	// A file that the runtime could not register has no deadlines, and no wait on it could end.
 	if err := e.file.SetReadDeadline(time.Time{}); err != nil {
 		return nil, err
 	}

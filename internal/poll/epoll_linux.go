@@ -35,12 +35,12 @@ type epoll struct {
 // batch is how many events one Wait returns at most: two outputs, the input and the exit are what most runs have.
 const batch = 4
 
-// idle lends the instances that nobody uses at the moment: making one, registering it with the
-// runtime's poller and closing it is a fifth of what a run that does nothing costs us. At most
-// maxIdle stay open for the life of the process.
+// idle holds the instances that are not in use: making one, registering it with the runtime's poller
+// and closing it is a fifth of the cost of a run that does nothing. At most maxIdle stay open for the
+// life of the process.
 //
-// A lent instance watches nothing, and its deadline is what the last one who had it left. A Wake
-// that comes after Close wakes whoever has the instance next, once and for nothing.
+// An idle instance watches nothing, and its deadline is the one that its last user left. A Wake
+// that comes after Close wakes the next user of the instance, once and for nothing.
 var idle = make(chan *epoll, maxIdle)
 
 const maxIdle = 16
@@ -185,13 +185,13 @@ func onWall(t time.Time) bool {
 func (p *epoll) Wake() {
 	p.woken.Store(true)
 	p.moved.Store(true)
-	// After Close this fails, and nobody waits any more.
+	// After Close this fails, and nothing waits any more.
 	_ = p.file.SetReadDeadline(past)
 }
 
-// Close keeps the instance for the next one who wants it, unless a watch is left: closing a
-// descriptor does not end its watch while a child between fork and exec has a copy of it (epoll(7)),
-// and the next one would be told of what is not theirs.
+// Close keeps the instance for the next user, unless a watch is left: closing a descriptor does not end
+// its watch while a child between fork and exec has a copy of it (epoll(7)), and the next user would get
+// events of another's descriptors.
 func (p *epoll) Close() {
 	if p.watches == 0 && !p.failed {
 		p.woken.Store(false)

@@ -35,7 +35,7 @@ type Poller interface {
 	// Add watches fd until Remove or Close. The caller closes fd after that, never before.
 	Add(fd int, dir Direction, token int) error
 	// SetsNonblock reports whether Add sets O_NONBLOCK, which lives in the open file description:
-	// a descriptor that somebody else uses must not be watched then.
+	// a descriptor that others use must not be watched then.
 	SetsNonblock() bool
 	// Remove ends the watch on fd.
 	Remove(fd int) error

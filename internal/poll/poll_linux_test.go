@@ -95,7 +95,7 @@ func TestManyAtOnce(t *testing.T) {
 			require.NoError(t, p.Add(pipes[i].r, Read, 100+i))
 			pipes[i].write(t, "x")
 		}
-		// Nobody is read: those that stay ready must not keep the others from their turn.
+		// The test reads none: those that stay ready must not keep the others from their turn.
 		seen := make(map[int]bool)
 		for rounds := 0; len(seen) < n; rounds++ {
 			require.Less(t, rounds, 1000*n, "some are never reported: %d of %d", len(seen), n)

@@ -42,8 +42,7 @@ func (l *Look) look() {
 }
 
 // walk touches the directory and what execve reads, up to the first that the eye cannot find or
-// read. Whether a program can be executed is left to execve, the only one who knows: an unreadable one
-// may well be executable.
+// read. Only execve knows whether a program can be executed: an unreadable one may well be executable.
 func (l *Look) walk(e *eye) (dirErr, err error) {
 	l.missing = ""
 	dir := sys.Cwd

@@ -10,12 +10,12 @@
 // To look is not to open: a file is found with O_PATH, and its file system asked what it is. Only to
 // learn its interpreter is a regular file read, once for each version of it.
 //
-// Not looked at is what else the kernel or the program opens: the interpreters that are registered with
-// binfmt_misc, and the shared libraries, which the child opens by itself when it no longer holds a
-// processor of ours. Nothing is looked at for a command in another root directory, and no interpreter for
-// one of another user, who may not be allowed to read what we can. A caller that is locked to a thread with a
-// working directory, a root directory or mounts of its own has looked at what is found without waiting,
-// which is done on its thread, and nothing else: no other thread can look for it.
+// It does not look at what else the kernel or the program opens: interpreters that are registered with
+// binfmt_misc, and shared libraries, which the child opens by itself when it no longer holds a processor
+// of ours. It looks at nothing for a command in another root directory, and at no interpreter for one of
+// another user, which may not be able to read what we can. For a caller that is locked to a thread with a
+// working directory, a root directory or mounts of its own it looks, on that thread, only at what it can
+// find without waiting: no other thread can look for it.
 //
 // What can be touched without waiting, which is most, is touched without a goroutine: to start one
 // wakes a thread, and that costs more than all else that is done before a start.

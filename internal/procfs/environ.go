@@ -71,8 +71,8 @@ func ReadEnviron(pid int, key string) (value string, answer EnvironAnswer, err e
 	return readEnviron(file{place: inProcess, pid: pid, name: "environ"}, key)
 }
 
-// A Thread is one that is held open, so that another of our threads can read of it, in whose mount namespace
-// /proc may be another one.
+// A Thread is one that is held open, so that a thread of ours can read from it even if its mount namespace has
+// another /proc.
 type Thread struct{ dir directory }
 
 // OpenThread opens a thread of the process that has not exited. See [LiveThread].

@@ -6,7 +6,7 @@ import (
 )
 
 // ParseExitCode returns the wait status from the /proc/PID/stat of a zombie, its last field
-// (proc_pid_stat(5)). It is 0 for whoever may not trace the process too.
+// (proc_pid_stat(5)). It is also 0 if the reader may not trace the process.
 func ParseExitCode(data []byte) (int, error) {
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	const all = 50 // the fields behind the name

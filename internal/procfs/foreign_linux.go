@@ -14,7 +14,7 @@ import (
 func Foreign() bool {
 	pid, err := ownLink()
 	if err != nil {
-		// The link is there and names nobody: this process has no number in that namespace.
+		// The link is there and names no process: this process has no number in that namespace.
 		_, err := ReadLoadavg()
 		return err == nil
 	}

@@ -75,8 +75,8 @@ func LookupLimit(data []byte, name string) (soft, hard uint64, ok bool) {
 // limitsSize holds the 17 rows of 80 bytes that there are, and as many again.
 const limitsSize = 3 << 10
 
-// ReadLimit reads one limit of a process, without allocating. The file is readable by everybody,
-// unlike prlimit(2), which wants the same user: that is what it is for.
+// ReadLimit reads one limit of a process, without allocating. Unlike prlimit(2), which wants the same
+// user, every user may read the file: that is what ReadLimit is for.
 func ReadLimit(pid int, name string) (soft, hard uint64, err error) {
 	var buf [limitsSize]byte
 	f := file{place: inProcess, pid: pid, name: "limits"}

@@ -13,8 +13,7 @@ import (
 // that broke off is returned with its error.
 func PIDs() ([]int, error) { return AppendPIDs(nil) }
 
-// AppendPIDs is [PIDs] into memory of the caller's, for those who list again and again. It sorts
-// only what it appends.
+// AppendPIDs is [PIDs] into the caller's memory, for repeated lists. It sorts only what it appends.
 func AppendPIDs(dst []int) ([]int, error) { return appendNumbers(dst, file{name: ""}) }
 
 // Threads returns the thread IDs of a process in ascending order, from /proc/PID/task. The leader
@@ -29,8 +28,8 @@ func Threads(pid int) ([]int, error) {
 }
 
 // LiveThread returns a thread of a process that has not exited: the leader, or if it has, the first
-// other. The files of a leader that exited are empty while its threads live on; this is whom to ask
-// instead. Where no thread lives the error matches fs.ErrNotExist, also for a zombie.
+// other. The files of a leader that exited are empty while its threads live on; read those of this thread
+// instead. If no thread lives the error matches fs.ErrNotExist, also for a zombie.
 func LiveThread(pid int) (int, error) {
 	s, err := ReadStatNoComm(pid)
 	if err != nil {

@@ -54,8 +54,7 @@ func ParseStat(data []byte) (Stat, error) {
 	return s, nil
 }
 
-// parseStat leaves Comm empty and returns it as a part of data, for those who can do without a
-// string.
+// parseStat leaves Comm empty and returns it as a part of data, for callers that need no string.
 func parseStat(data []byte) (Stat, []byte, error) {
 	var s Stat
 	open := bytes.Index(data, []byte(" ("))

@@ -4,7 +4,7 @@ import "bytes"
 
 // Syscall is /proc/PID/syscall, see proc_pid_syscall(5): where a thread is in the kernel.
 type Syscall struct {
-	// Running: the thread is on a processor or about to be, and nothing more is told.
+	// Running: the thread is on a processor or about to be, and the kernel says no more.
 	Running bool
 
 	// Number is the system call the thread is blocked in, by the numbers of its own architecture:

@@ -3,7 +3,7 @@ package procfs
 import "bytes"
 
 // cutLine splits data after its first newline. The line comes without it. A last line that lacks
-// its newline is returned as it is; callers for whom that matters check with bytes.HasSuffix.
+// its newline is returned as it is; callers check with bytes.HasSuffix if that matters.
 func cutLine(data []byte) (line, rest []byte) {
 	if i := bytes.IndexByte(data, '\n'); i >= 0 {
 		return data[:i], data[i+1:]

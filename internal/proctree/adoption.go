@@ -10,10 +10,10 @@ import (
 // SetSubreaper has orphans among our descendants become our children.
 func SetSubreaper() error { return sys.SetSubreaper() }
 
-// ReapAdopted reaps members that died as children of ours, having lost their parents. A zombie has kept
-// its marks and its session, so that it is told from the children of everybody else in this process as
-// those who live are: the leader of another run bears that run's mark, and what os/exec started none.
-// Nothing is waited for. It comes before the leader is reaped, and leaves that one alone.
+// ReapAdopted reaps members that died as children of ours, having lost their parents. A zombie keeps its
+// marks and its session, which tell it from the other children of this process as they tell living ones:
+// the leader of another run bears that run's mark, and what os/exec started bears none. It does not
+// block. It comes before the leader is reaped, and leaves the leader alone.
 func (t *Tree) ReapAdopted() {
 	if !t.adopts && !t.siblings || !sys.Enabled(sys.Sweep) || t.root == nil && t.born.childless() {
 		return
@@ -21,7 +21,7 @@ func (t *Tree) ReapAdopted() {
 	t.reading = environBudget
 	t.leaderReaped = !t.Pinned()
 	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
-	for range maxPasses { // whoever is reaped while the list is read can hide others
+	for range maxPasses { // a child reaped while the list is read can hide others
 		reaped := false
 		dead := deadChildren.take()
 		for _, pid := range dead.pids {
@@ -34,8 +34,8 @@ func (t *Tree) ReapAdopted() {
 	}
 }
 
-// reapAdopted reaps our child pid if it is a zombie of the tree. The pidfd pins it against somebody else
-// in this process who reaps whatever dies.
+// reapAdopted reaps our child pid if it is a zombie of the tree. The pidfd pins it against other code in
+// this process that reaps every child.
 func (t *Tree) reapAdopted(pid int) bool {
 	if exited, err := sys.ExitedUnreaped(pid); err != nil || !exited || pid == t.leader {
 		return false

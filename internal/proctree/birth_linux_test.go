@@ -52,7 +52,7 @@ func TestWindowOfALeaderJustBorn(t *testing.T) {
 	assert.NotContains(t, window, 1)
 }
 
-// Where the window proves nothing, everybody is asked.
+// Where the window proves nothing, every process is checked.
 func TestUnsoundWindow(t *testing.T) {
 	s := start(t, testproc.Command("fork", "1"))
 	pids := testproc.Ready(t, s.stdout)
@@ -131,7 +131,7 @@ func (l *look) grouped(int) bool              { return false }
 func (l *look) settles() bool                 { return true }
 func (l *look) found() bool                   { return false }
 
-// A process that is born during a look is told as a new one.
+// A look reports a process that is born during it as a new one.
 func TestBornDuringALook(t *testing.T) {
 	skipDisabled(t, "loadavg")
 	var born []int
@@ -172,7 +172,7 @@ func TestWindowAfterWrapAround(t *testing.T) {
 	assert.Equal(t, 2, lists, "a birth that was under way in the first is in the second")
 }
 
-// forkEachList returns a visit that forks once in each list of everybody, and counts the lists.
+// forkEachList returns a visit that forks once in each list of all processes, and counts the lists.
 func forkEachList(t *testing.T, lists *int) visit {
 	return func(pid int, _ origin) {
 		if pid == os.Getpid() {
@@ -320,7 +320,7 @@ func TestLookThatTakesLongerThanALap(t *testing.T) {
 	assert.Contains(t, []int{3, 4}, looks, "a list that is begun in time is made twice")
 }
 
-// However much the kernel has to do meanwhile, a list during which nothing was born has everybody.
+// However much the kernel has to do meanwhile, a list during which nothing was born is complete.
 func TestListWithoutABirth(t *testing.T) {
 	setCPUs(t, manyCPUs)
 	var stat procfs.KernelStat

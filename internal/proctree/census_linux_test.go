@@ -15,7 +15,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// Those who come while a list is made share the next one, and nobody shares the one that was begun before.
+// Askers that come while a list is made share the next one, and none shares the one that was begun before.
 func TestOneListForAllWhoWait(t *testing.T) {
 	const askers = 20
 	begun, goOn := make(chan bool), make(chan struct{})
@@ -54,7 +54,7 @@ func TestOneListForAllWhoWait(t *testing.T) {
 	assert.Zero(t, first.users.Load())
 }
 
-// A list may be made in a bubble whose channels and clock nobody else can use.
+// A list may be made in a bubble whose channels and clock nothing outside can use.
 func TestListsAndTurnsInABubble(t *testing.T) {
 	askAll := func() {
 		together(4*maxStarting, func(m *Mark) {
@@ -63,7 +63,7 @@ func TestListsAndTurnsInABubble(t *testing.T) {
 		})
 	}
 	for range 3 {
-		for range maxStarting { // so that somebody waits
+		for range maxStarting { // so that one waits
 			starting <- struct{}{}
 		}
 		time.AfterFunc(time.Millisecond, func() {
@@ -81,7 +81,7 @@ func TestListsAndTurnsInABubble(t *testing.T) {
 	await(t, func() bool { return !stalls.armed.Load() })
 }
 
-// Whoever lives when a list is asked for is on it, however many ask at that moment.
+// A process that is alive when a list is asked for is on it, however many ask at that moment.
 func TestListIsBegunAfterTheQuestion(t *testing.T) {
 	const askers, rounds = 8, 40
 	var wg sync.WaitGroup
@@ -126,8 +126,8 @@ func TestYoungestFirst(t *testing.T) {
 	}
 }
 
-// Of the processes of other runs a look asks nobody, nor of those without any mark. Its own, those that bear one mark
-// alone, and those whose run is over, it does.
+// A look checks no process of other runs, and none without a mark. It checks its own, those that bear one mark alone,
+// and those whose run is over.
 func TestOthersAreLeftOut(t *testing.T) {
 	testproc.HasProgram(t, "prlimit")
 	// After it was marked. The last one sheds the limit and leaves the session.

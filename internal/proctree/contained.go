@@ -2,10 +2,10 @@ package proctree
 
 import "github.com/seed841d8200/safeexec/internal/sys"
 
-// contained admits the processes of the leaf, and reports whether the kernel says that there are none, and false
-// where there are some that it could not name: the list is one of a moment, and whoever is on it may have forked and
-// exited since. Only the kernel's word proves it. So this track has no holes but for those who may write to
-// another cgroup; they are still found by the others.
+// contained admits the processes of the leaf, and reports whether the kernel says that there are none; sure is false
+// if there are some that it could not name: the list is one of a moment, and a process on it may have forked and
+// exited since. Only the kernel's word proves the leaf empty. So this track has no hole but a process that may write
+// to another cgroup, which the other tracks still find.
 func (t *Tree) contained() (sure, vacant bool) {
 	if t.leaf == nil {
 		return true, false
@@ -22,8 +22,8 @@ func (t *Tree) contained() (sure, vacant bool) {
 	return err == nil && (!populated || t.namesContained() || t.standing() == running), err == nil && !populated
 }
 
-// namesContained reports whether somebody in the leaf beside the leader is known. While the tree is killed
-// that is asked again: who has left the leaf, and cannot be killed, must not stand for those in it.
+// namesContained reports whether a process in the leaf beside the leader is known. It reads that again while
+// the tree is killed: a member that has left the leaf, and cannot be killed, must not stand for those in it.
 func (t *Tree) namesContained() bool {
 	for _, m := range t.members {
 		if m.contained && t.killing {
@@ -65,9 +65,9 @@ func (t *Tree) inhabited() bool {
 	return t.namesContained()
 }
 
-// Quiet calls f while nobody in the cgroup runs, so that a look finds everybody there is and a signal
-// reaches them, however fast they fork, and however many they are on however few processors. Those who
-// have not quite stopped by then are looked at running, as without a cgroup.
+// Quiet calls f while the cgroup is frozen, so that a look finds every process in it and a signal reaches
+// each, however fast they fork, and however many they are on however few processors. A process that has
+// not stopped by then is looked at running, as without a cgroup.
 func (t *Tree) Quiet(f func()) {
 	if t.leaf != nil {
 		if thaw, err := t.leaf.Freeze(); err == nil {
@@ -77,8 +77,8 @@ func (t *Tree) Quiet(f func()) {
 	f()
 }
 
-// KillLeaf sends SIGKILL to all that is in the leaf, in one write, and calls each with those of them whom
-// it knows. It reports whether it did; should it fail, they are members like others.
+// KillLeaf sends SIGKILL to all processes in the leaf, in one write, and calls each with those that it
+// knows. It reports whether it did; if it fails, they are members like others.
 func (t *Tree) KillLeaf(each func(*Member)) bool {
 	if t.leaf == nil || t.leaf.Kill() != nil {
 		return false

@@ -47,9 +47,9 @@ func containedTree(t *testing.T, cmd *exec.Cmd) (*Tree, *cgroup.Leaf) {
 	return tree, leaf
 }
 
-// Somebody is in the cgroup and cannot be looked at, for want of a descriptor here. That nobody can be
-// named proves nothing: only the kernel's word that the cgroup is empty does. The same goes for a chain
-// in which each forks the next and exits before it is looked at.
+// A process in the cgroup cannot be looked at, for want of a descriptor here. Naming none proves nothing:
+// only the kernel's word that the cgroup is empty does. The same goes for a chain in which each forks the
+// next and exits before it is looked at.
 func TestUnnamedInACgroupIsNotTakenForGone(t *testing.T) {
 	skipDisabled(t, "pidfd") // the question has the descriptor then
 	testproc.NoLeaks(t)
@@ -113,7 +113,7 @@ func TestEmptyCgroupIsBelieved(t *testing.T) {
 	assert.Equal(t, 1, lists, "for those who have left it")
 }
 
-// Who has left the cgroup while it is killed, and cannot be killed, does not stand for those in it.
+// A process that has left the cgroup while it is killed, and cannot be killed, does not stand for those in it.
 func TestMoverDoesNotStandForTheCgroup(t *testing.T) {
 	testproc.NoLeaks(t)
 	tree, leaf := containedTree(t, testproc.Command("hang"))
@@ -128,7 +128,7 @@ func TestMoverDoesNotStandForTheCgroup(t *testing.T) {
 	delete(tree.members, mover.cmd.Process.Pid)
 }
 
-// That nobody in the cgroup runs is undone also where what was done meanwhile has used up the descriptors.
+// Quiet thaws the cgroup even if its function has used up the descriptors.
 func TestQuietEndsWithoutADescriptor(t *testing.T) {
 	testproc.NoLeaks(t)
 	tree, leaf := containedTree(t, testproc.Command("hang"))

@@ -8,27 +8,27 @@ import (
 )
 
 // corpses are the numbers of members that were seen to have exited and are not known to be reaped. Where
-// the first process is slow to reap, or we have to, all of a large tree is there at every look after it was
-// killed, and to ask each of them anew whether it lives is most of what that look takes.
+// PID 1 is slow to reap, or we have to, a large tree is all there at every look after its kill, and
+// checking each process anew would be most of the cost of that look.
 //
-// A zombie does not come back to life, and its number is given to nobody else before it is reaped. Whoever
-// gets it then is born after since, and the numbers that were given out after a moment are known: they are
-// its birth window. What can happen, and why nobody who lives is passed over:
+// A zombie does not come back to life, and the kernel does not reuse its number before it is reaped. A
+// process that gets the number then is born after since, and the numbers given out after a moment are
+// known: they are its birth window. What can happen, and why no living process is passed over:
 //
 //   - A number is reaped and given out anew between two looks: each begins with the last PID and strikes
 //     off what was given out since the last one began, and so does each list of all processes.
 //   - The same while a look is under way: what is given out comes after the PID that the look began with,
-//     and all that does is asked at its end whatever is written here, see [birth.candidates].
-//   - So much is given out that the sequence may have come around, or the last PID cannot be had: then
-//     nobody is known to be dead. That is the same condition on which a window is sound.
+//     and the look checks all of that at its end whatever is recorded here, see [birth.candidates].
+//   - So much is given out that the sequence may have come around, or the last PID is unknown: then no
+//     process is known to be dead. That is the same condition on which a window is sound.
 //   - A member leaves the cgroup, a session, or its parents: it is none of these until it has exited.
 //   - The first thread of a process exits before the others: waitid(2) and pidfds do not call that the
 //     exit of the process, other than the state in /proc/PID/stat.
 //
-// Only who chooses the PIDs of new processes gets around it, which is a privilege: clone3(2) with set_tid, and
-// /proc/sys/kernel/ns_last_pid.
+// Only a process that chooses the PIDs of new ones gets around it, which is a privilege: clone3(2) with set_tid,
+// and /proc/sys/kernel/ns_last_pid.
 type corpses struct {
-	since birth // with leader 0 nothing is written down
+	since birth // with leader 0 nothing is recorded
 	pids  map[int]struct{}
 }
 

@@ -22,7 +22,7 @@ func bury(last int, started time.Time, pids ...int) corpses {
 	return c
 }
 
-// A number that was given out since it was a zombie's is somebody else's now.
+// A number that was given out since it was a zombie's is another process's now.
 func TestNumberGivenOutAnewIsNoCorpse(t *testing.T) {
 	s := start(t, testproc.Command("fork", "3"))
 	pids := testproc.Ready(t, s.stdout)
@@ -42,7 +42,7 @@ func TestNumberGivenOutAnewIsNoCorpse(t *testing.T) {
 		assert.Equal(t, children, s.live(), name)
 	}
 
-	// Who was born while the look is under way is asked, whatever was known of the number.
+	// A process born while the look is under way is checked, whatever was known of the number.
 	s.tree.Close()
 	s.tree.corpses = bury(slices.Max(pids), time.Now(), children[2])
 	s.tree.considerNew(children[2], birthWindow)
@@ -69,7 +69,7 @@ func TestBetween(t *testing.T) {
 	}
 }
 
-// Those who have exited and are reaped by nobody are asked once, whether they were known before or not.
+// Processes that have exited and are not reaped are checked once, whether they were known before or not.
 func TestCorpsesAreAskedOnce(t *testing.T) {
 	s := start(t, exec.Command("sh", "-c", "sleep 600 & sleep 600 & echo ready $$ $!; exec sleep 601"))
 	pids := testproc.Ready(t, s.stdout)

@@ -25,10 +25,9 @@ type Holder struct {
 }
 
 // Holders returns the processes that hold pipes with the given inodes, or terminals with the given keys, for writing,
-// ourselves included:
-// one Holder for each process and pipe. It looks at this process first, then at those whose PIDs are
-// close to near, and reports whether it came to all of them by the given time. Processes whose descriptors we may not
-// see are left out.
+// this process included: one Holder for each process and pipe. It looks at this process first, then at those whose
+// PIDs are close to near, and reports whether it came to all of them by the given time. It leaves out processes whose
+// descriptors we may not read.
 func Holders(until time.Time, near int, inodes ...uint64) (holders []Holder, complete bool) {
 	inodes = slices.DeleteFunc(inodes, func(inode uint64) bool { return inode == 0 })
 	if len(inodes) == 0 {

@@ -55,7 +55,7 @@ func (k *keeper) every() time.Duration { return lapTime(pidMax.get(), cpus.get()
 func (k *keeper) tick() {
 	_, _, _ = pids.last()
 	k.left.Add(-1)
-	k.armed.Store(false) // before it asks, so that whoever starts a run from now on finds it so
+	k.armed.Store(false) // before it asks, so that a run that starts from now on finds it so
 	if k.wanted() {
 		k.arm()
 	}

@@ -16,7 +16,7 @@ import (
 const Supported = sys.Supported
 
 // Enumerates reports whether the processes of a tree can be found on this platform. Where they cannot,
-// Live finds nobody, and only the leader's group can be signaled.
+// Live finds none, and only the leader's group can be signaled.
 const Enumerates = runtime.GOOS == "linux"
 
 // SIGCONT wakes what is stopped. Not every platform's package syscall has it.
@@ -52,8 +52,8 @@ func ChangesUser(attr *syscall.SysProcAttr) bool { return sys.ChangesUser(attr) 
 // DevNull returns /dev/null for reading, shared by all runs: never close it.
 func DevNull() (*os.File, error) { return sys.DevNull() }
 
-// LendPidfd calls f with the leader's pidfd, which is open until f returns, whoever reaps the leader or
-// releases the os.Process meanwhile. It reports false, and f was not called, where there is none.
+// LendPidfd calls f with the leader's pidfd, which stays open until f returns, even if other code reaps the
+// leader or releases the os.Process meanwhile. If there is none it reports false, and does not call f.
 func (t *Tree) LendPidfd(f func(fd int)) bool {
 	return sys.Enabled(sys.Pidfd) && t.process.WithHandle(func(h uintptr) { f(int(h)) }) == nil
 }
@@ -65,7 +65,7 @@ const (
 	unsure  standing = iota // it could not be asked
 	running                 // or a zombie that a tracer holds: our wait does not see it, see ptrace(2)
 	zombie
-	reaped // by somebody else, or by the kernel where SIGCHLD is ignored: the number may be another's
+	reaped // by other code, or by the kernel where SIGCHLD is ignored: the number may be another's
 )
 
 // standing asks where the leader stands. An error of waitid(2) is not the leader's exit: a filter may give
@@ -141,8 +141,8 @@ func Exited(child *os.Process) bool {
 	return t.LeaderExited()
 }
 
-// ReapLeader reaps the leader, which has exited, where the os.Process does not: somebody has released it.
-// Its status is lost.
+// ReapLeader reaps the leader, which has exited, where the os.Process does not, since it was released.
+// The status is lost.
 func (t *Tree) ReapLeader() {
 	if exited, err := sys.ExitedUnreaped(t.leader); err == nil && exited {
 		_, _ = sys.Reap(t.leader)

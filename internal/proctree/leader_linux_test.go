@@ -29,7 +29,7 @@ func TestStanding(t *testing.T) {
 	assert.Equal(t, reaped, s.tree.standing(), "its pidfd is closed")
 }
 
-// To waitid(2) a process that is no child of ours is ECHILD as a child is that somebody else has reaped.
+// To waitid(2) a process that is no child of ours is ECHILD, and so is a child that other code has reaped.
 func TestNoChildIsNoExit(t *testing.T) {
 	skipDisabled(t, "pidfd")
 	s := start(t, testproc.Command("fork", "1"))

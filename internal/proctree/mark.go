@@ -11,8 +11,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// A Mark is what the processes of one run inherit from its leader and nobody else has: a limit, a
-// time slice, a variable of the environment. The zero Mark marks nothing.
+// A Mark is what the processes of one run, and no others, inherit from its leader: a limit, a time slice,
+// a variable of the environment. The zero Mark marks nothing.
 type Mark struct {
 	id     uint32 // 31 bits, not 0; the lowest sliceBits of them are no other live run's
 	half   uint32 // 31 bits, not 0: the number of the outermost run, if that is this one
@@ -72,9 +72,9 @@ type liveRun struct {
 // Begin takes a number for a run.
 func (m *Mark) Begin() { m.begin(liveRun{}) }
 
-// BeginBelow takes a number for the tree below a root. Whoever bears it still belongs to the run that has
-// marked him at birth, which ends him some day: to bear it beside the number of that run does not make it
-// a run, so that the next who marks him anew leaves the run its number.
+// BeginBelow takes a number for the tree below a root. A process that bears it still belongs to the run that
+// marked it at birth, which ends it some day. The number is no run's, so that the next mark on the process
+// leaves the run its number.
 func (m *Mark) BeginBelow() { m.begin(liveRun{below: true}) }
 
 func (m *Mark) begin(run liveRun) {
@@ -91,7 +91,7 @@ func (m *Mark) begin(run liveRun) {
 	liveRuns.ids[m.id&sliceMask] = run
 }
 
-// End gives the number back. Nobody may be looked for by it any more.
+// End gives the number back. No process may be looked for by it any more.
 func (m *Mark) End() {
 	m.EndTurn()
 	if m.id == 0 {
@@ -195,7 +195,7 @@ func (m *Mark) Start(start func() error) error {
 	}
 	err = start()
 	if before.SetSlice(before.Slice()) != nil {
-		noSlices.Store(true) // it was possible a moment ago: somebody forbade it meanwhile
+		noSlices.Store(true) // it was possible a moment ago, and was forbidden meanwhile
 	}
 	return err
 }
@@ -273,7 +273,7 @@ func (m *Mark) outerBeside(soft uint64) uint32 {
 	case !nested:
 		return m.half
 	case isLive(inner):
-		return inner // a run of this process, which must go on finding those who are marked anew
+		return inner // a run of this process, which must go on finding processes that are marked anew
 	}
 	return outer
 }

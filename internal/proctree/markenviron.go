@@ -109,8 +109,8 @@ const (
 	maxStuck     = 16
 	// environBudget is for all of them in one look.
 	environBudget = 100 * time.Millisecond
-	// recalledBound is environBound for a tree that may be found by nothing else, even on a busy machine. The
-	// budget of that is the look's own time, and who did not answer once is not asked again.
+	// recalledBound is environBound for a tree that nothing else may find, even on a busy machine. Its budget
+	// is the look's own time, and a process that did not answer once is not asked again.
 	recalledBound = 250 * time.Millisecond
 )
 

@@ -73,13 +73,13 @@ func (t *Tree) adopt(m *Member) {
 		}
 	}
 	if err == nil && hard >= limit {
-		soft, err = sys.SetRTTimeLimit(m.PID, limit, hard) // of whoever has the number
+		soft, err = sys.SetRTTimeLimit(m.PID, limit, hard) // of the process that has the number now
 	}
 	switch {
 	case err != nil || hard < limit:
 		t.strays = true
 	case t.dead(m):
-		// Whoever has the number and the mark was given it. It may be that nobody was.
+		// A process that has the number and the mark got the mark here. It may be that none did.
 		if now, hard, err := sys.RTTimeLimit(m.PID); err == nil && now == limit {
 			_, _ = sys.SetRTTimeLimit(m.PID, soft, hard)
 		}

@@ -7,10 +7,9 @@ import "github.com/seed841d8200/safeexec/internal/sys"
 // set-user-ID, nice, chrt and su. Its holes are programs that give themselves a slice of their own or
 // real-time scheduling.
 //
-// The number has 20 bits, since it must stay a harmless slice. So it counts only of a process that is not older
-// than the leader, and where the limit mark does not name another run whose number the slice is as well. Of those
-// that are left, strangers without a limit mark that carry a number of some other program that uses this package,
-// one in a million has ours.
+// The number has 20 bits, since it must stay a harmless slice. So it counts only for a process that is not older
+// than the leader, and whose limit mark does not name another run with the same slice. Of the strangers that are
+// left, without a limit mark and with a number of another program that uses this package, one in a million has ours.
 type sliceTrack struct{}
 
 func (sliceTrack) judge(c *candidate) verdict {

@@ -48,7 +48,7 @@ func (t *Tree) add(pid int, from origin) {
 	t.admit(m, parent)
 }
 
-// identify reads who has the number, and returns its parent's.
+// identify reads the identity of the process that has the number, and returns its parent's number.
 func (m *Member) identify() (parent int) {
 	st, err := procfs.ReadStat(m.PID)
 	if err == nil {
@@ -68,7 +68,7 @@ func (t *Tree) admit(m *Member, parent int) {
 		t.siblings = true // see noteAdopted
 	}
 	if m.FD < 0 && m.Start == 0 {
-		t.blurred = true // there is no telling it from whoever gets its number
+		t.blurred = true // nothing tells it from the next process with its number
 		return
 	}
 	t.adopt(m)

@@ -17,7 +17,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// below is the tree of a process that is taken for somebody else's.
+// below is the tree of a process that is taken for another program's.
 func below(t *testing.T, pid int) *Tree {
 	t.Helper()
 	root, err := Hold(pid, 0)
@@ -36,7 +36,7 @@ func below(t *testing.T, pid int) *Tree {
 func init() { testproc.Roles["within"] = within }
 
 // within says what stands against ending the tree of the PID that is its argument, once no chain of parents leads from
-// this process to it, and before any look has found somebody.
+// this process to it, and before any look has found a process.
 func within(args []string) int {
 	pid, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -58,7 +58,7 @@ func within(args []string) int {
 	return 0
 }
 
-// Whoever is below an orphan of a tree is told so by the orphan's session, even where no look has found it.
+// The session of an orphan of a tree identifies a process below it, even where no look has found it.
 func TestWithinATreeThatIsNotLookedAt(t *testing.T) {
 	testproc.HasProgram(t, "setsid")
 	role := testproc.RoleCommand(t, "within")
@@ -79,7 +79,7 @@ func TestRootLeadsARun(t *testing.T) {
 	require.NoError(t, tree.Gather())
 	assert.ElementsMatch(t, pids, pidsOf(membersOf(tree)))
 
-	// It cannot be told who leads the runs of other programs.
+	// The leaders of other programs' runs are not known here.
 	liveRuns.Lock()
 	clear(liveRuns.ids)
 	clear(liveRuns.leaders)
@@ -93,8 +93,8 @@ func TestRootLeadsARun(t *testing.T) {
 	assert.Equal(t, pids[:1], pidsOf(membersOf(tree)))
 }
 
-// Whoever ends a part of a run that lives leaves it to the run as well, however many do so at once: the
-// run goes on finding it, by its number.
+// Ending a part of a live run leaves it to the run as well, however many do so at once: the run goes on
+// finding it, by its number.
 func TestRootsWithinARun(t *testing.T) {
 	skipDisabled(t, "limitmark")
 	testproc.HasProgram(t, "setsid")
@@ -108,7 +108,7 @@ func TestRootsWithinARun(t *testing.T) {
 		assert.Equal(t, s.mark.id, outer)
 		s.only(limitTrack{})
 		s.tree.Close()
-		s.tree.born.started = time.Time{} // everybody is asked
+		s.tree.born.started = time.Time{} // every process is checked
 		assert.Equal(t, []int{daemon}, s.live())
 	}
 }
@@ -191,7 +191,7 @@ func TestHoldProcess(t *testing.T) {
 	assert.ErrorAs(t, err, &protected, "it means nobody any more")
 }
 
-// The group is signaled where all of it is known to be of the tree, and else nobody but one by one.
+// The group is signaled if all of it is known to be of the tree, and else only its members, one by one.
 func TestRootGroup(t *testing.T) {
 	for _, attr := range []*syscall.SysProcAttr{{Setsid: true}, {Setpgid: true}, nil} {
 		cmd := exec.Command("sh", "-c", "sleep 600 & echo ready $$ $!; wait; exec sleep 600")
@@ -224,7 +224,7 @@ func TestRootGroup(t *testing.T) {
 	}
 }
 
-// Without descriptors nobody can tell who the target is, and whether we descend from it.
+// Without descriptors the target cannot be identified, nor is it known whether we descend from it.
 func TestRootForWantOfDescriptors(t *testing.T) {
 	st, err := procfs.ReadStat(os.Getppid())
 	require.NoError(t, err)

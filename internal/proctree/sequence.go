@@ -28,8 +28,8 @@ type sequence struct {
 }
 
 // An anchor is a reading whose effort is known. While the kernel has worked for less than a lap since, a reading is
-// near it, however long it took to come: thousands of processes are asked on a processor that others use as well, and
-// each time that the look is preempted can be longer than all processors together need for a lap.
+// near it, however long it took to come: a look checks thousands of processes on a processor that others use as well,
+// and each time that it is preempted can be longer than all processors together need for a lap.
 type anchor struct {
 	serial serial
 	at     time.Time
@@ -51,8 +51,8 @@ func lastPID() (int, bool) {
 	return pid, ok
 }
 
-// limitAge is how old what is known of pid_max may be. Who lowers it while commands run can have a lap pass
-// unseen for that long.
+// limitAge is how old the known pid_max may be. If it is lowered while commands run, a lap can pass unseen
+// for that long.
 const limitAge = time.Second
 
 // last returns the PID that was given out last, and its serial if that can be told.
@@ -97,8 +97,8 @@ func (s *sequence) lastAnchor() anchor {
 	return s.anchor
 }
 
-// A pulse has the last PID read as often as is necessary while somebody asks all processes of a list, at its first
-// beat too: where there are many, or they are slow to answer, more PIDs could be used up in that time than there are.
+// A pulse reads the last PID as often as is necessary while a look checks all processes of a list, at its first beat
+// too: if they are many, or slow to answer, more PIDs could be used up in that time than there are.
 type pulse struct {
 	every time.Duration
 	last  time.Time
@@ -141,7 +141,7 @@ func (s *sequence) follow(known serial, near bool, pid, limit int, at time.Time)
 	case near:
 		n = known + (place+lap-known%lap)%lap
 	case s.serial != known:
-		return 0 // somebody else has gone on meanwhile, and from where is not known here
+		return 0 // another has gone on meanwhile, and from where is not known here
 	default:
 		n = (known/lap+3)*lap + place
 	}
@@ -167,8 +167,8 @@ func (n serial) before(pid, last int) serial {
 }
 
 // leaders are the serials of the leaders that this process has started last, each in the place that its lowest
-// bits name. Whoever was handed such a number is our child, and no descendant of another leader: alive or long
-// reaped, nobody needs to be asked. Where many commands run at once most of a birth window is that.
+// bits name. The process that got such a number is our child, and no descendant of another leader: alive or long
+// reaped, it needs no check. When many commands run at once, most of a birth window is that.
 var leaders [maxLateProbes]atomic.Uint64
 
 func (n serial) lead() {

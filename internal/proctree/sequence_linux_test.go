@@ -76,7 +76,7 @@ func TestSequence(t *testing.T) {
 	assert.Greater(t, later, n+lap)
 	assert.Equal(t, n%lap, later%lap)
 	assert.Zero(t, s.follow(n, false, reservedPIDs+5, limit, now), "somebody else was late first")
-	// Who read before that is right about what he knew, and changes nothing.
+	// A reading from before that is right about what was known, and changes nothing.
 	assert.Equal(t, n+1, s.follow(n, true, reservedPIDs+int((n+1)%lap), limit, now.Add(time.Hour)))
 	assert.Equal(t, later, s.serial)
 	assert.Equal(t, now, s.at)
@@ -195,7 +195,7 @@ func TestReadingsAreKeptUp(t *testing.T) {
 	m.End()
 }
 
-// Nobody who reads along with others sees a serial go back, or one that is not its PID's.
+// No reader sees a serial go back beside others, or one that is not its PID's.
 func TestSequenceFromManyGoroutines(t *testing.T) {
 	skipDisabled(t, "loadavg")
 	lap := lapOf(pidMax.get())
@@ -272,7 +272,7 @@ func TestWindowOfAnOldTree(t *testing.T) {
 	assert.Equal(t, born[1:], s.live())
 }
 
-// The leaders of other trees are nobody that a look asks; those whom they start are.
+// A look does not check the leaders of other trees; it checks what they start.
 func TestWindowWithoutLeaders(t *testing.T) {
 	var s, other *subject
 	var born, theirs []int
@@ -290,7 +290,7 @@ func TestWindowWithoutLeaders(t *testing.T) {
 	other.endLeader(t)
 	assert.NotContains(t, s.tree.born.windowList(last, pidMax.get()), theirs[0], "nor when it is gone")
 
-	// A number of the lap after is somebody else's.
+	// A number of the lap after is another process's.
 	b := birth{leader: theirs[0] - 1, serial: other.tree.born.serial - 1 + lapOf(pidMax.get())}
 	assert.Contains(t, b.windowList(theirs[0], pidMax.get()), theirs[0])
 }

@@ -38,10 +38,10 @@ func (t *Tree) signal(m *Member, sig syscall.Signal) error {
 }
 
 // SignalGroup sends sig to the leader's process group, atomically against fork: no process that
-// is in the group at that moment is missed. The number is pinned by the leader, alive or zombie,
-// which only we reap. Where somebody else reaps, nothing pins it, and nothing is sent, unless the
-// kernel can signal a group through its leader's pidfd (6.9, PIDFD_SIGNAL_PROCESS_GROUP). The group of
-// a root is only signaled in that way.
+// is in the group at that moment is missed. The leader, alive or zombie, pins the number, and only we
+// reap it. If other code has reaped it, nothing pins the number, and SignalGroup sends nothing, unless the
+// kernel can signal a group through its leader's pidfd (6.9, PIDFD_SIGNAL_PROCESS_GROUP). It signals the
+// group of a root only in that way.
 func (t *Tree) SignalGroup(sig syscall.Signal) error {
 	switch {
 	case t.apart:
@@ -82,17 +82,17 @@ func (t *Tree) LeaderStrays() bool {
 }
 
 // Kill sends SIGKILL to the leader's group and to every member, newest first, and calls each with the
-// members. It returns them, those last who were signaled last.
+// members. It returns them, in the order of their signals.
 //
-// Most trees do not grow while they die. If somebody new is found after all, Kill is to be called again,
-// and from the second time on freezes the tree first: whoever is found is stopped, newest first, so
-// that chains and supervisors do not get away, until a look finds nobody new. A later look can find
-// somebody new even so, since the kernel wakes the stopped members of a group that a death has orphaned
-// (SIGHUP and SIGCONT, setpgid(2)); the caller looks and kills until nobody is left. The freeze takes no
-// longer than until the given time.
+// Most trees do not grow while they die. If a look finds a new member after all, the caller calls Kill
+// again, which from the second time on freezes the tree first: it stops every member, newest first, so
+// that chains and supervisors do not get away, until a look finds no new one. A later look can still
+// find a new one, since the kernel wakes the stopped members of a group that a death has orphaned
+// (SIGHUP and SIGCONT, setpgid(2)); the caller looks and kills until none is left. The freeze lasts
+// until the given time at most.
 //
-// A cgroup does all of that by itself, and the rest is for those who have left it. Those who were in it when
-// it was looked at may have, so that they are signaled like all others.
+// A cgroup does all of that by itself, and the rest is for members that have left it. One that was in it at
+// the look may have left since, so Kill signals it like all others.
 func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
 	t.KillLeaf(each)
 	if len(t.members) == 0 {
@@ -120,14 +120,14 @@ func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
 	return t.spare
 }
 
-// Fresh reports whether the last look found somebody who was not sent SIGKILL by Kill.
+// Fresh reports whether the last look found a member to which Kill has not sent SIGKILL.
 func (t *Tree) Fresh() bool {
 	return slices.ContainsFunc(t.spare, func(m *Member) bool { return !m.killed })
 }
 
-// freeze stops everybody who has not been killed. A look takes the longer the more processes there are,
-// zombies included, and a tree that forks all the time breeds meanwhile. So after each look those are
-// followed who were born since it began.
+// freeze stops every member that has not been killed. A look takes the longer the more processes there
+// are, zombies included, and a tree that forks all the time breeds meanwhile. So after each look freeze
+// follows those born since it began.
 func (t *Tree) freeze(until time.Time, killed func(*Member) bool) {
 	stop := func(m *Member) bool {
 		if m.stopped || killed(m) {
@@ -155,8 +155,8 @@ func (t *Tree) freeze(until time.Time, killed func(*Member) bool) {
 	}
 }
 
-// follow calls stop with those who were born after last, and with those born meanwhile, until nobody of
-// the tree was. That takes no longer than there are PIDs given out.
+// follow calls stop with the members born after last, and with those born meanwhile, until there are no
+// more. That takes no longer than the kernel gives out PIDs.
 func (t *Tree) follow(last int, until time.Time, stop func(*Member) bool) {
 	for time.Now().Before(until) {
 		next, known := lastPID()
@@ -187,7 +187,7 @@ func (t *Tree) newestFirst() []*Member {
 }
 
 // Pinned reports whether the leader's number still means the leader: it is our child, alive or a
-// zombie. It is not once somebody else has reaped it, or the kernel itself where SIGCHLD is ignored.
+// zombie. It no longer does once other code has reaped it, or the kernel where SIGCHLD is ignored.
 func (t *Tree) Pinned() bool {
 	if t.root != nil {
 		return t.root.exists()

@@ -22,7 +22,7 @@ type traits struct {
 // stock lists all processes, with their traits.
 var stock = census{read: (*roll).takeStock}
 
-// censusFor returns who lists processes for l, which may be nil.
+// censusFor returns the census that lists processes for l, which may be nil.
 func censusFor(l lookout) *census {
 	if t, ok := l.(*Tree); ok && t.recalled && sharing() > 1 {
 		return &stock
@@ -42,7 +42,7 @@ func (r *roll) takeStock() {
 func traitsOf(pid int) (p traits) {
 	var err error
 	if p.limit, _, err = sys.RTTimeLimit(pid); err != nil {
-		return traits{known: sys.Gone(err)} // whoever has the number now was born since
+		return traits{known: sys.Gone(err)} // a process with the number was born since
 	}
 	if p.session, err = sys.Session(pid); err != nil {
 		return traits{known: sys.Gone(err)}
@@ -59,9 +59,9 @@ func traitsOf(pid int) (p traits) {
 	return p
 }
 
-// Environments of the stock that are being read, and those processes that did not answer in time. Only who has the
-// lock of the stock changes the map. What has the number of one of them later is not asked here either, but by each
-// tree.
+// Reads of environments of the stock that are under way, and the processes that did not answer in time. The lock of
+// the stock guards changes of the map. A later process with the number of one of these is not read here either, but by
+// each tree.
 var (
 	stockReaders atomic.Int32
 	stockSilent  = map[int]bool{}

@@ -36,14 +36,14 @@ func (m *Mark) Trace(leader Process) Trace {
 	return tr
 }
 
-// Trace returns what the tree, whose leader was started, is found by. Its Start is 0 if that cannot be read.
+// Trace returns what identifies the tree, whose leader was started. Its Start is 0 if that cannot be read.
 func (t *Tree) Trace() Trace {
 	return t.mark.Trace(Process{PID: t.leader, Start: t.leaderStart()})
 }
 
-// Foresee returns what the tree of the run will be found by, whose leader this thread is about to start: it is born
-// with the slice, and has the limit and the environment a moment later. A caller that is not locked to its thread may
-// start it on another, whose slice is the same unless the program gives its threads slices of their own.
+// Foresee returns what will identify the tree of the run whose leader this thread is about to start: the leader is
+// born with the slice, and has the limit and the environment a moment later. A caller that is not locked to its thread
+// may start it on another, whose slice is the same unless the program gives its threads slices of their own.
 func (m *Mark) Foresee() Trace {
 	tr := Trace{Environ: m.env}
 	if soft, _, err := sys.RTTimeLimit(0); err == nil {
@@ -104,12 +104,12 @@ func markOf(tr Trace) Mark {
 // in the tree, or that the leader is one that must not be signaled.
 func (t *Tree) Recall(tr Trace, until time.Time) error {
 	if tr.Start == 0 {
-		tr.PID = 0 // a number alone names nobody
+		tr.PID = 0 // a number alone names no process
 	}
 	root, err := Hold(tr.PID, tr.Start)
 	switch {
 	case tr.PID == 0, errors.Is(err, ErrNoProcess):
-		root = &Root{Process: Process{PID: tr.PID, Start: max(tr.Start, 1)}, fd: -1} // nobody has that start time
+		root = &Root{Process: Process{PID: tr.PID, Start: max(tr.Start, 1)}, fd: -1} // no process has that start time
 	case err != nil:
 		return err
 	}
@@ -117,10 +117,10 @@ func (t *Tree) Recall(tr Trace, until time.Time) error {
 	t.InitBelow(root, &mark, nil)
 	t.Until(until)
 	t.tracks, t.number = []track{limitTrack{}, session{}, sliceTrack{}, parent{}, environTrack{}}, TrackSession
-	if tr.PID == 0 { // getsid(2) answers 0 for those whose session is of another PID namespace
+	if tr.PID == 0 { // getsid(2) returns 0 if the session is of another PID namespace
 		t.tracks, t.number = []track{limitTrack{}, sliceTrack{}, parent{}, environTrack{}}, 0
 	}
-	t.recalled, t.strays = true, true // everybody's environment and parent is asked for
+	t.recalled, t.strays = true, true // each process's environment and parent are read
 	if err := t.notOurs(); err != nil {
 		t.Forget()
 		return err
@@ -192,8 +192,8 @@ func lives(pid int, start uint64) (bool, error) {
 	return err == nil && st.StartTime == start && st.Alive(), err
 }
 
-// ExitOfZombie returns the wait status of a process that has exited and that nobody has reaped yet.
-// It reports false where that cannot be told.
+// ExitOfZombie returns the wait status of a process that has exited and is not reaped yet. It reports
+// false if the status cannot be read.
 func ExitOfZombie(pid int, start uint64) (syscall.WaitStatus, bool) {
 	dead := func() bool {
 		st, err := procfs.ReadStatNoComm(pid)
@@ -207,8 +207,8 @@ func ExitOfZombie(pid int, start uint64) (syscall.WaitStatus, bool) {
 	return sys.WaitStatus(code), known && dead()
 }
 
-// mayReadExit reports whether 0 is the status and not what those are told who may not trace the
-// process (ptrace(2), PTRACE_MODE_READ_FSCREDS).
+// mayReadExit reports whether 0 is the status, and not what the kernel shows a process that may not trace
+// this one (ptrace(2), PTRACE_MODE_READ_FSCREDS).
 func mayReadExit(pid int) bool {
 	if sys.MayTraceAll() {
 		return true

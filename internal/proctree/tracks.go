@@ -21,7 +21,7 @@ type verdict int
 const (
 	unknown verdict = iota // the track cannot tell
 	ours
-	foreign // or there is nobody: no other track needs to be asked
+	foreign // or there is no process: no other track needs to be asked
 )
 
 // Tracks is a set of tracks.
@@ -81,7 +81,7 @@ func (c *candidate) readStat() (*procfs.Stat, error) {
 }
 
 // older reports whether the process is known to be older than the leader, so that it cannot descend
-// from it. Start times are exact to a tick of 10 ms; in the birth window nobody is older.
+// from it. Start times are exact to a tick of 10 ms; in the birth window no process is older.
 func (c *candidate) older() bool {
 	if c.from == birthWindow {
 		return false
@@ -90,8 +90,8 @@ func (c *candidate) older() bool {
 	return err == nil && st.StartTime < c.tree.leaderStart()
 }
 
-// session is the track of the session's number. Whoever has it descends from the leader, as long as
-// something pins the number: the leader until it is reaped, or a member in that session. Its hole is
+// session is the track of the session's number. A process that has it descends from the leader, as long
+// as something pins the number: the leader until it is reaped, or a member in that session. Its hole is
 // setsid(2).
 type session struct{}
 

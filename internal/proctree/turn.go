@@ -15,8 +15,8 @@ var (
 	stalls   = newStallWatch()
 )
 
-// stalledTurn is how long nobody's turn may end before the first of those who wait goes ahead: starts that are
-// held up must not hold up every other.
+// stalledTurn is how long no turn may end before the first waiter goes ahead: starts that are held up must not
+// hold up every other.
 const stalledTurn = 20 * time.Millisecond
 
 // A turn is where one that was taken is given back.
@@ -55,8 +55,8 @@ func (t turn) end() {
 	}
 }
 
-// A stallWatch looks now and then whether turns end, as long as somebody waits for one. It is nobody who waits:
-// whoever leaves the queue to look around comes back to its end.
+// A stallWatch checks now and then whether turns end, as long as a start waits for one. No waiter does it: one
+// that leaves the queue to look would come back to its end.
 type stallWatch struct {
 	timer   *time.Timer   // calls tick
 	armed   atomic.Bool   // the timer is set, or tick runs
@@ -79,8 +79,8 @@ func (w *stallWatch) arm() {
 	}
 }
 
-// tick gives back the turn of one who is held up, if none has ended. One who waits has it then, and the next have
-// it after that, so that they do not wait for that long again.
+// tick gives back the turn of a start that is held up, if none has ended. A waiter has it then, and after it the next,
+// so that they do not wait for that long again.
 func (w *stallWatch) tick() {
 	if w.waiting.Load() > 0 && w.ended.Load() == w.seen.Load() {
 		select {
@@ -88,7 +88,7 @@ func (w *stallWatch) tick() {
 		default:
 		}
 	}
-	w.armed.Store(false) // before it asks, so that whoever waits from now on finds it so
+	w.armed.Store(false) // before it asks, so that one that waits from now on finds it so
 	if w.waiting.Load() > 0 {
 		w.arm()
 	}

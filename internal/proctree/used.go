@@ -30,8 +30,8 @@ func (t *Tree) Born() int { return 1 + max(t.used.found, t.used.reaped) }
 // the look and the signal.
 const maxUsed = 256
 
-// Used returns what the leader and the members have used that the last look has found, with the children that they
-// have waited for. It reports false if nothing is to be seen.
+// Used returns what the leader and the members that the last look found have used, with the children that they waited
+// for. It reports false if it can see nothing.
 //
 // Nobody is counted twice, however many die meanwhile: a parent is older than its children, and so is who reaps them
 // in its place, and the older are asked first. A child that is reaped after that is not there to be asked any more.

@@ -3,14 +3,14 @@
 // The master is an [pipe.End] like that of a pipe: reading it gives what the command writes, writing it is typing. What
 // differs from a pipe, and why nothing waits for it:
 //
-//   - The master ends, with EIO, as soon as nobody has the slave open, and can go on when somebody opens it again. A
+//   - The master ends, with EIO, as soon as no process has the slave open, and can go on when one opens it again. A
 //     command may close all it has of its terminal, and open /dev/tty later. So this process keeps a slave of its own
 //     until the tree has ended: only then is the end of the master the end.
-//   - To close the last master hangs up: the session gets SIGHUP, and all that have the slave open get errors. It
-//     comes after the end of the tree, so that nobody but a stranger is concerned.
+//   - Closing the last master hangs up: the session gets SIGHUP, and all that have the slave open get errors. It
+//     comes after the end of the tree, so that it concerns strangers only.
 //   - A process can hold locks of the slave, by copying from or to memory that never comes. The master's reads, writes
-//     and poll(2) take none of them; its close and TIOCSWINSZ do. All are made as those of a pipe are, by somebody who
-//     can be left behind.
+//     and poll(2) take none of them; its close and TIOCSWINSZ do. All are made as those of a pipe are, by a goroutine
+//     that can be left behind.
 //   - Standard input has no end of its own on a terminal: see [Typing].
 package pty
 
@@ -53,7 +53,7 @@ func Open(size Size, attr *syscall.SysProcAttr) (*Terminal, *os.File, error) {
 		sys.Close(master)
 		return nil, nil, os.NewSyscallError("dup", err)
 	}
-	key, _ := sys.FileKey(slave) // without, who holds it cannot be named
+	key, _ := sys.FileKey(slave) // without it, holders cannot be named
 	t := &Terminal{master: master, key: key, kept: os.NewFile(uintptr(slave), "pty")}
 	return t, os.NewFile(uintptr(childs), "pty"), nil
 }
@@ -122,7 +122,7 @@ func (t *typing) Read(p []byte) (int, error) {
 	for t.err == nil {
 		n, err := t.r.Read(p)
 		if n < 0 || n > len(p) {
-			return n, err // whoever reads says what is wrong with that
+			return n, err // the reader says what is wrong with that
 		}
 		if n > 0 {
 			t.fresh = p[n-1] == '\n' || p[n-1] == '\r'

@@ -53,7 +53,7 @@ func steady(t *testing.T, call func() (int, error)) (n int, err error) {
 	return n, err
 }
 
-// The end of the output comes once nobody has the slave open, we included, and not before.
+// The end of the output comes once no process has the slave open, ours included, and not before.
 func TestTerminal(t *testing.T) {
 	testproc.NoLeaks(t)
 	term, slave, err := Open(Size{24, 80}, nil)

@@ -66,10 +66,10 @@ func environ(variable string) []string {
 }
 
 // Became returns what this process is the copy of, nil if the variable has not made it one. In a first stage it does
-// not return. Nobody who sets the variable and opens descriptors has a privileged program take itself for a copy: the
-// socket has to be one of the process that is named, and of this user.
+// not return. Setting the variable and opening descriptors does not make a privileged program take itself for a copy:
+// the socket has to belong to the process that is named, and to this user.
 //
-// A copy does not hear what asks a process to end.
+// A copy ignores the signals that ask a process to end.
 func Became(variable, name string) *Copy {
 	text, set := os.LookupEnv(variable)
 	if !set {

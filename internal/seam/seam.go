@@ -1,4 +1,4 @@
-// Package seam lets a test answer for the commands of a run in place of the kernel. The context carries who
+// Package seam lets a test answer for the commands of a run in place of the kernel. The context carries the Fake that
 // answers. All that does not need a process stays real: the checks, the pipes, the bounds, the ladder, the errors.
 package seam
 
@@ -15,7 +15,7 @@ type key struct{}
 // With returns a context whose runs ask f. With nil they start processes again.
 func With(ctx context.Context, f Fake) context.Context { return context.WithValue(ctx, key{}, f) }
 
-// From returns who answers for the runs of ctx, nil for the kernel.
+// From returns the Fake that answers for the runs of ctx, nil for the kernel.
 func From(ctx context.Context) Fake {
 	f, _ := ctx.Value(key{}).(Fake)
 	return f
@@ -73,7 +73,7 @@ type End struct {
 	Status syscall.WaitStatus
 	Change any // a func(*safeexec.Result), which adds to the result what the run cannot have seen
 
-	Lost   bool  // somebody else took the status
+	Lost   bool  // another wait took the status
 	Unseen bool  // the tree could not be looked at
 	Limits error // why limits could not be set
 	Redact error // why command lines are missing

@@ -33,7 +33,7 @@ func TestState(t *testing.T) {
 
 type nobody struct{ Fake }
 
-// Nothing is allocated by those who ask a context that has no answer.
+// Asking a context that has no answer allocates nothing.
 func TestFromAllocatesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -84,7 +84,7 @@ func flock(fd, how int) error {
 	}
 }
 
-// Locked reports whether err says that somebody else has the lock.
+// Locked reports whether err says that another process has the lock.
 func Locked(err error) bool { return errors.Is(err, unix.EWOULDBLOCK) }
 
 // Rmdir removes an empty directory. A cgroup is empty when it has neither processes nor children.

@@ -40,8 +40,8 @@ func IsPairOf(fd, pid int) bool {
 	return err == nil && int(cred.Pid) == pid && int(cred.Uid) == unix.Geteuid()
 }
 
-// Privileges reports whether execve gave this process privileges that who executed it did not have (getauxval(3),
-// AT_SECURE), or whether that cannot be told.
+// Privileges reports whether execve gave this process privileges that it did not have before (getauxval(3),
+// AT_SECURE), or whether that is unknown.
 func Privileges() bool {
 	const secure = 23
 	values, err := unix.Auxv()

@@ -47,7 +47,7 @@ func ClockNow(clock int32) (time.Duration, error) {
 }
 
 // StopSignal returns the signal that stopped a child of ours, and leaves it to be waited for
-// (waitid(2), WSTOPPED and WNOWAIT). It is 0 if the child is not stopped or somebody waited for it.
+// (waitid(2), WSTOPPED and WNOWAIT). It is 0 if the child is not stopped or another wait took it.
 func StopSignal(pid int) syscall.Signal {
 	var info unix.Siginfo
 	err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WNOWAIT|unix.WNOHANG, nil)
@@ -90,8 +90,8 @@ func TypeAt(link string) (FileType, error) {
 }
 
 // ReopenFIFO calls f with a new end of the pipe or FIFO that a link in /proc/PID/fd leads to, and
-// closes it; mode is that of an end which is held open, so that nobody takes us for the first reader or
-// writer. Whatever else the link leads to by now is not opened: to close a file would drop the locks
+// closes it; mode is that of an end which is held open, so that no process takes us for the first reader or
+// writer. If the link leads to anything else by now, it is not opened: closing a file would drop the locks
 // that this process has on it.
 func ReopenFIFO(link string, mode FIFOMode, f func(fd int)) error {
 	fd, err := unix.Open(link, unix.O_PATH|unix.O_CLOEXEC, 0)

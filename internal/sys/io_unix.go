@@ -19,7 +19,7 @@ func Read(fd int, p []byte) (int, error) {
 }
 
 // Write writes to fd once. EAGAIN means that a non-blocking descriptor has no room at the moment,
-// EPIPE that nobody reads any more.
+// EPIPE that there is no reader.
 func Write(fd int, p []byte) (int, error) {
 	for {
 		n, err := unix.Write(fd, p)
@@ -30,7 +30,7 @@ func Write(fd int, p []byte) (int, error) {
 }
 
 // Close closes fd. It is not repeated on EINTR: the descriptor is gone either way on Linux
-// (close(2)), and a second close could hit somebody else's.
+// (close(2)), and a second close could hit another's.
 func Close(fd int) { _ = unix.Close(fd) }
 
 // Searchable returns why this process cannot make dir its working directory, as far as permissions go.
@@ -52,7 +52,7 @@ func Unread(fd int) (int, error) { return unix.IoctlGetInt(fd, fionread) }
 // A Readiness says what poll(2) found of one descriptor.
 type Readiness struct {
 	Readable bool // a read will not block; at the end of a pipe as well
-	Writable bool // a write will not block; also when nobody reads any more
+	Writable bool // a write will not block; also when there is no reader
 	Hangup   bool // no writer is left, or no reader
 }
 

@@ -99,7 +99,7 @@ func MakeFIFO(path string, mode uint32) error {
 	return os.NewSyscallError("mkfifo", unix.Mkfifo(path, mode))
 }
 
-// NoReader reports whether err, of opening a FIFO to write without waiting, says that nobody has it open to read.
+// NoReader reports whether err, of opening a FIFO to write without waiting, says that it has no reader.
 func NoReader(err error) bool { return errors.Is(err, unix.ENXIO) }
 
 // pidfdInfo is struct pidfd_info of <linux/pidfd.h>, first version.
@@ -118,7 +118,7 @@ const (
 	pidfdGetInfo  = 3<<30 | unsafe.Sizeof(pidfdInfo{})<<16 | 0xFF<<8 | 11
 )
 
-// ExitOf returns the wait status of the process of a pidfd that somebody else has reaped (Linux
+// ExitOf returns the wait status of the process of a pidfd that another process has reaped (Linux
 // 6.15, PIDFD_GET_INFO). It reports false while it is not reaped, and on older kernels.
 func ExitOf(fd int) (syscall.WaitStatus, bool) {
 	info := pidfdInfo{mask: pidfdInfoExit}
@@ -132,7 +132,7 @@ func ExitOf(fd int) (syscall.WaitStatus, bool) {
 // WaitStatus is a wait status as wait4(2) has it.
 func WaitStatus(n int) syscall.WaitStatus { return syscall.WaitStatus(n) }
 
-// PassCredentials has each datagram of a socket come with who sent it (unix(7), SO_PASSCRED).
+// PassCredentials makes each datagram of a socket carry the credentials of its sender (unix(7), SO_PASSCRED).
 func PassCredentials(fd int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1))
 }
@@ -160,7 +160,7 @@ func TraceDieWithUs(pid int) error {
 	return unix.PtraceSetOptions(pid, unix.PTRACE_O_EXITKILL)
 }
 
-// Private reports whether a directory belongs to this user and nobody else may write to it.
+// Private reports whether a directory belongs to this user and no other user may write to it.
 func Private(dir string) (bool, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestExitOf asks for the status of a process that somebody else has reaped.
+// TestExitOf asks for the status of a process that another has reaped.
 func TestExitOf(t *testing.T) {
 	if !Enabled(Pidfd) {
 		t.Skip("needs a pidfd")

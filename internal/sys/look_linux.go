@@ -31,7 +31,7 @@ type Place struct {
 func (p *Place) Close() { Close(p.FD) }
 
 // localDev is the device of the root directory if that is a file system of the kernel's own, 0 if
-// it is not or nobody has looked.
+// it is not or was not looked at.
 var localDev atomic.Uint64
 
 // localTypes are file systems whose files need neither a server nor another file system. Of
@@ -180,10 +180,9 @@ func Pread(fd int, p []byte, offset int64) (int, error) {
 	}
 }
 
-// CloseUnlocked closes a descriptor of a regular file unless somebody has a POSIX lock on the file. If
-// that is this process, the close would drop its locks (fcntl(2)), all of them and whichever descriptor
-// they were taken through. It reports whether fd was closed. A lock that this process takes between the
-// question and the close is dropped.
+// CloseUnlocked closes a descriptor of a regular file unless a process has a POSIX lock on the file. If it is
+// this process, the close would drop all its locks on the file (fcntl(2)), whichever descriptor took them. It
+// reports whether it closed fd. A lock that this process takes between the question and the close is lost.
 //
 // The question is asked by the rules of open file description locks, since Linux 3.15: F_GETLK says
 // nothing of locks of our own.
@@ -216,7 +215,7 @@ func SeesAlike(tid int) bool {
 	const kcmpFS = 3
 	same, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(tid), uintptr(unix.Gettid()), kcmpFS, 0, 0, 0)
 	if errno == 0 && same == 0 {
-		return true // and so are the mounts: nobody changes to others who shares the directories
+		return true // and so are the mounts: a thread that shares the directories cannot change them
 	}
 	// A filter may refuse it (docker's does), and other directories may be the same ones.
 	for _, name := range []string{"/ns/mnt", "/root", "/cwd"} {

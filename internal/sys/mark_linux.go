@@ -48,8 +48,7 @@ const (
 	maxSlice = 100_000_000
 )
 
-// ScheduleOf returns how the thread pid, or for 0 the calling one, is scheduled. Everybody may ask
-// about everybody.
+// ScheduleOf returns how the thread pid, or for 0 the calling one, is scheduled. It needs no permission.
 func ScheduleOf(pid int) (Schedule, error) {
 	var s Schedule
 	if !Enabled(SliceMark) {

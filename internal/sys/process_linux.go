@@ -62,7 +62,7 @@ func Session(pid int) (int, error) { return unix.Getsid(pid) }
 func Group(pid int) (int, error) { return unix.Getpgid(pid) }
 
 // WaitExit blocks a thread until the child pid has exited, and leaves it to be reaped
-// (waitid(2), WNOWAIT). ECHILD means that somebody else reaped it.
+// (waitid(2), WNOWAIT). ECHILD means that other code reaped it.
 func WaitExit(pid int) error {
 	return waitid(pid, unix.WEXITED|unix.WNOWAIT)
 }
@@ -107,7 +107,7 @@ func reap(kind, id int) (Usage, error) {
 func SetSubreaper() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
 
 // Adopts reports whether orphans among its descendants become children of this process: it is the
-// first of its PID namespace, or somebody has made it a subreaper.
+// first of its PID namespace, or a subreaper.
 func Adopts() bool {
 	if os.Getpid() == 1 {
 		return true
@@ -131,7 +131,7 @@ func waitid(pid, options int) error {
 }
 
 // loadavg is /proc/loadavg, opened once and kept: its last field is the last PID that was given
-// out in the PID namespace of whoever reads it (proc_loadavg(5)).
+// out in the PID namespace of the reader (proc_loadavg(5)).
 var loadavg struct {
 	sync.Mutex
 	fd     int

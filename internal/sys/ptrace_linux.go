@@ -54,8 +54,8 @@ func sigprocmask(how int, set SignalSet) (before SignalSet, err error) {
 }
 
 // TraceStop returns the signal at which a traced child has stopped, 0 while it has not or is dead.
-// It asks by a request that works on stopped children alone, so that nobody's wait can take the
-// answer away. Like all of tracing it is for the thread that started the child.
+// It uses a request that works on stopped children alone, so that no wait can take the answer away. Like
+// all of tracing it is for the thread that started the child.
 func TraceStop(pid int) (syscall.Signal, error) {
 	var info [128]byte // siginfo_t
 	err := ptrace(unix.PTRACE_GETSIGINFO, pid, 0, unsafe.Pointer(&info))
@@ -95,8 +95,8 @@ func MayTraceAll() bool {
 	return data[0].Effective&(1<<unix.CAP_SYS_PTRACE) != 0
 }
 
-// Privileged reports whether the file at path gives whoever executes it another user, another group
-// or capabilities. The mount's nosuid is not looked at.
+// Privileged reports whether executing the file at path gives another user, another group or
+// capabilities. It ignores the mount's nosuid.
 func Privileged(path string) (bool, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {

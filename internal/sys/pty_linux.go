@@ -41,7 +41,7 @@ func ResizePTY(fd int, rows, cols uint16) error {
 	return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
 }
 
-// GivePTY makes the user that a process with attr has the owner of a slave, who may then open it by name.
+// GivePTY makes the user of a process with attr the owner of a slave, so that the process may open it by name.
 func GivePTY(slave int, attr *syscall.SysProcAttr) {
 	if attr != nil && attr.Credential != nil {
 		_ = unix.Fchown(slave, int(attr.Credential.Uid), -1) // without, all but the name works
@@ -58,8 +58,8 @@ func NewTerminal(attr *syscall.SysProcAttr, fd int) bool {
 	return true
 }
 
-// FileKey names an open file that has a name, such as a terminal, for as long as somebody has it open. It is never the
-// inode number of a pipe.
+// FileKey identifies an open file that has a name, such as a terminal, for as long as a process has it open. It is
+// never the inode number of a pipe.
 func FileKey(fd int) (uint64, error) {
 	return fileKey(fd, "", unix.AT_EMPTY_PATH)
 }

@@ -20,7 +20,7 @@ type UnixSocket struct {
 	Unread    int    // bytes; of a listening one how many wait to be accepted; -1 if unknown
 }
 
-// FindUnixSocket looks up a Unix socket by its inode. It waits for nobody.
+// FindUnixSocket looks up a Unix socket by its inode. It does not block.
 func FindUnixSocket(inode uint64) (UnixSocket, error) {
 	const (
 		showName, showPeer, showQueue = 1, 4, 16 // UDIAG_SHOW_…
@@ -62,8 +62,8 @@ func FindUnixSocket(inode uint64) (UnixSocket, error) {
 const tcpListen = 10
 
 // TCPSilence returns for how long nothing was received by the TCP socket of our network namespace that has
-// the inode and the addresses. The kernel locks the socket for it, and waits for whoever is sending or
-// receiving, for as long as the memory for that does not come.
+// the inode and the addresses. The kernel locks the socket for it, and waits for a process that is sending
+// or receiving, for as long as the memory for that does not come.
 func TCPSilence(inode uint64, local, remote netip.AddrPort) (time.Duration, error) {
 	const (
 		attrInfo    = 2  // INET_DIAG_INFO

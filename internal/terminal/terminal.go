@@ -13,12 +13,12 @@
 //     any more, and the terminal is taken back as at any other end.
 //   - The command makes another group the foreground, as job-control shells do, and dies. The group
 //     is dead, or one of the command's tree, and the terminal is taken back.
-//   - A shell above us takes the terminal, because somebody stopped us with SIGSTOP, and gives it to
-//     its next job. That group lives and is not the command's: the terminal is left to it.
+//   - A shell above us takes the terminal, because SIGSTOP stopped us, and gives it to its next job. That
+//     group lives and is not the command's: the terminal is left to it.
 //   - The terminal hangs up. There is none to take back any more; every call says so.
-//   - A process holds the terminal's locks. One that changes the line discipline (TIOCSETD) waits seconds for
-//     whoever reads, and everybody else waits for it. Asking for the foreground group and setting it takes none of
-//     them; all other calls are made by a goroutine that is left behind after [Bound].
+//   - A process holds the terminal's locks. One that changes the line discipline (TIOCSETD) waits seconds for a
+//     reader, and all others wait for it. Asking for the foreground group and setting it takes none of them; a
+//     goroutine that is left behind after [Bound] makes all other calls.
 package terminal
 
 import (
@@ -132,8 +132,8 @@ func (t *Terminal) release(last func(left func() bool)) bool {
 	}
 }
 
-// Attr returns a copy of attr whose process takes the terminal. The error names what of attr cannot
-// be had with that.
+// Attr returns a copy of attr whose process takes the terminal. The error names what in attr conflicts
+// with that.
 func (t *Terminal) Attr(attr *syscall.SysProcAttr) (*syscall.SysProcAttr, error) {
 	if sys.Traced(attr) {
 		return nil, errors.New("has Ptrace set: the command would stop before its first instruction")
@@ -171,7 +171,7 @@ func (t *Terminal) TakeBack(end End, theirs func(group int) bool) bool {
 		return t.Close()
 	}
 	if now != t.own {
-		// We are in the background: whoever touches the terminal from there is stopped by SIGTTOU.
+		// We are in the background: SIGTTOU stops a process that touches the terminal from there.
 		_ = sys.WithSignalsBlocked(func() { err = sys.SetForegroundGroup(t.fd, t.own) })
 	}
 	if end == Exited || err != nil {
@@ -195,13 +195,13 @@ func (t *Terminal) restore(left func() bool) {
 	}
 }
 
-// alive reports whether the group has a member that lives. Zombies do not count: nobody may be there
-// to reap them. Where it cannot be told it is taken for alive.
+// alive reports whether the group has a living member. Zombies do not count: there may be no process that
+// reaps them. If alive cannot tell, it reports true.
 func alive(group int) bool {
 	if group <= 1 {
 		return true // in another PID namespace
 	}
-	if sys.Gone(sys.Kill(-group, 0)) { // signal 0: nobody gets one
+	if sys.Gone(sys.Kill(-group, 0)) { // signal 0: none is sent
 		return false
 	}
 	found, err := procfs.PIDs()

@@ -1,8 +1,8 @@
 // Package usage adds up what the tree of a run has used.
 //
-// There are two lower bounds of it where no cgroup tells: what those have used that were reaped, and what was seen of
-// all that were there at one look. They may overlap, since who was seen may be waited for by its parent, which is
-// reaped later. So they are not added, and the larger one counts.
+// Without a cgroup there are two lower bounds: what the reaped processes have used, and what one look saw of all that
+// were there. They may overlap, since the parent of a process that was seen may wait for it, and be reaped later. So
+// they are not added, and the larger one counts.
 package usage
 
 import (

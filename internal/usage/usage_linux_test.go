@@ -14,7 +14,7 @@ import (
 
 func used(cpu time.Duration) sys.Usage { return sys.Usage{User: cpu} }
 
-// Who was seen may have been waited for since: the two are not added.
+// A process that was seen may have been waited for since: the two are not added.
 func TestTotal(t *testing.T) {
 	const s = time.Second
 	for name, tt := range map[string]struct {

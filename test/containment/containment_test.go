@@ -242,7 +242,7 @@ func asUser(t *testing.T, rung safeexec.Containment, prepare string, command ...
 	return a
 }
 
-// An ordinary user without a delegated cgroup is told so, and nothing has run.
+// An ordinary user without a delegated cgroup gets an error that says so, and nothing has run.
 func TestCgroupOfAnOrdinaryUser(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "") //nolint:usetesting // where the ordinary user may go

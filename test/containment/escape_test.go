@@ -26,7 +26,7 @@ import (
 )
 
 // Processes that leave the session by a double fork and replace themselves for ever are ended in
-// bounded time. They do it at a pace that leaves PIDs where nobody reaps zombies.
+// bounded time. They do it at a pace that leaves PIDs where zombies are not reaped.
 func TestCgroupEndsAForkStorm(t *testing.T) {
 	testproc.HasProgram(t, "python3")
 	testproc.NoLeaks(t)
@@ -169,7 +169,7 @@ func TestExactAgainstInstantEscape(t *testing.T) {
 	canary.WaitGone(t)
 }
 
-// Who requires containment where there is neither a cgroup nor a mark has nothing run.
+// If containment is required and there is neither a cgroup nor a mark, nothing runs.
 func TestExactFailsClosed(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "") //nolint:usetesting // where the ordinary user may go

@@ -18,8 +18,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
-// Who may write to another cgroup leaves the run's, and is not killed with it. The other tracks find him
-// among all who were, of whom most are zombies still, and what he starts.
+// A process that may write to another cgroup leaves the run's, and is not killed with it. The other tracks find
+// it, and what it starts, among all the rest, most of which are still zombies.
 func TestMoversAreFound(t *testing.T) {
 	if testproc.Unprivileged() {
 		t.Skip("needs root, who may write to another cgroup")

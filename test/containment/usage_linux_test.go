@@ -80,7 +80,7 @@ func TestUsageOfWhatIsWaitedFor(t *testing.T) {
 	assert.Positive(t, res.Usage.Processes)
 }
 
-// An orphan is nobody's to wait for. It is seen before it is told to end.
+// No process of the tree waits for an orphan. It is seen before it is asked to end.
 func TestUsageOfAnOrphan(t *testing.T) {
 	for name, opt := range map[string]safeexec.Option{
 		"killed": safeexec.WithLinger(time.Millisecond),
@@ -103,7 +103,7 @@ func TestUsageOfAnOrphan(t *testing.T) {
 	}
 }
 
-// A process is looked at while the tree lives, and before it is told to end.
+// A process is looked at while the tree lives, and before it is asked to end.
 func TestUsageOfWhatIsEnded(t *testing.T) {
 	cmd, file := burning(t, `"$@" hang & wait`)
 	p, err := safeexec.Start(testproc.Deadline(t), cmd)
@@ -123,7 +123,7 @@ func TestUsageOfWhatIsEnded(t *testing.T) {
 	assert.Equal(t, res.Usage, p.Usage(), "it is over")
 }
 
-// The cgroup counts those whom nobody waits for and nobody sees.
+// The cgroup counts processes that are neither waited for nor seen.
 func TestUsageInACgroup(t *testing.T) {
 	parent := cgroupParent(t)
 	cmd, _ := burning(t, `("$@" &); `+burntAway)

@@ -32,7 +32,7 @@ func pipeSize(pid, fd int) int {
 	return int(n)
 }
 
-// defaultPipe is what a pipe holds that nobody enlarged.
+// defaultPipe is what a pipe of the default size holds.
 const defaultPipe = 64 << 10
 
 // The pipes of a flood are enlarged, and no others.

@@ -24,8 +24,8 @@ func TestDiagnosticSignalCanBeHandled(t *testing.T) {
 	assert.Equal(t, "WithDiagnosticSignal", config.Name)
 }
 
-// The program that is stuck is the child of a shell, as it often is. Nobody is left once both died of
-// the signal, so that neither the time for it nor the grace period is waited for.
+// The program that is stuck is the child of a shell, as it often is. Once both have died of the signal the
+// tree is empty, so that the run waits neither for its time nor for the grace period.
 func TestDiagnosticSignalDumpsGo(t *testing.T) {
 	testproc.NoLeaks(t)
 	exe, err := os.Executable()
@@ -89,7 +89,7 @@ func TestDiagnosticSignalWakes(t *testing.T) {
 	assert.Contains(t, res.Stderr.String(), "SIGQUIT: quit")
 }
 
-// Every bound brings it about, but for the output limit: who writes too much is not stuck.
+// Every bound brings it about, but for the output limit: a command that writes too much is not stuck.
 func TestDiagnosticSignalAtEachBound(t *testing.T) {
 	testproc.NoLeaks(t)
 	canceled, cancel := context.WithCancel(context.Background())

@@ -34,8 +34,8 @@ func holdPipe(args []string) int {
 	return 0
 }
 
-// TestHeldPipeHoldsNoReport has a process hold the lock of the pipe that it is blocked on: whoever asks the
-// pipe for anything sleeps until the process has ended.
+// TestHeldPipeHoldsNoReport has a process hold the lock of the pipe that it is blocked on: every call on the
+// pipe sleeps until the process has ended.
 func TestHeldPipeHoldsNoReport(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)

@@ -302,8 +302,8 @@ func TestProofOfPrivileged(t *testing.T) {
 	assert.False(t, a.Proved)
 }
 
-// TestProofOfBinfmtMisc has the kernel hand the program to its interpreter as a descriptor, which
-// nobody declared and which is right.
+// TestProofOfBinfmtMisc has the kernel hand the program to its interpreter as an undeclared descriptor,
+// which is right.
 func TestProofOfBinfmtMisc(t *testing.T) {
 	if testproc.Unprivileged() {
 		t.Skip("needs root, to register a binary format")

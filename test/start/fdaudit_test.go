@@ -200,7 +200,7 @@ func TestAuditTellsBorn(t *testing.T) {
 }
 
 // service is a program that logs to its standard error, more and more, and says on standard output
-// what its health check finds before each line. Who reads standard error is up to the test.
+// what its health check finds before each line. The test decides what reads standard error.
 //
 //	service COUNT SIZE [GATE]   writes COUNT times SIZE bytes, unless the health check objects
 func service(args []string) int {

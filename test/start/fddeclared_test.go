@@ -103,7 +103,7 @@ func jobserverTokens([]string) int {
 	return 0
 }
 
-// TestListenFDs hands sockets over as systemd does. They are for us alone, and go on to nobody.
+// TestListenFDs hands sockets over as systemd does. They are for us alone, and no command gets them.
 func TestListenFDs(t *testing.T) {
 	t.Parallel()
 	for _, assign := range []string{"LISTEN_PID=$$ LISTEN_FDS=2", "LISTEN_PID=1 LISTEN_FDS=2", "LISTEN_FDS=999999999"} {

@@ -55,8 +55,8 @@ func noProc(args []string) int {
 	return 0
 }
 
-// TestFDsWithoutProc has nobody tell what is open: what can be sealed all the same is, and the rest
-// is refused or said to be unknown.
+// TestFDsWithoutProc has no list of what is open: what can be sealed all the same is, and the rest is
+// refused or reported as unknown.
 func TestFDsWithoutProc(t *testing.T) {
 	t.Parallel()
 	if testproc.Unprivileged() {

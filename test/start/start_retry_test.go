@@ -28,7 +28,7 @@ func init() {
 	testproc.Roles["no-descriptors"] = noDescriptors
 }
 
-// TestStartTextBusy starts a program that somebody has open for writing.
+// TestStartTextBusy starts a program that another process has open for writing.
 func TestStartTextBusy(t *testing.T) {
 	t.Parallel()
 	path := testproc.WriteProgram(t, 0o755, "#!/bin/sh\n")
@@ -70,7 +70,7 @@ func TestStartTextBusy(t *testing.T) {
 	t.Fatal("never released between two tries")
 }
 
-// noProcesses runs a command as a user who may have no more processes.
+// noProcesses runs a command as a user that may have no more processes.
 func noProcesses([]string) int {
 	_, err := safeexec.Run(context.Background(), exec.Command("true"), safeexec.WithTimeout(testrun.Bound))
 	if err != nil {

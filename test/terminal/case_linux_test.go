@@ -166,7 +166,7 @@ var terminalCases = map[string]func(){
 			_ = syscall.Kill(p.PID, syscall.SIGKILL) // it sleeps, and so has its number
 		}
 	},
-	// The session is not the command's, and what else is in it is nobody of the tree.
+	// The session is not the command's, and other processes in it are not of the tree.
 	"bystanders": func() {
 		before, after := exec.Command("sleep", "600"), exec.Command("sleep", "600")
 		after.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -17,8 +17,8 @@ import (
 func init() { testproc.Roles["hold-terminal"] = holdTerminal }
 
 // holdTerminal holds the locks of the terminal at descriptor 3, from the end of its standard input on, for seconds at
-// a time: to change the line discipline waits for whoever writes, here from a page that never comes, and all others
-// wait for that. It says before each time that it is about to.
+// a time: a change of the line discipline waits for a writer, here from a page that never comes, and all others wait
+// for that. It says before each time that it is about to.
 func holdTerminal([]string) int {
 	_, page, err := testproc.MissingPage()
 	if err != nil {
@@ -32,7 +32,7 @@ func holdTerminal([]string) int {
 	}
 }
 
-// TestTerminalHeld ends a run whose terminal somebody else holds.
+// TestTerminalHeld ends a run whose terminal another process holds.
 func TestTerminalHeld(t *testing.T) {
 	testproc.NoLeaks(t)
 	testproc.NeedsMissingPages(t)

@@ -1,3 +1,3 @@
 // Package ladder ends trees, of a run and of KillTree: the terminating signal, the grace period, SIGKILL, and the look
-// that finds nobody.
+// that finds the tree empty.
 package ladder

@@ -19,7 +19,7 @@ type TreeEnd struct {
 	Killed    []proctree.Process // the oldest first
 	Survivors []Survivor         // the oldest first
 	Hidden    int
-	Sure      bool // everybody could be seen
+	Sure      bool // all processes could be seen
 }
 
 // A Survivor is a process that is alive, and why it could not be signaled if it could not.
@@ -34,7 +34,7 @@ type Rungs struct {
 	Grace, Kill time.Duration
 }
 
-// A kill is the end of a tree that somebody else has started. All of it belongs to the calling goroutine.
+// A kill is the end of a tree that another program started. All of it belongs to the calling goroutine.
 type kill struct {
 	Ending
 
@@ -43,7 +43,7 @@ type kill struct {
 	marks   proctree.Mark
 }
 
-// KillTree ends the tree of root. The error says why nothing was signaled: [proctree.ErrNoProcess] if nobody is there.
+// KillTree ends the tree of root. The error says why nothing was signaled: [proctree.ErrNoProcess] if it is empty.
 func KillTree(ctx context.Context, root *proctree.Root, rungs Rungs) (end TreeEnd, err error) {
 	k := &kill{ctx: ctx}
 	k.open(root)
@@ -113,7 +113,7 @@ func (k *kill) CutShort(syscall.Signal) bool {
 	return errors.Is(k.ctx.Err(), context.Canceled)
 }
 
-// takeStock writes down who is gone and who is alive.
+// takeStock records which processes are gone and which are alive.
 func (k *kill) takeStock(end *TreeEnd) {
 	members, sure := k.Tree.Live()
 	k.Tree.ReapAdopted()

@@ -8,11 +8,11 @@ import (
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
-// maxWatched is how many members' deaths step is told of. When all of those are dead it is time for a
-// look, however many others there are.
+// maxWatched is how many members step watches. When all of them are dead it is time for a look, however
+// many others there are.
 const maxWatched = 64
 
-// WatchMembers has step told of the members' deaths, and reports whether it is told of all. Of many it
+// WatchMembers makes step watch for the members' deaths, and reports whether it watches all. Of many it
 // prefers the last, which Kill has signaled last.
 func (e *Ending) WatchMembers(members []*proctree.Member) bool {
 	if e.Blind {
@@ -36,7 +36,7 @@ func (e *Ending) WatchMembers(members []*proctree.Member) bool {
 	return all
 }
 
-// MemberDied is told of a death by its token.
+// MemberDied takes note of the death of the member with the token.
 func (e *Ending) MemberDied(token int) {
 	if m := e.watched[token]; m != nil {
 		e.Tree.Gone(m)
@@ -63,7 +63,8 @@ func (e *Ending) vacates(until time.Time) bool {
 	for e.LookAtLeaf(); !e.vacated && time.Now().Before(until); e.LookAtLeaf() {
 		e.Waiter.Step(Earlier(until, time.Now().Add(FirstLook)))
 	}
-	// Who dies leaves the cgroup a moment before the exit is seen. For one who had left it, it is not long.
+	// A dying process leaves the cgroup a moment before its exit is seen. For one that had left the cgroup the wait is
+	// short.
 	for soon := Earlier(until, time.Now().Add(FirstLook)); e.vacated && !e.Exited && time.Now().Before(soon); {
 		e.Waiter.Step(soon)
 	}

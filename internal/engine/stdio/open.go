@@ -53,7 +53,7 @@ func (all *Streams) OpenPTY(size pty.Size, cmd *exec.Cmd) (err error) {
 	return nil
 }
 
-// ReleasePTY lets the pseudo-terminal come to its end, once nobody else has it.
+// ReleasePTY lets the pseudo-terminal come to its end, once no other process has it.
 func (all *Streams) ReleasePTY() {
 	if all.pty != nil {
 		all.ChildEnds = pipe.Both(all.ChildEnds, all.pty.Release(all.ending.Wake))

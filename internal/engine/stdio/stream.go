@@ -21,7 +21,7 @@ type Stream struct {
 
 	// Used by drain.
 	Owed     int           // bytes that were in the pipe when it was given up, if Final
-	Look     time.Duration // between two looks for who holds the pipe
+	Look     time.Duration // between two looks for the holders of the pipe
 	NextLook time.Time
 	Final    bool // Owed is set
 	Finished bool // nothing of it is under way any more
@@ -88,8 +88,8 @@ func (s *Stream) Stream(w io.Writer, end func() error, wake func()) {
 	s.Out.Lend(s.Lend)
 }
 
-// Tap has w get what comes from now on, and returns what was kept before. It returns no Fanout if w gets nothing: the
-// stream is not kept, or has ended, or a process holds it. Whoever makes a call on it go on calls wake.
+// Tap writes what comes from now on to w, and returns what was kept before. It returns no Fanout if w gets nothing:
+// the stream is not kept, or has ended, or a process holds it. wake is called when a call on the stream can go on.
 func (s *Stream) Tap(w io.Writer, wake func()) (o Kept, from *Fanout) {
 	if !s.Kind.IsOutput() || !s.Kind.Keeps() || s.Finished {
 		return o, nil

@@ -114,8 +114,8 @@ func (all *Streams) Resume() {
 	}
 }
 
-// Pull moves of an output what one turn may. It does not go on until the pipe is empty: one turn takes all
-// that the pipe holds, and whoever fills it again has it locked meanwhile.
+// Pull moves what one turn may of an output. It does not go on until the pipe is empty: one turn takes all
+// that the pipe holds, and a writer that fills it again has it locked meanwhile.
 func (all *Streams) Pull(fd int) {
 	s := &all.Each[fd]
 	before := s.Out.Total()
@@ -132,7 +132,7 @@ func (all *Streams) Pull(fd int) {
 			s.Owed = 0
 		}
 		all.watch(fd, poll.Read)
-	case drain.Blocked, drain.Drawn, drain.Held: // whoever makes it go on wakes the poller
+	case drain.Blocked, drain.Drawn, drain.Held: // the poller wakes when it goes on
 		all.Unwatch(s)
 	case drain.Ended:
 		all.Close(s)
