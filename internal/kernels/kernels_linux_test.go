@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -91,7 +92,7 @@ func TestInForce(t *testing.T) {
 	kernel, name := release(t)
 	facts := everywhere
 	if testproc.Emulated() {
-		facts = append(facts[:len(facts):len(facts)], emulated...)
+		facts = slices.Concat(everywhere, emulated)
 	}
 	var line strings.Builder
 	for _, f := range facts {
@@ -100,6 +101,33 @@ func TestInForce(t *testing.T) {
 		assert.Equal(t, kernel >= f.since, has, f.name)
 	}
 	fmt.Printf("in force: kernel=%s%s\n", name, line.String())
+}
+
+// TestDocument holds the table in the documents, which is made from the output on each kernel, against the same.
+func TestDocument(t *testing.T) {
+	if testproc.Emulated() {
+		t.Skip("the documents are not in the image")
+	}
+	text, err := os.ReadFile("../../docs/kernels.md")
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(text), "| in force | Linux ")
+	require.True(t, found)
+	head, _, _ := strings.Cut("Linux "+table, "\n")
+	var kernels []int
+	for column := range strings.SplitSeq(strings.Trim(head, "| "), " | ") {
+		var major, minor int
+		_, err := fmt.Sscanf(column, "Linux %d.%d", &major, &minor)
+		require.NoError(t, err, column)
+		kernels = append(kernels, major*1000+minor)
+	}
+	assert.Len(t, kernels, 3)
+	for _, f := range slices.Concat(everywhere, emulated) {
+		row := "\n| `" + f.name + "` |"
+		for _, kernel := range kernels {
+			row += map[bool]string{true: " yes |", false: " no |"}[kernel >= f.since]
+		}
+		assert.Contains(t, table, row+"\n")
+	}
 }
 
 func run(t *testing.T, opts ...safeexec.Option) (safeexec.Result, bool) {
