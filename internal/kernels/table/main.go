@@ -18,6 +18,7 @@ const (
 	document = "docs/kernels.md"
 	begin    = "<!-- kernels:begin -->\n"
 	end      = "<!-- kernels:end -->\n"
+	notice   = "<!-- Written by `go run ./internal/kernels/table` from what `.ci/kernels` prints: not by hand. -->\n\n"
 )
 
 func main() {
@@ -73,7 +74,9 @@ func read(text string) ([]kernel, error) {
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		if version, ok := strings.CutPrefix(line, "== Linux "); ok {
-			all = append(all, kernel{version: strings.TrimSuffix(version, " =="), has: map[string]bool{}, skipped: map[string]int{}})
+			all = append(all, kernel{
+				version: strings.TrimSuffix(version, " =="), has: map[string]bool{}, skipped: map[string]int{},
+			})
 			continue
 		}
 		if strings.HasPrefix(line, "FAILED: ") {
@@ -127,7 +130,7 @@ func format(all []kernel) (string, error) {
 		row(first, func(k kernel) string { return "Linux " + k.version })
 		row("---", func(kernel) string { return "---" })
 	}
-	b.WriteString("<!-- Written by `go run ./internal/kernels/table` from what `.ci/kernels` printed: not by hand. -->\n\n")
+	b.WriteString(notice)
 	head("in force")
 	for _, name := range all[0].facts {
 		row("`"+name+"`", func(k kernel) string {

@@ -24,9 +24,7 @@ in force: kernel=6.12.1-cloud-amd64 slice=true pidfd=true
   5 passed, 0 failed, 0 skipped
 `
 
-const table = "before\n" + begin + "<!-- Written by `go run ./internal/kernels/table` from what `.ci/kernels` printed: not by hand. -->" + `
-
-| in force | Linux 5.10 | Linux 6.12 |
+const table = "before\n" + begin + notice + `| in force | Linux 5.10 | Linux 6.12 |
 | --- | --- | --- |
 ` + "| `slice` | no | yes |\n| `pidfd` | yes | yes |" + `
 
