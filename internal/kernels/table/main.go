@@ -62,9 +62,12 @@ type kernel struct {
 	version, name, date string
 	facts               []string
 	has                 map[string]bool
+	binaries            []string
 	counts              string
 	skipped             map[string]int // by the reason
 }
+
+var binary = regexp.MustCompile(`^  /(\S+)\.test: ok, `)
 
 var skip = regexp.MustCompile(`^  skipped: \S+: (.*)$`)
 
@@ -89,6 +92,8 @@ func read(text string) ([]kernel, error) {
 		switch m := skip.FindStringSubmatch(line); {
 		case m != nil:
 			k.skipped[m[1]]++
+		case binary.MatchString(line):
+			k.binaries = append(k.binaries, "`"+binary.FindStringSubmatch(line)[1]+"`")
 		case strings.HasPrefix(line, "  on "):
 			k.date = line[len("  on "):]
 		case strings.HasPrefix(line, "in force: "):
@@ -145,6 +150,7 @@ func format(all []kernel) (string, error) {
 	row("kernel", func(k kernel) string { return k.name })
 	row("on", func(k kernel) string { return k.date })
 	row("outcome", func(k kernel) string { return k.counts })
+	row("of", func(k kernel) string { return strings.Join(k.binaries, ", ") })
 	reasons := map[string]bool{}
 	for _, k := range all {
 		for reason := range k.skipped {

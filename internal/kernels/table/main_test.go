@@ -33,6 +33,7 @@ const table = "before\n" + begin + notice + `| in force | Linux 5.10 | Linux 6.1
 | kernel | 5.10.0-1-cloud-amd64 | 6.12.1-cloud-amd64 |
 | on | 2026-01-02 | 2026-01-03 |
 | outcome | 3 passed, 0 failed, 2 skipped | 5 passed, 0 failed, 0 skipped |
+` + "| of | `internal-kernels` |  |" + `
 
 | skipped, as the test says why | Linux 5.10 | Linux 6.12 |
 | --- | --- | --- |
