@@ -104,6 +104,33 @@ func TestInForce(t *testing.T) {
 	fmt.Printf("in force: kernel=%s%s\n", name, line.String())
 }
 
+// TestDocument holds the table in the documents, which is made from the output on each kernel, against the same.
+func TestDocument(t *testing.T) {
+	if testproc.Emulated() {
+		t.Skip("the documents are not in the image")
+	}
+	text, err := os.ReadFile("../../docs/kernels.md")
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(text), "| in force | Linux ")
+	require.True(t, found)
+	head, _, _ := strings.Cut("Linux "+table, "\n")
+	var kernels []int
+	for column := range strings.SplitSeq(strings.Trim(head, "| "), " | ") {
+		var major, minor int
+		_, err := fmt.Sscanf(column, "Linux %d.%d", &major, &minor)
+		require.NoError(t, err, column)
+		kernels = append(kernels, major*1000+minor)
+	}
+	assert.NotEmpty(t, kernels)
+	for _, f := range slices.Concat(everywhere, emulated) {
+		row := "\n| `" + f.name + "` |"
+		for _, kernel := range kernels {
+			row += map[bool]string{true: " yes |", false: " no |"}[kernel >= f.since]
+		}
+		assert.Contains(t, table, row+"\n")
+	}
+}
+
 func run(t *testing.T, opts ...safeexec.Option) (safeexec.Result, bool) {
 	t.Helper()
 	res, err := safeexec.Run(context.Background(), testproc.Command("exit", "0"), append(opts, safeexec.WithTimeout(time.Minute))...)
