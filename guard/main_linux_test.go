@@ -130,7 +130,9 @@ func host(what string) {
 	go obey(die, p)
 	_, _ = p.Wait()
 	if told.Load() {
-		select {} // until it gets the order to exit
+		for { // until it gets the order to exit
+			time.Sleep(time.Hour)
+		}
 	}
 }
 

@@ -83,7 +83,11 @@ func TestListsAndTurnsInABubble(t *testing.T) {
 
 // A process that is alive when a list is asked for is on it, however many ask at that moment.
 func TestListIsBegunAfterTheQuestion(t *testing.T) {
-	const askers, rounds = 8, 40
+	const askers = 8
+	rounds := 40
+	if testproc.Emulated() {
+		rounds = 4
+	}
 	var wg sync.WaitGroup
 	for range askers {
 		wg.Go(func() {

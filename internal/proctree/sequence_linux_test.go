@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -107,35 +108,40 @@ func TestReadingThatTakesLong(t *testing.T) {
 // A reading that comes late is near the last anchor while the kernel has worked for less than a lap since.
 func TestAnchor(t *testing.T) {
 	setPIDMax(t, 32768)
-	var stat procfs.KernelStat
-	kernelStat = func() (procfs.KernelStat, error) { return stat, nil }
-	defer func() { kernelStat = procfs.ReadKernelStat }()
-	now := 1000
-	s := sequence{read: func() (int, bool) { return now, true }, askedAt: time.Now().Add(time.Hour)}
-	_, first, ok := s.anchored()
-	require.True(t, ok)
-	require.NotZero(t, first)
-	lap := lapOf(pidMax.get())
-
-	late := func(pid int) serial {
-		now, s.at = pid, time.Now().Add(-time.Hour) // the reading before came long ago
-		_, n, ok := s.last()
+	synctest.Test(t, func(t *testing.T) { // an anchor is fresh for 10 ms, which any machine can take between two lines
+		var stat procfs.KernelStat
+		kernelStat = func() (procfs.KernelStat, error) { return stat, nil }
+		defer func() { kernelStat = procfs.ReadKernelStat }()
+		now := 1000
+		s := sequence{askedAt: time.Now().Add(time.Hour), read: func() (int, bool) {
+			time.Sleep(time.Nanosecond) // a clock that stands still proves nothing
+			return now, true
+		}}
+		_, first, ok := s.anchored()
 		require.True(t, ok)
-		return n
-	}
-	assert.Equal(t, first+10, late(1010))
-	assert.Equal(t, first+lap-10, late(990), "counted from the anchor, around once")
-	stat.System += uint64(lapTime(pidMax.get(), 1) / (10 * time.Millisecond))
-	assert.Greater(t, late(1020), first+2*lap, "all PIDs could have been used up")
+		require.NotZero(t, first)
+		lap := lapOf(pidMax.get())
 
-	_, n, _ := s.anchored()
-	assert.Equal(t, first, s.anchor.serial, "it is fresh")
-	s.anchor.at = s.anchor.at.Add(-anchorEvery)
-	_, _, _ = s.anchored()
-	assert.Equal(t, n, s.anchor.serial)
-	assert.Equal(t, n+5, late(1025))
-	s.anchor.at = s.anchor.at.Add(-anchorAge)
-	assert.Greater(t, late(1030), n+2*lap, "it is old")
+		late := func(pid int) serial {
+			now, s.at = pid, time.Now().Add(-time.Hour) // the reading before came long ago
+			_, n, ok := s.last()
+			require.True(t, ok)
+			return n
+		}
+		assert.Equal(t, first+10, late(1010))
+		assert.Equal(t, first+lap-10, late(990), "counted from the anchor, around once")
+		stat.System += uint64(lapTime(pidMax.get(), 1) / (10 * time.Millisecond))
+		assert.Greater(t, late(1020), first+2*lap, "all PIDs could have been used up")
+
+		_, n, _ := s.anchored()
+		assert.Equal(t, first, s.anchor.serial, "it is fresh")
+		s.anchor.at = s.anchor.at.Add(-anchorEvery)
+		_, _, _ = s.anchored()
+		assert.Equal(t, n, s.anchor.serial)
+		assert.Equal(t, n+5, late(1025))
+		s.anchor.at = s.anchor.at.Add(-anchorAge)
+		assert.Greater(t, late(1030), n+2*lap, "it is old")
+	})
 }
 
 // pid_max was another when it was asked for.

@@ -40,6 +40,7 @@ func TestTruthTable(t *testing.T) {
 	own := a.mark.slice - uint64(a.mark.id&sliceMask)
 	type process struct{ row, said, whose string }
 	var all []process
+	met := map[string]bool{}
 	dir := t.TempDir()
 	const noLimit, noSlice, noEnviron = uint64(procfs.Unlimited), someSlice, "none"
 	for i, row := range []struct {
@@ -93,7 +94,11 @@ func TestTruthTable(t *testing.T) {
 			all = append(all, process{fmt.Sprintf("row %d %q %+v", i, leave, row), said, whose})
 		}
 		start(a, "leave", row.whose)
-		// In a leader's session a process is that leader's, whatever it bears.
+		// In a leader's session a process is that leader's, whatever it bears. No kernel has a say in that.
+		if testproc.Emulated() && met[row.whose] {
+			continue
+		}
+		met[row.whose] = true
 		if row.whose == "a" {
 			start(b, "", "b")
 		} else {

@@ -64,14 +64,14 @@ type Tree struct {
 	leaderReaped  bool
 	sessionPinned bool
 	descending    bool
-	blurred       bool // somebody is there who cannot be told from others later
-	missed        bool // MarkBorn could not mark somebody, so that whom it has started may not be found
-	complete      bool // the last look went through everybody, see [Tree.Complete]
-	grows         bool // somebody was found after a Kill
-	killing       bool // SIGKILL was sent: most who are known are dead by now
-	young         bool // the leader has just started
-	pidfds        int  // how many pidfds may be held while Kill is under way; 0 at other times
-	hidden        int
+	blurred       bool          // somebody is there who cannot be told from others later
+	missed        bool          // MarkBorn could not mark somebody, so that whom it has started may not be found
+	complete      bool          // the last look went through everybody, see [Tree.Complete]
+	grows         bool          // somebody was found after a Kill
+	killing       bool          // SIGKILL was sent: most who are known are dead by now
+	young         bool          // the leader has just started
+	pidfds        int           // how many pidfds may be held while Kill is under way; 0 at other times
+	hidden        map[int]bool  // each once, as a look may list everybody again
 	reading       time.Duration // that may still be spent on environments
 	readers       *atomic.Int32 // of environments, under way; nil until there is one
 	silent        map[int]bool  // whose environment was not had in time; of a recalled tree
@@ -205,7 +205,8 @@ func (t *Tree) Live() ([]*Member, bool) {
 
 // All is Live that also looks for those who have left the cgroup while others are in it.
 func (t *Tree) All() ([]*Member, bool) {
-	t.spare, t.hidden, t.reading, t.blurred, t.complete = t.spare[:0], 0, environBudget, false, false
+	t.spare, t.reading, t.blurred, t.complete = t.spare[:0], environBudget, false, false
+	clear(t.hidden)
 	t.allot(t.until)
 	if t.recalled {
 		t.reading = time.Until(t.lookEnds)
@@ -258,7 +259,7 @@ func (t *Tree) list() []*Member {
 func (t *Tree) Blind() bool { return Enumerates && pidMax.get() == 0 && procfs.Absent() }
 
 // Hidden returns how many processes the last look knew to be there and could tell nothing of.
-func (t *Tree) Hidden() int { return t.hidden }
+func (t *Tree) Hidden() int { return len(t.hidden) }
 
 // Stuck reports whether a goroutine of ours is left behind in reading the memory of a process.
 func (t *Tree) Stuck() bool { return t.readers != nil && t.readers.Load() > 0 }
@@ -291,7 +292,10 @@ func (t *Tree) consider(pid int, from origin) {
 		t.add(pid, from)
 	case unknown:
 		if t.asked.hidden() {
-			t.hidden++
+			if t.hidden == nil {
+				t.hidden = map[int]bool{}
+			}
+			t.hidden[pid] = true
 		}
 	case foreign:
 	}

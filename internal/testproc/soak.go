@@ -19,6 +19,10 @@ const (
 // themselves, like Rounds.
 func Soaking() bool { return os.Getenv(SoakVariable) != "" }
 
+// Emulated reports whether this is the machine that .ci/kernels boots, whose processor is slower by far: what repeats
+// itself for the sake of chance, and not of the kernel, does so less there.
+func Emulated() bool { return os.Getenv("SAFEEXEC_TEST_KERNEL") != "" }
+
 // Rounds returns how often a test does what goes wrong in rare moments only: n times, and in a soak
 // as many times more as SoakVariable says. A test calls it itself, not through a function: that is
 // how .ci/soak finds the tests that are worth repeating.

@@ -220,7 +220,9 @@ func init() {
 			return 1
 		}
 		fmt.Println("ready", os.Getpid(), p.PID())
-		select {}
+		for { // an empty select is a deadlock to a program without cgo
+			time.Sleep(time.Hour)
+		}
 	}
 }
 

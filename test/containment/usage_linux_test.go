@@ -49,7 +49,9 @@ func usageBurn(args []string) int {
 		return testproc.Fail(err)
 	}
 	if len(args) > 1 {
-		select {}
+		for { // an empty select is a deadlock to a program without cgo
+			time.Sleep(time.Hour)
+		}
 	}
 	return 0
 }

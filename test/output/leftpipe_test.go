@@ -161,6 +161,15 @@ func TestLeaveNobody(t *testing.T) {
 // A daemon that is beyond the tree is a holder, and no error.
 func TestLeaveDaemon(t *testing.T) {
 	testproc.NoLeaks(t)
+	for ctx := testproc.Deadline(t); !leavesDaemon(t); {
+		require.NoError(t, ctx.Err())
+	}
+}
+
+// leavesDaemon reports false where the look for the holders ended at its bound before it saw the daemon, as it can on
+// a busy machine.
+func leavesDaemon(t *testing.T) bool {
+	t.Helper()
 	cmd := testproc.Command("daemonize")
 	canary := testproc.WithCanary(t, cmd)
 	res, err := safeexec.Run(context.Background(), cmd, leaves)
@@ -176,9 +185,9 @@ func TestLeaveDaemon(t *testing.T) {
 		assert.True(t, res.LeftPipes[0].HeldElsewhere)
 	} else {
 		assert.Equal(t, daemon, res.Left[len(res.Left)-1].PID)
-		assert.False(t, res.LeftPipes[0].HeldElsewhere)
 	}
 	release(t, &res, canary)
+	return len(res.Left) == 0 || !res.LeftPipes[0].HeldElsewhere
 }
 
 // A timeout ends the whole tree under this policy too, and so does Stop.

@@ -223,8 +223,12 @@ func only(list []int, wanted ...int) []int {
 // what its child gets from os/exec and from us.
 func TestFDsOfChild(t *testing.T) {
 	t.Parallel()
-	a := parentFDs(t, nil, "leak", "os", "default", "default", "os")
-	require.Len(t, a, 4)
+	var a []fdsAnswer
+	for ctx := testproc.Deadline(t); !tellsSockets(a); { // each is given a moment, which a busy machine can exceed
+		require.NoError(t, ctx.Err())
+		a = parentFDs(t, nil, "leak", "os", "default", "default", "os")
+		require.Len(t, a, 4)
+	}
 
 	leaks := a[0].numbers(t)
 	assert.Subset(t, leaks, bornFDs, "os/exec hands on what the parent was born with")
@@ -256,6 +260,18 @@ func TestFDsOfChild(t *testing.T) {
 	assert.Equal(t, []int{0, 1, 2}, a[2].numbers(t))
 	assert.Empty(t, a[2].Marked, "once")
 	assert.Equal(t, []int{0, 1, 2}, a[3].numbers(t), "the mark is lasting and process-wide")
+}
+
+// tellsSockets reports whether the sockets that were marked are described.
+func tellsSockets(all []fdsAnswer) bool {
+	for _, a := range all {
+		for _, fd := range a.Marked {
+			if fd.Kind == safeexec.FDSocket && fd.Socket == nil {
+				return false
+			}
+		}
+	}
+	return len(all) > 0
 }
 
 // TestFDPolicies has each policy meet the same descriptors.

@@ -5,7 +5,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,12 +35,16 @@ func main() {
 	}
 	report("chmod /tmp", os.Chmod("/tmp", 0o1777))
 	report("bring lo up", loopback())
-	for _, module := range []string{"fuse"} {
-		if out, err := exec.Command("/bin/busybox", "insmod", "/modules/"+module+".ko").CombinedOutput(); err != nil {
+	for _, module := range lines("/modules/order") {
+		file := "/modules/" + module + ".ko"
+		if _, err := os.Stat(file); err != nil {
+			continue // compiled in
+		}
+		if out, err := exec.Command("/bin/busybox", "insmod", file).CombinedOutput(); err != nil {
 			fmt.Printf("init: without %s: %v: %s\n", module, err, out)
 		}
 	}
-	runAll("/tests")
+	runAll(lines("/tests"))
 	syscall.Sync()
 	report("power off", syscall.Reboot(syscall.LINUX_REBOOT_CMD_POWER_OFF))
 }
@@ -52,22 +55,26 @@ func report(what string, err error) {
 	}
 }
 
-// runAll runs each line of a file: a directory, a program and its arguments.
-func runAll(list string) {
-	file, err := os.Open(list)
-	report("tests", err)
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		words := strings.Fields(lines.Text())
+// lines returns the lines of a file.
+func lines(name string) []string {
+	text, err := os.ReadFile(name)
+	report(name, err)
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
+}
+
+// runAll runs tests: a directory, a program and its arguments.
+func runAll(tests []string) {
+	for _, test := range tests {
+		words := strings.Fields(test)
 		if len(words) < 2 {
 			continue
 		}
-		fmt.Printf("\n== %s\n", lines.Text())
+		fmt.Printf("\n== %s\n", test)
 		cmd := exec.Command(words[1], words[2:]...)
 		cmd.Dir = words[0]
-		cmd.Env = []string{
+		cmd.Env = append([]string{
 			"PATH=/bin:/usr/bin:/sbin:/usr/sbin", "HOME=/tmp", "TMPDIR=/tmp", "USER=root", "TERM=dumb", "LC_ALL=C",
-			"SAFEEXEC_TEST_KERNEL=1",
-		}
+		}, lines("/environ")...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
 		begun := time.Now()
 		err := cmd.Run()
