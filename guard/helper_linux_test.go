@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -17,9 +18,9 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// stageTwo starts a helper by hand: on a socket of this process, with a table that names one process. It returns our
-// end of the socket.
-func stageTwo(t *testing.T, variable string, victim *exec.Cmd) (*exec.Cmd, *os.File) {
+// stageTwo starts a helper by hand: on a socket of this process, with a table that names one process, and a cgroup if
+// that is not empty. It returns our end of the socket.
+func stageTwo(t *testing.T, variable string, victim *exec.Cmd, cgroup string, env ...string) (*exec.Cmd, *os.File) {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
@@ -36,15 +37,16 @@ func stageTwo(t *testing.T, variable string, victim *exec.Cmd) (*exec.Cmd, *os.F
 		1,                                                    // the start
 		uint64(victim.Process.Pid), st.StartTime, 0, 0, 0, 0, // its trace
 		uint64(syscall.SIGKILL), 0, 1e9, // its ladder
-		0, 0, // no names
+		0, // no name
 	} {
 		record = binary.AppendUvarint(record, n)
 	}
-	record[0] = byte(len(record) - 4)
+	record = append(binary.AppendUvarint(record, uint64(len(cgroup))), cgroup...)
+	binary.LittleEndian.PutUint32(record, uint32(len(record)-4))
 	_, err = table.Write(record)
 	require.NoError(t, err)
 	cmd := exec.Command(exe, "-test.run", "^$")
-	cmd.Env = append(os.Environ(), "SAFEEXEC_GUARD="+variable, "GORACE=atexit_sleep_ms=0")
+	cmd.Env = slices.Concat(os.Environ(), []string{"SAFEEXEC_GUARD=" + variable, "GORACE=atexit_sleep_ms=0"}, env)
 	cmd.ExtraFiles = []*os.File{theirs, table}
 	out := filepath.Join(t.TempDir(), "out")
 	cmd.Stdout, err = os.Create(out)
@@ -80,7 +82,7 @@ func TestDismissed(t *testing.T) {
 	for _, dismissed := range []bool{true, false} {
 		t.Run(fmt.Sprint(dismissed), func(t *testing.T) {
 			victim := startVictim(t)
-			helper, ours := stageTwo(t, watches(t, os.Getpid()), victim)
+			helper, ours := stageTwo(t, watches(t, os.Getpid()), victim, "")
 			if dismissed {
 				_, err := ours.Write([]byte("-"))
 				require.NoError(t, err)
@@ -92,12 +94,32 @@ func TestDismissed(t *testing.T) {
 	}
 }
 
+// A cgroup that is not gone in time, because somebody has the lock on it, is in the log.
+func TestCgroupIsLeft(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "safeexec-1-1") // what has a lock is not looked into
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	lock, err := os.Open(dir)
+	require.NoError(t, err)
+	defer lock.Close()
+	require.NoError(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+	log := filepath.Join(t.TempDir(), "log")
+	victim := startVictim(t)
+	helper, ours := stageTwo(t, watches(t, os.Getpid()), victim, dir, logVariable+"="+log)
+	require.NoError(t, ours.Close())
+	require.NoError(t, helper.Wait())
+	records := (&program{log: log}).records(t)
+	require.Len(t, records, 1)
+	assert.Contains(t, records[0]["error"], dir)
+	assert.Contains(t, records[0]["error"], "another process has the lock on it")
+}
+
 // Setting the variable, and opening what a helper expects, does not take over the program: the socket has to belong
 // to the program that is named.
 func TestForgedSocket(t *testing.T) {
 	victim := startVictim(t)
 	for _, variable := range []string{watches(t, os.Getppid()), "copy:1:1:1", "else:1:1:1"} {
-		helper, ours := stageTwo(t, variable, victim)
+		helper, ours := stageTwo(t, variable, victim, "")
 		require.NoError(t, ours.Close())
 		require.NoError(t, helper.Wait(), "it runs its tests")
 		assert.False(t, testproc.Dead(victim.Process.Pid))

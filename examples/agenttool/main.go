@@ -92,7 +92,7 @@ type (
 	}
 	backgroundArgs struct {
 		Command string `json:"command" jsonschema:"a command line for the shell"`
-		Input   bool   `json:"input,omitempty" jsonschema:"whether the tool input is to write to it; it never reads end of file then"`
+		Input   bool   `json:"input,omitempty" jsonschema:"if the tool input is to write; it never reads end of file"`
 	}
 	jobArgs struct {
 		Job string `json:"job" jsonschema:"the name of the job"`
@@ -110,7 +110,8 @@ func serve(ctx context.Context, sh *shell) error {
 	add(server, "run", fmt.Sprintf("Runs a command and returns its output. After %v it goes on as a job; "+
 		"it is ended %v after its start. It has no terminal and no input.", sh.yield, sh.timeout),
 		func(ctx context.Context, a commandArgs) (reply, error) { return sh.run(ctx, a.Command) })
-	add(server, "run_in_background", "Starts a server or another command that goes on until kill, and after the end of this conversation.",
+	add(server, "run_in_background", "Starts a server or another command that goes on until kill, "+
+		"and after the end of this conversation.",
 		func(ctx context.Context, a backgroundArgs) (reply, error) {
 			return sh.background(ctx, a.Command, a.Input)
 		})
@@ -129,7 +130,8 @@ func serve(ctx context.Context, sh *shell) error {
 // the tool's, which the model reads too.
 func add[In any](server *mcp.Server, name, description string, f func(context.Context, In) (reply, error)) {
 	tool := &mcp.Tool{Name: name, Description: description}
-	mcp.AddTool(server, tool, func(ctx context.Context, _ *mcp.CallToolRequest, in In) (*mcp.CallToolResult, reply, error) {
+	type request = *mcp.CallToolRequest
+	mcp.AddTool(server, tool, func(ctx context.Context, _ request, in In) (*mcp.CallToolResult, reply, error) {
 		r, err := f(ctx, in)
 		if err != nil {
 			return nil, reply{}, err

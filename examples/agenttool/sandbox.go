@@ -68,7 +68,8 @@ func restrict(work string, argv []string) error {
 	err := rules.RestrictPaths(
 		landlock.RODirs("/"),
 		landlock.RWDirs(work, os.TempDir()).WithRefer(),
-		landlock.RWFiles("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom").WithIoctlDev().IgnoreIfMissing(),
+		landlock.RWFiles("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom").
+			WithIoctlDev().IgnoreIfMissing(),
 	)
 	if err != nil {
 		return err

@@ -245,7 +245,8 @@ func (s *shell) kill(ctx context.Context, name string) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return reply{Message: fmt.Sprintf("Job %s is gone: %d processes were ended.", name, len(did.Killed)), File: j.LogPath()}, nil
+	said := fmt.Sprintf("Job %s is gone: %d processes were ended.", name, len(did.Killed))
+	return reply{Message: said, File: j.LogPath()}, nil
 }
 
 func (s *shell) list() (reply, error) {

@@ -220,6 +220,18 @@ func TestDrain(t *testing.T) {
 	assert.False(t, found)
 }
 
+// Slots are printed as they are passed.
+func TestSlotsFlag(t *testing.T) {
+	slots := slotsFlag{}
+	for _, text := range []string{"linux=4", "linux.gpu"} {
+		require.NoError(t, slots.Set(text))
+	}
+	assert.Equal(t, "linux=4,linux.gpu=1", slots.String())
+	assert.Equal(t, "linux=2", slotsFlag{}.orDefault().String())
+	assert.Error(t, slots.Set("linux=many"))
+	assert.Empty(t, slotsFlag(nil).String(), "as flag calls it")
+}
+
 func TestJournal(t *testing.T) {
 	dir := t.TempDir()
 	j, err := openJournal(dir)

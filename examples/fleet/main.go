@@ -19,8 +19,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -101,7 +103,14 @@ func (e exitCode) Error() string { return "exit status " + strconv.Itoa(int(e)) 
 // slotsFlag reads LABEL or LABEL=N, several times.
 type slotsFlag map[string]int
 
-func (s slotsFlag) String() string { return fmt.Sprint(map[string]int(s)) }
+// String returns what Set reads, by label.
+func (s slotsFlag) String() string {
+	var list []string
+	for _, label := range slices.Sorted(maps.Keys(s)) {
+		list = append(list, label+"="+strconv.Itoa(s[label]))
+	}
+	return strings.Join(list, ",")
+}
 
 func (s slotsFlag) Set(text string) error {
 	label, count, ok := strings.Cut(text, "=")

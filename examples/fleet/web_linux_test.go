@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"flag"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -50,31 +52,40 @@ func chromium(t *testing.T) string {
 	return ""
 }
 
+// browse opens the page.
+func browse(t *testing.T, f *fleet) context.Context {
+	t.Helper()
+	path := chromium(t)
+	s := httptest.NewServer(f.pages())
+	t.Cleanup(s.Close)
+	alloc, stop := chromedp.NewExecAllocator(deadline(t), append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(within))...)
+	t.Cleanup(stop)
+	browser, end := chromedp.NewContext(alloc)
+	t.Cleanup(end)
+	require.NoError(t, chromedp.Do(browser, chromedp.EmulateViewport(900, 420), chromedp.Navigate(s.URL)))
+	return browser
+}
+
+// see waits until the page shows a job in a state.
+func see(t *testing.T, browser context.Context, id, state string) {
+	t.Helper()
+	require.NoError(t, chromedp.Do(browser, chromedp.WaitVisible(chromedp.CSS("#job-"+id+" td."+state))))
+}
+
 // The page shows a job from the queue to its end, and the node, without being loaded again. What a job is called does
 // not become a part of the page.
 func TestPageInBrowser(t *testing.T) {
-	path := chromium(t)
 	f, ctx := newFleet(t), deadline(t)
-	s := httptest.NewServer(f.pages())
-	defer s.Close()
-	alloc, stop := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(within))...)
-	defer stop()
-	browser, end := chromedp.NewContext(alloc)
-	defer end()
+	browser := browse(t, f)
 	goOn := t.TempDir() + "/go"
 	_, err := f.submit(ctx, job("a", "until [ -e "+goOn+" ]; do sleep 0.05; done # <img src=x id=evil>"))
 	require.NoError(t, err)
-	see := func(state string) {
-		t.Helper()
-		require.NoError(t, chromedp.Do(browser, chromedp.WaitVisible(chromedp.CSS("#job-a td."+state))))
-	}
-	require.NoError(t, chromedp.Do(browser, chromedp.Navigate(s.URL)))
-	see("queued")
+	see(t, browser, "a", "queued")
 	startWorker(t, f, "one", t.TempDir())
-	see("running")
+	see(t, browser, "a", "running")
 	require.NoError(t, os.WriteFile(goOn, nil, 0o600))
-	see("succeeded")
+	see(t, browser, "a", "succeeded")
 	require.NoError(t, chromedp.Do(browser, chromedp.WaitVisible(chromedp.CSS("#nodes tr"))))
 	nodes, err := chromedp.Run(browser, chromedp.Text(chromedp.ID("nodes")))
 	require.NoError(t, err)
@@ -82,5 +93,42 @@ func TestPageInBrowser(t *testing.T) {
 	evil, err := chromedp.Run(browser, chromedp.Evaluate[int](`document.querySelectorAll("#evil").length`))
 	require.NoError(t, err)
 	assert.Zero(t, evil)
+	require.NoError(t, chromedp.Cancel(browser))
+}
+
+var pictureOf = flag.String("picture", "", "take a picture of the page, and write it to `file`")
+
+// TestPicture takes the picture that the gallery shows:
+//
+//	go test . -run Picture -picture ../../docs/fleet.png
+func TestPicture(t *testing.T) {
+	if *pictureOf == "" {
+		t.Skip("-picture is not set")
+	}
+	f, ctx := newFleet(t), deadline(t)
+	browser := browse(t, f)
+	for _, host := range []string{"one", "two"} {
+		startWorker(t, f, host, t.TempDir())
+	}
+	show := func(id, label, script, state string) {
+		j := job(id, script)
+		j.Label = label
+		_, err := f.submit(ctx, j)
+		require.NoError(t, err)
+		see(t, browser, id, state)
+	}
+	show("build", "linux", "echo built", "succeeded")
+	show("deploy", "linux", "echo 'no route to host' >&2; exit 3", "failed")
+	show("backup", "linux", "sleep 600", "running")
+	show("train", "linux.gpu", "echo trained", "queued")
+	until(t, func() bool { // nodes are told of at intervals
+		nodes, err := chromedp.Run(browser, chromedp.Text(chromedp.ID("nodes")))
+		return err != nil || strings.Count(nodes, "linux") == 2 && strings.Contains(nodes, "\t1\t")
+	})
+	image, err := chromedp.Run(browser, chromedp.CaptureScreenshot())
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(*pictureOf, image, 0o644))
+	require.NoError(t, f.cancel(ctx, "backup"))
+	see(t, browser, "backup", "canceled")
 	require.NoError(t, chromedp.Cancel(browser))
 }

@@ -26,6 +26,7 @@ type Ended struct {
 var (
 	errUnseen    = errors.New("not all processes could be looked at")
 	errSurvivors = errors.New("processes of the tree are alive")
+	errLocked    = errors.New("another process has the lock on it")
 )
 
 // The pauses between two tries.
@@ -90,8 +91,11 @@ const leafBound = 2 * time.Second
 func endCgroup(dir string, until time.Time) error {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		gone, err := cgroup.EndStale(dir)
-		if gone || err != nil || !time.Now().Before(until) {
+		if gone || err != nil {
 			return err
+		}
+		if !time.Now().Before(until) {
+			return &cgroup.Error{Op: "remove", Dir: dir, Err: errLocked}
 		}
 		time.Sleep(pause)
 	}

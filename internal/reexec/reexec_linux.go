@@ -23,7 +23,7 @@ const (
 	stageCopy  = "copy"
 )
 
-// The copy's descriptors.
+// The copy's descriptors. A first stage has one more, behind the files: what it writes down its child in.
 const (
 	socketFD = 3
 	firstFD  = 4 // of the files
@@ -41,6 +41,11 @@ func Start(ctx context.Context, variable, name string, files ...*os.File) (*os.F
 	if err != nil {
 		return nil, err
 	}
+	child, err := sys.Memfd(name)
+	if err != nil {
+		return nil, err
+	}
+	defer child.Close()
 	ours, theirs, err := sys.SocketPair()
 	if err != nil {
 		return nil, err
@@ -49,10 +54,13 @@ func Start(ctx context.Context, variable, name string, files ...*os.File) (*os.F
 	cmd.Args, cmd.Dir = []string{name}, "/"
 	cmd.Env = append(environ(variable),
 		fmt.Sprintf("%s=%s:%d:%d:%d", variable, stageFirst, os.Getpid(), self.StartTime, len(files)))
-	cmd.ExtraFiles = append([]*os.File{theirs}, files...)
+	cmd.ExtraFiles = slices.Concat([]*os.File{theirs}, files, []*os.File{child})
 	cmd.SysProcAttr, _ = sys.NewSession(nil)
 	err = cmd.Run()
 	theirs.Close()
+	if sys.Adopts() {
+		adopt(child)
+	}
 	if err != nil && !errors.Is(err, syscall.ECHILD) { // the program ignores SIGCHLD: the socket tells the rest
 		Dismiss(ours)
 		return nil, err
@@ -91,7 +99,8 @@ func Became(variable, name string) *Copy {
 		c.Files = append(c.Files, os.NewFile(uintptr(firstFD+i), name))
 	}
 	if stage == stageFirst {
-		if err := Insist(func() error { return c.again(variable, name, text) }); err != nil {
+		child := os.NewFile(uintptr(firstFD+n), name)
+		if err := Insist(func() error { return c.again(variable, name, text, child) }); err != nil {
 			os.Exit(1) //nolint:forbidigo // a program of its own
 		}
 		os.Exit(0) //nolint:forbidigo // a program of its own
@@ -114,20 +123,26 @@ func deafen() {
 	}
 }
 
-// again starts the second stage, with nothing else open in it.
-func (c *Copy) again(variable, name, text string) error {
+// again starts the second stage, with nothing else open in it, and writes down which process it is.
+func (c *Copy) again(variable, name, text string, child *os.File) error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer null.Close()
-	_, err = os.StartProcess("/proc/self/exe", []string{name}, &os.ProcAttr{
+	p, err := os.StartProcess("/proc/self/exe", []string{name}, &os.ProcAttr{
 		Dir:   "/",
 		Env:   append(environ(variable), variable+"="+stageCopy+strings.TrimPrefix(text, stageFirst)),
 		Files: append([]*os.File{null, null, null, c.Socket}, c.Files...),
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	if st, err := procfs.ReadStatNoComm(p.Pid); err == nil { // its number is ours to keep until we exit
+		_, _ = fmt.Fprintf(child, "%d %d", p.Pid, st.StartTime) // or it stays a zombie
+	}
+	return nil
 }
 
 // parse reads the variable: STAGE:PID:START:FILES.

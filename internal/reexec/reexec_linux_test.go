@@ -3,12 +3,17 @@ package reexec
 import (
 	"io"
 	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/sys"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -45,6 +50,49 @@ func TestCopy(t *testing.T) {
 	got, err := io.ReadAll(io.NewSectionReader(file, 0, 100))
 	require.NoError(t, err)
 	assert.Equal(t, "written", string(got))
+}
+
+// TestReaped has a copy that this process adopts leave no zombie, however it ends.
+func TestReaped(t *testing.T) {
+	t.Setenv("GORACE", "atexit_sleep_ms=0")
+	require.NoError(t, sys.SetSubreaper())
+	defer func() { require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)) }()
+	for how, end := range map[string]func(socket *os.File, pid int){
+		"dismissed": func(socket *os.File, _ int) { Dismiss(socket) },
+		"killed": func(socket *os.File, pid int) {
+			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+			socket.Close()
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			file, err := os.CreateTemp(t.TempDir(), "")
+			require.NoError(t, err)
+			defer file.Close()
+			socket, err := Start(testproc.Deadline(t), variable, name, file)
+			require.NoError(t, err)
+			_, err = socket.Read(make([]byte, 100))
+			require.NoError(t, err)
+			copies := children(t)
+			require.Len(t, copies, 1)
+			end(socket, copies[0])
+			testproc.Wait(t, func() bool { return len(children(t)) == 0 })
+		})
+	}
+}
+
+// children returns those of our children that are copies, zombies too.
+func children(t *testing.T) (copies []int) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	require.NoError(t, err)
+	for _, path := range stats {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		require.NoError(t, err)
+		if st, err := procfs.ReadStat(pid); err == nil && st.PPID == os.Getpid() && st.Comm == name {
+			copies = append(copies, pid)
+		}
+	}
+	return copies
 }
 
 func TestParse(t *testing.T) {
