@@ -61,8 +61,12 @@ func TestLongLine(t *testing.T) {
 	assert.Equal(t, []string{max + "…", "y", "z"}, split(max+"y\nz"))
 	assert.Equal(t, []string{max + "…", "y", "z"}, split(max, "y\nz"))
 
-	cut := max[1:]
-	assert.Equal(t, []string{cut + "…", "é"}, split(cut+"é\n"), "a piece ends between two runes")
+	for _, r := range []string{"é", "€", "😀"} {
+		for n := 1; n < len(r); n++ {
+			cut := max[n:]
+			assert.Equal(t, []string{cut + "…", r}, split(cut+r+"\n"), "a piece ends between two runes")
+		}
+	}
 
 	whole := strings.Repeat("0123456789abcde\u00e9", 10<<20/17)
 	var parts strings.Builder

@@ -101,3 +101,22 @@ func TestPrefixerFails(t *testing.T) {
 	require.ErrorIs(t, p.Close(), w.err)
 	require.NoError(t, p.Close())
 }
+
+// sizes is a Writer that notes how much each Write has.
+type sizes []int
+
+func (s *sizes) Write(p []byte) (int, error) {
+	*s = append(*s, len(p))
+	return len(p), nil
+}
+
+// What is written at once is bounded, and is not a line each.
+func TestPrefixerWritesInPieces(t *testing.T) {
+	var got sizes
+	_, err := io.WriteString(lines.NewPrefixer(&got, "| "), strings.Repeat("some line\n", lines.MaxPiece))
+	require.NoError(t, err)
+	for _, n := range got[:len(got)-1] {
+		assert.GreaterOrEqual(t, n, lines.MaxPiece)
+		assert.Less(t, n, 2*lines.MaxPiece)
+	}
+}

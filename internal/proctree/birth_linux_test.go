@@ -63,7 +63,7 @@ func TestUnsoundWindow(t *testing.T) {
 	assert.Equal(t, pids[1:], s.live())
 }
 
-// Only time rules a lap out: 2 µs a CPU and PID, three quarters of what is left of pid_max.
+// Only time rules a lap out: three quarters of what is left of pid_max, at what a PID takes a CPU and all of them.
 func TestSound(t *testing.T) {
 	const pidMax = 32768
 	lap := (pidMax - reservedPIDs) * 3 / 4
@@ -79,6 +79,11 @@ func TestSound(t *testing.T) {
 		{time.Duration(lap+1) * fastestClone, pidMax, 1, false},
 		{time.Duration(lap-1) * fastestClone, pidMax, 2, false},
 		{time.Duration(lap/2-1) * fastestClone, pidMax, 2, true},
+		{time.Duration(lap) * fastestClone, pidMax, 1, false},
+		{time.Duration(lap-1) * fastestPID, pidMax, manyCPUs, true},
+		{time.Duration(lap+1) * fastestPID, pidMax, manyCPUs, false},
+		{time.Duration(lap-1) * fastestPID, pidMax, 0, true},
+		{time.Duration(lap+1) * fastestPID, pidMax, 0, false},
 		{time.Hour, pidMax, 2, false},
 		{time.Hour, 1 << 22, 64, false},
 		{0, 0, 1, false},
@@ -324,8 +329,7 @@ func TestLookThatTakesLongerThanALap(t *testing.T) {
 func TestListWithoutABirth(t *testing.T) {
 	setCPUs(t, manyCPUs)
 	var stat procfs.KernelStat
-	kernelStat = func() (procfs.KernelStat, error) { stat.System += 1 << 20; return stat, nil }
-	defer func() { kernelStat = procfs.ReadKernelStat }()
+	setKernelStat(t, func() (procfs.KernelStat, error) { stat.System += 1 << 20; return stat, nil })
 	for _, c := range []struct {
 		forks, each uint64
 		want        bool

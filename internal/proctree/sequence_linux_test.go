@@ -108,10 +108,9 @@ func TestReadingThatTakesLong(t *testing.T) {
 // A reading that comes late is near the last anchor while the kernel has worked for less than a lap since.
 func TestAnchor(t *testing.T) {
 	setPIDMax(t, 32768)
+	var stat procfs.KernelStat
+	setKernelStat(t, func() (procfs.KernelStat, error) { return stat, nil })
 	synctest.Test(t, func(t *testing.T) { // an anchor is fresh for 10 ms, which any machine can take between two lines
-		var stat procfs.KernelStat
-		kernelStat = func() (procfs.KernelStat, error) { return stat, nil }
-		defer func() { kernelStat = procfs.ReadKernelStat }()
 		now := 1000
 		s := sequence{askedAt: time.Now().Add(time.Hour), read: func() (int, bool) {
 			time.Sleep(time.Nanosecond) // a clock that stands still proves nothing
@@ -147,7 +146,7 @@ func TestAnchor(t *testing.T) {
 // pid_max was another when it was asked for.
 func TestPIDMaxHasChanged(t *testing.T) {
 	real := pidMax.get()
-	for _, believed := range []int{real / 2, real * 2} {
+	for _, believed := range []int{real / 2, real - 1, real * 2} {
 		setPIDMax(t, believed)
 		s := sequence{serial: 12345, at: time.Now(), askedAt: time.Now(), read: func() (int, bool) { return real - 1, true }}
 		_, n, ok := s.last()
@@ -160,10 +159,11 @@ func TestPIDMaxHasChanged(t *testing.T) {
 			_, _, _ = s.last()
 		}
 		assert.Equal(t, real, pidMax.get())
-		s.serial, s.at = 12345, time.Now()
+		s.serial, s.at, s.anchor = 12345, time.Now(), anchor{serial: 12345}
 		setPIDMax(t, believed)
 		_, at, limit := s.furthest(time.Now(), 0)
 		assert.Zero(t, at, "what was known before is no help")
+		assert.Zero(t, s.anchor)
 		assert.Equal(t, real, limit)
 	}
 	setPIDMax(t, 32768)

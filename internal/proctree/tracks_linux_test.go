@@ -153,6 +153,10 @@ func TestOlderThanTheLeader(t *testing.T) {
 	require.NoError(t, err)
 	s.tree.born.started = time.Time{} // everybody is asked
 	assert.Empty(t, s.live())
+	var other Mark // with which the limit alone settles nothing
+	other.Begin()
+	defer other.End()
+	assert.Empty(t, s.live())
 	assert.False(t, testproc.Dead(old.Process.Pid))
 }
 
@@ -180,7 +184,8 @@ func TestNestedMarks(t *testing.T) {
 	o, i, ok := runsOf(limitOf(outer, inner))
 	assert.True(t, ok)
 	assert.Equal(t, []uint32{outer, inner}, []uint32{o, i})
-	for _, limit := range []uint64{0, 1, 200000, procfs.Unlimited, procfs.Unlimited - 1, 1 << 61, 1 << 63, 3 << 62} {
+	for _, limit := range []uint64{0, 1, 200000, procfs.Unlimited, procfs.Unlimited - 1, 1 << 61, 1 << 63, 3 << 62,
+		limitOf(0, inner), limitOf(outer, 0)} {
 		_, _, ok := runsOf(limit)
 		assert.False(t, ok, limit)
 	}

@@ -1,0 +1,96 @@
+// Package mutants shows that the tests of the core notice when it is wrong: it changes the source in one place, by
+// the -overlay of the go command, and the tests that are named beside the change have to fail.
+//
+// These are the changes that no tool makes: a step that is left out or comes too early, a question that is not asked
+// again, a veto turned around. README.md has those of a tool.
+package mutants
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// A mutant is a change of the source, and what has to notice it.
+type mutant struct {
+	name     string
+	file     string // from the folder internal
+	old, new string // old occurs once in the file
+	tests    string // a regular expression of tests of the package
+	off      string // the fast paths that are off, as in SAFEEXEC_TEST_DISABLE
+}
+
+// mutated returns the text of the mutant's file.
+func (m mutant) mutated(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(m.path())
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(text), m.old), "how often %q occurs in %s", m.old, m.file)
+	return strings.Replace(string(text), m.old, m.new, 1)
+}
+
+func (m mutant) path() string { return filepath.Join("..", filepath.FromSlash(m.file)) }
+
+// TestMutants shows that each mutant can still be made of the source, and in a soak that its tests fail then and
+// not otherwise.
+func TestMutants(t *testing.T) {
+	testproc.HasProgram(t, "go")
+	dir := t.TempDir()
+	sound := make(map[string]string) // the tests of each package without a change
+	for _, m := range mutants {
+		t.Run(m.file+"/"+m.name, func(t *testing.T) {
+			text := m.mutated(t)
+			if !testproc.Soaking() {
+				return
+			}
+			folder := filepath.Dir(m.path())
+			if sound[folder] == "" {
+				sound[folder] = filepath.Join(dir, filepath.Base(folder)+".test")
+				build(t, folder, sound[folder])
+			}
+			out, err := m.run(t, sound[folder])
+			require.NoError(t, err, "without the change: %s", out)
+			require.NotContains(t, out, "--- SKIP")
+			require.Contains(t, out, "--- PASS", "no test is called so")
+
+			changed := filepath.Join(dir, "changed.go")
+			require.NoError(t, os.WriteFile(changed, []byte(text), 0o666))
+			source, err := filepath.Abs(m.path())
+			require.NoError(t, err)
+			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{source: changed}})
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o666))
+			mutant := filepath.Join(dir, "mutant.test")
+			build(t, folder, mutant, "-overlay", filepath.Join(dir, "overlay.json"))
+			out, err = m.run(t, mutant)
+			assert.Error(t, err, "it lives")
+			assert.NotContains(t, out, "test timed out", "the machine may be slow")
+		})
+	}
+}
+
+// build builds the tests of the package in a folder.
+func build(t *testing.T, folder, program string, flags ...string) {
+	t.Helper()
+	args := append([]string{"test", "-c", "-vet=off", "-ldflags=-w", "-o", program}, flags...)
+	out, err := exec.CommandContext(testproc.Deadline(t), "go", append(args, folder)...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
+// run makes a run of the mutant's tests.
+func (m mutant) run(t *testing.T, program string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(testproc.Deadline(t), program, "-test.v", "-test.timeout=2m", "-test.run", "^("+m.tests+")$")
+	cmd.Dir = filepath.Dir(m.path())
+	cmd.Env = append(os.Environ(), testproc.DisableVariable+"="+m.off, testproc.SoakVariable+"=")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
