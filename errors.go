@@ -179,7 +179,8 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// LogValue is the error as a group: op, command and pid, as far as there are any, and error, which is what Error returns.
+// LogValue is the error as a group: op, command and pid, as far as there are any, and error, which is what Error
+// returns.
 func (e *Error) LogValue() slog.Value {
 	attrs := append(make([]slog.Attr, 0, 4), slog.String("op", e.Op))
 	if e.Program != "" {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"os/exec"
+	"slices"
 	"sync"
 	"time"
 
@@ -351,7 +352,7 @@ func (s *Stream) UnmarshalJSON(text []byte) error {
 	}
 	*s = Stream{Total: r.Total, Dropped: r.Dropped, Err: errorOf(r.Err), head: len(r.Head)}
 	if r.Head != nil || r.Tail != nil {
-		s.data = append(r.Head, r.Tail...)
+		s.data = slices.Concat(r.Head, r.Tail)
 	}
 	return nil
 }

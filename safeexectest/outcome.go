@@ -82,7 +82,8 @@ func (o *Outcome) change(r *safeexec.Result, t testing.TB) {
 
 // changed reports whether somebody has written to a stream that was empty.
 func changed(s, before safeexec.Stream) bool {
-	return s.Total != before.Total || s.Dropped != before.Dropped || s.Err != before.Err || //nolint:errorlint // the very value
+	return s.Total != before.Total || s.Dropped != before.Dropped ||
+		s.Err != before.Err || //nolint:errorlint // the very value
 		len(s.Bytes()) != len(before.Bytes())
 }
 
@@ -93,7 +94,7 @@ func (o *Outcome) check() error {
 		return nil
 	case safeexec.CauseLimits:
 		if o.end.Limits != nil {
-			return nil
+			return nil //nolint:nilerr // it is the outcome's
 		}
 	}
 	return fmt.Errorf("safeexectest: no command ends for Outcome.Cause %q: its other fields say what happens", o.Cause)

@@ -145,7 +145,7 @@ func TestReasonOfTheContext(t *testing.T) {
 		io.EOF:                   CauseCanceled,
 	} {
 		r := asked(patient(), began)
-		r.ctx = fixed{Context: t.Context(), err: err}
+		r.ctx = fixed{Context: t.Context(), err: err} //nolint:fatcontext // each run has its own
 		assert.Equal(t, want, r.reason(began), "%v", err)
 	}
 }
@@ -261,7 +261,7 @@ func TestNoteCause(t *testing.T) {
 	} {
 		r := asked(patient(), time.Now().Add(-time.Hour))
 		r.Streams.LastOutput = time.Now().Add(-time.Minute)
-		r.ctx = fixed{Context: ctx, err: ctx.Err()}
+		r.ctx = fixed{Context: ctx, err: ctx.Err()} //nolint:fatcontext // each run has its own
 		r.Facts.Cause = cause
 		r.noteCause()
 		assert.GreaterOrEqual(t, r.Facts.After, time.Hour)
@@ -349,7 +349,7 @@ func TestExitComesFirst(t *testing.T) {
 		if err == nil {
 			r.deadline = began
 		}
-		r.ctx = fixed{Context: t.Context(), err: err, asks: func() { r.exitSeen.Store(true) }}
+		r.ctx = fixed{Context: t.Context(), err: err, asks: func() { r.exitSeen.Store(true) }} //nolint:fatcontext // each run has its own
 		r.observe()
 		assert.Equal(t, CauseExited, r.Facts.Cause, "%v", err)
 		assert.NoError(t, r.Facts.CtxErr)

@@ -12,8 +12,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// adopt has a copy reaped once it ends. An orphan is a child of a program that is the first process of its PID namespace,
-// or a subreaper, and would stay a zombie there. Before Linux 5.4 it does.
+// adopt has a copy reaped once it ends. An orphan is a child of a program that is the first process of its PID
+// namespace, or a subreaper, and would stay a zombie there. Before Linux 5.4 it does.
 func adopt(child *os.File) {
 	var pid int
 	var start uint64

@@ -64,7 +64,8 @@ func runTests(m interface{ Run() int }, opts []Option) int {
 	}
 	worker := flagValue("test.fuzzworker") == "true" || flagValue("test.list") != ""
 	if !worker {
-		defer employJanitor()()
+		dismiss := employJanitor()
+		defer dismiss()
 	}
 	warmPoller()
 	for _, f := range c.warm {
