@@ -114,11 +114,11 @@ func Run(ctx context.Context, cmd *exec.Cmd, opts ...Option) (Result, error) {
 	r, err := begin(ctx, cmd, opts)
 	if err != nil {
 		err = r.refuse(err)
-	} else {
-		r.live()
-		err = r.outcome()
+		r.endObserving(err)
+		return r.result, err
 	}
-	r.endObserving(err)
+	r.live()
+	err = r.outcome()
 	return r.result, err
 }
 

@@ -18,7 +18,7 @@ import (
 // An Observer is asked about each run that is to be started with it, see [WithObserver].
 type Observer interface {
 	// Observe is called before anything is started, with the context and the command of the run, and
-	// returns what is to be called during the run. It must not change the command.
+	// returns what is to be called during the run. It must not change the command, and not use it once it is late.
 	Observe(ctx context.Context, cmd *exec.Cmd) Observation
 }
 
@@ -33,7 +33,8 @@ type Observation struct {
 	// Ending is called when the run is about to be ended by force, before the first signal.
 	Ending func(cause Cause)
 	// Ended is called at the end, with what the run returns, also when nothing was started: Result.PID
-	// is 0 then. The Result lists what the run killed, left alive or could not end.
+	// is 0 then. The Result lists what the run killed, left alive or could not end. It shares its slices and its
+	// report with the caller and with other observers: it is only to be read.
 	Ended func(res Result, err error)
 }
 
@@ -247,6 +248,11 @@ func closed(c <-chan struct{}, timer *time.Timer) bool {
 		return true
 	case <-timer.C:
 		timer.Reset(0) // for the next
+	}
+	select {
+	case <-c: // both, or this goroutine was late
+		return true
+	default:
 		return false
 	}
 }

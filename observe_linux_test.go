@@ -260,11 +260,11 @@ func TestObserverLate(t *testing.T) {
 				late[i], slow = gated(where, gate)
 				prompt[i] = newRecorder()
 				group.Go(func() {
-					res, err := testrun.Run(t, exec.Command(testproc.HasProgram(t, "sh"), "-c", `exit "0$LATE"`),
+					res, _ := testrun.Run(t, exec.Command(testproc.HasProgram(t, "sh"), "-c", `exit "0$LATE"`),
 						safeexec.WithDrainTimeout(50*time.Millisecond), slow, safeexec.WithObserver(prompt[i]))
 					assert.Contains(t, res.Abandoned, safeexec.AbandonedObserver)
 					if where == "Observe" {
-						assert.NoError(t, err, "its variables came too late")
+						assert.Zero(t, res.ExitCode, "its variables came too late")
 					}
 				})
 			}
@@ -341,6 +341,41 @@ func TestObserverOfPanic(t *testing.T) {
 	default:
 		assert.Fail(t, "Ended was not called")
 	}
+}
+
+// A brokenDeadline panics when it is asked for its deadline from some time on.
+type brokenDeadline struct{ brokenContext }
+
+func (c brokenDeadline) Err() error { return c.Context.Err() }
+
+func (c brokenDeadline) Deadline() (time.Time, bool) {
+	if c.broken.Load() {
+		panic("on purpose")
+	}
+	return c.Context.Deadline()
+}
+
+// So they do where it panics when the command has ended, and a Wait after that tells of no success.
+func TestObserverOfPanicAtTheEnd(t *testing.T) {
+	t.Parallel()
+	o := newRecorder()
+	ctx := brokenDeadline{brokenContext{t.Context(), new(atomic.Bool)}}
+	p, err := safeexec.Start(ctx, exec.Command("true"), safeexec.WithTimeout(testrun.Bound))
+	require.NoError(t, err)
+	ctx.broken.Store(true)
+	assert.Panics(t, func() { _, _ = p.Wait() })
+	_, err = p.Wait()
+	require.Error(t, err)
+	ctx.broken.Store(false)
+	breaker := observerFunc(func() safeexec.Observation {
+		return safeexec.Observation{Started: func(int) { ctx.broken.Store(true) }}
+	})
+	assert.Panics(t, func() {
+		_, _ = safeexec.Run(ctx, testproc.Command("hang"), safeexec.WithTimeout(testrun.Soon), safeexec.WithObserver(o),
+			safeexec.WithObserver(breaker))
+	})
+	o.awaitEnd(t)
+	assert.Error(t, o.err)
 }
 
 // BenchmarkObserver shows what an observer costs beside none.

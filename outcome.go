@@ -96,7 +96,9 @@ func holders(list []engine.Holder) []Holder {
 }
 
 // outcome completes the result and makes the error. Run or the first Wait calls it, once.
-func (r *run) outcome() error {
+func (r *run) outcome() (err error) {
+	defer func() { r.endObserving(err) }()
+	err = errUnfinished // if the context panics
 	r.life.Conclude()
 	f := &r.life.Facts
 	r.result.Cause = Cause(f.Cause)

@@ -42,8 +42,8 @@ func (p *Process) Wait() (Result, error) {
 // conclude completes the result: in the first Wait, or before it if the run has observers.
 func (p *Process) conclude() {
 	p.once.Do(func() {
+		p.err = errUnfinished
 		p.err = p.run.outcome()
-		p.run.endObserving(p.err)
 	})
 }
 

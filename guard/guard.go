@@ -17,9 +17,9 @@
 // # Limits
 //
 // When the first process of a container ends, or the machine stops, the kernel ends all, the guard included. The guard
-// logs a process in uninterruptible sleep as a survivor. If the guard is killed, and the program before it has replaced
-// it, the trees live on. The kernel can kill the guard for want of memory too, although it is small. Package-level
-// initialization of the program runs in the guard as well.
+// logs a process in uninterruptible sleep as a survivor. If the guard is killed, and then the program before it could
+// replace the guard, the trees live on. The kernel can kill the guard for want of memory too, although it is small.
+// Package-level initialization of the program runs in the guard as well.
 //
 // Linux only: elsewhere Init does nothing, and WithGuard is refused.
 package guard

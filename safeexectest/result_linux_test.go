@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
 // What an outcome adds is seen by all who ask, StopAll among them. It is not parallel: StopAll ends every run.
@@ -140,4 +141,20 @@ func TestFakeThatDoesNotReturn(t *testing.T) {
 		}
 		assert.Len(t, fake.Calls(), 1, "the fake can be asked")
 	}
+}
+
+// One that ends the goroutine at the end of the run is called once, and StopAll does not wait for that run.
+func TestFakesResultThatDoesNotReturn(t *testing.T) {
+	calls := 0
+	fake := new(Fake)
+	fake.Expect("tool").Return(Outcome{Result: func(*safeexec.Result) { calls++; runtime.Goexit() }})
+	ctx := WithFake(t, t.Context(), fake)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_, _ = safeexec.Run(ctx, exec.Command("tool"), bounded)
+	}()
+	<-over
+	assert.Equal(t, 1, calls)
+	require.NoError(t, safeexec.StopAll(testproc.Deadline(t)))
 }

@@ -123,7 +123,8 @@ func TestPicture(t *testing.T) {
 	show("train", "linux.gpu", "echo trained", "queued")
 	until(t, func() bool { // nodes are told of at intervals
 		nodes, err := chromedp.Run(browser, chromedp.Text(chromedp.ID("nodes")))
-		return err != nil || strings.Count(nodes, "linux") == 2 && strings.Contains(nodes, "\t1\t")
+		require.NoError(t, err)
+		return strings.Count(nodes, "linux") == 2 && strings.Contains(nodes, "\t1\t")
 	})
 	image, err := chromedp.Run(browser, chromedp.CaptureScreenshot())
 	require.NoError(t, err)

@@ -90,7 +90,7 @@ func (r *drainer) settleOutput(fd int, now, giveUp, writers time.Time) time.Time
 	}
 	if s.Held() {
 		// Whoever makes it go on wakes the poller. On a busy machine it may be our own call that is late.
-		if last := r.mark.Add(r.cfg.Drain); now.Before(last) {
+		if last := s.HeldUntil(r.mark.Add(r.cfg.Drain)); now.Before(last) {
 			return last
 		}
 		if !r.left {
@@ -141,7 +141,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		if now.Before(s.NextLook) {
 			return s.NextLook
 		}
-		s.Out.TakeBack()
+		s.TakeBack(now)
 		owed, err := s.End.Unread()
 		if last := r.mark.Add(r.cfg.Drain); errors.Is(err, stdio.ErrHeld) && (!r.left || now.Before(last)) {
 			return last // a notice brings the next look

@@ -141,7 +141,9 @@ func (r play) reap() {
 	if r.Exited {
 		<-r.actor.ended // it has said so, and does nothing else
 		r.Facts.State, r.Facts.WaitErr = seam.State(r.actor.pid, r.actor.end.Status)
-		r.apply(&r.actor.end)
+		if r.Facts.End == nil { // or what Played calls has not returned
+			r.apply(&r.actor.end)
+		}
 	} else {
 		r.Facts.Survivors = append(r.Facts.Survivors, proctree.Process{PID: r.actor.pid, Name: r.Facts.Program})
 		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedLeader)

@@ -30,12 +30,18 @@ func (r starter) startStopped() (err, ours error) {
 	}
 	defer stop.Close()
 	h := held{r, stop}
+	runs := false
+	defer func() {
+		if !runs { // a panic of the context's, among the reasons
+			h.kill()
+		}
+	}()
 	for _, step := range []func() error{h.await, h.prove, h.keepPrivilege, h.mark, h.limit, stop.Release} {
 		if err := step(); err != nil {
-			h.kill()
 			return nil, err
 		}
 	}
+	runs = true
 	return nil, nil
 }
 

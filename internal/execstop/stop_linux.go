@@ -95,9 +95,8 @@ func (s *Stop) Release() error {
 	return os.NewSyscallError("ptrace", err)
 }
 
-// Kill ends the command, in its stop or on the way there. It is our unreaped child, which pins the
-// number.
-func (s *Stop) Kill() { _ = sys.Kill(s.child.Pid, syscall.SIGKILL) }
+// Kill ends the command, in its stop or on the way there.
+func (s *Stop) Kill() { _ = s.child.Kill() }
 
 // Close gives the thread back.
 func (s *Stop) Close() { runtime.UnlockOSThread() }

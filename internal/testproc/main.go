@@ -62,10 +62,13 @@ func runTests(m interface{ Run() int }, opts []Option) int {
 	for _, opt := range opts {
 		opt(&c)
 	}
+	if !flag.Parsed() {
+		flag.Parse()
+	}
 	worker := flagValue("test.fuzzworker") == "true" || flagValue("test.list") != ""
+	dismiss := func() {}
 	if !worker {
-		dismiss := employJanitor()
-		defer dismiss()
+		dismiss = employJanitor()
 	}
 	warmPoller()
 	for _, f := range c.warm {
@@ -90,6 +93,9 @@ func runTests(m interface{ Run() int }, opts []Option) int {
 		}
 	}
 	base.killChildren()
+	if code == 0 {
+		dismiss() // or it ends what the tests that failed have left
+	}
 	return code
 }
 

@@ -56,6 +56,11 @@ func TestUnusedHelperFailsFullRun(t *testing.T) {
 	assert.Contains(t, out, `helper "hang" is declared but no test starts it`)
 }
 
+func TestUnusedHelperPassesAList(t *testing.T) {
+	out, code := rerun(t, "unused helper", "-test.list=^TestUnused")
+	assert.Zero(t, code, out)
+}
+
 func TestUnusedHelperPassesPartialRun(t *testing.T) {
 	for _, arg := range []string{"-test.run=X", "-test.skip=X", "-test.short"} {
 		out, code := rerun(t, "unused helper", arg)

@@ -23,9 +23,10 @@ type Stream struct {
 	Owed     int           // bytes that were in the pipe when it was given up, if Final
 	Look     time.Duration // between two looks for the holders of the pipe
 	NextLook time.Time
-	Final    bool // Owed is set
-	Finished bool // nothing of it is under way any more
-	Lost     bool // a call on the pipe was left behind
+	taken    time.Time // when the pipe was taken back from the Writer's goroutine
+	Final    bool      // Owed is set
+	Finished bool      // nothing of it is under way any more
+	Lost     bool      // a call on the pipe was left behind
 	// Abandoned says that the caller's Writer was given up: what still comes is dropped.
 	Abandoned bool
 
@@ -163,6 +164,26 @@ func (s *Stream) DrawingBlocked() bool {
 // Held reports whether a call on the pipe has not returned: the run's, or a read of the Writer's goroutine from which
 // the pipe was taken back.
 func (s *Stream) Held() bool { return s.End.Held() || s.Out.Reading() && !s.Out.Drawing() }
+
+// TakeBack has the Writer's goroutine read the pipe no more. A read that is under way goes on.
+func (s *Stream) TakeBack(now time.Time) {
+	if s.taken.IsZero() {
+		s.taken = now
+	}
+	s.Out.TakeBack()
+}
+
+// HeldUntil returns until when a pipe that is Held is not given up: the given time, and no earlier than the read that
+// TakeBack has fallen into, which may be any, can be over.
+func (s *Stream) HeldUntil(given time.Time) time.Time {
+	if over := s.taken.Add(readTime); !s.End.Held() && given.Before(over) {
+		return over
+	}
+	return given
+}
+
+// readTime is more than a read of a pipe takes that no process holds.
+const readTime = 50 * time.Millisecond
 
 // ErrHeld says that a process holds the pipe.
 var ErrHeld = drain.ErrHeld
