@@ -79,7 +79,7 @@ var emulated = []fact{
 	{"waitid(P_PIDFD)", 5004, hasWaitPidfd},
 	{"pidfd_send_signal(group)", 6009, hasSignalGroup},
 	{"PIDFD_GET_INFO(exit)", 6015, hasExitOf},
-	{"openat2(RESOLVE_CACHED)", 5012, hasCachedLook},
+	{"openat2(RESOLVE_CACHED)", 5010, hasCachedLook}, // since 5.12; Debian's 5.10 has it as well
 	{"epoll", 0, hasEpoll},
 	{"loadavg", 0, func(*testing.T) bool {
 		n, err := sys.ReadLoadavg(make([]byte, 128))
