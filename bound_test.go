@@ -31,7 +31,7 @@ func TestBound(t *testing.T) {
 		"kill":        {safeexec.WithKillTimeout(0), -safeexec.DefaultKillTimeout},
 		"drain":       {safeexec.WithDrainTimeout(0), -safeexec.DefaultDrainTimeout},
 		"report":      {safeexec.WithoutReport(), -safeexec.ReportBound},
-		"diagnostic":  {safeexec.WithDiagnosticSignal(syscall.SIGQUIT, time.Minute), time.Minute},
+		"diagnostic":  {safeexec.WithDiagnosticSignal(syscall.SIGQUIT, time.Minute), time.Minute + 1500*time.Millisecond},
 		"redact":      {safeexec.WithRedact(safeexec.RedactSecrets), time.Second},
 		"containment": {safeexec.WithContainment(safeexec.ContainmentExact), 100 * time.Millisecond},
 	} {

@@ -268,7 +268,7 @@ func ExampleResolve() {
 // How long Run takes at most, whatever the command does.
 func ExampleBound() {
 	bound, err := safeexec.Bound(safeexec.WithTimeout(time.Minute), safeexec.WithGracePeriod(time.Second))
-	fmt.Println(bound > time.Minute, bound < time.Minute+10*time.Second, err)
+	fmt.Println(bound > time.Minute, bound < time.Minute+15*time.Second, err)
 	_, err = safeexec.Bound()
 	fmt.Println(errors.Is(err, safeexec.ErrNoTimeout))
 	// Output:

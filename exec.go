@@ -10,7 +10,7 @@
 // # What Run promises
 //
 // Run returns within the time that [Bound] computes: the timeout plus [ReportBound], the time of
-// [WithDiagnosticSignal] if there is one, linger, grace period, kill timeout, drain timeout, 2.5 s for
+// [WithDiagnosticSignal] if there is one, linger, grace period, kill timeout, drain timeout, 5 s for
 // looks at the tree, and less for what few runs have, listed there; whatever the command, its
 // descendants, a dead file system under Dir or the program's path, or the caller's own Reader and
 // Writers do. When it returns, the command has been reaped, no process of its tree is alive (a zombie is

@@ -273,8 +273,9 @@ func WithStartRetry(d time.Duration) Option { return startRetryOption(d) }
 // [WithDiagnosticSignal], linger, grace period, kill timeout and drain timeout, a tenth of a second to
 // name the holders of a pipe, 50 ms for the context to agree that its deadline has passed, a tenth of
 // a second to remove a cgroup, [WithContainment], a second for the function of [WithRedact], a second to
-// give a terminal back, [WithTerminal], and 2.5 seconds for looks at the tree, each of which may take half a second
+// give a terminal back, [WithTerminal], and five seconds for looks at the tree, each of which may take half a second
 // although its bound has passed: a quarter to wait for a list of all processes, which runs share, and one of its own.
+// With [WithDiagnosticSignal] it is one and a half seconds more.
 //
 // The error is that of Run for options that cannot be used, and [ErrNoTimeout] without [WithTimeout].
 func Bound(opts ...Option) (time.Duration, error) {
@@ -296,9 +297,14 @@ func StopBound(opts ...Option) time.Duration {
 	return c.ending()
 }
 
-// looksBound is what looks at the tree may take that are begun when their bound has passed: at the end of the
-// linger, before and after each of two signals.
-const looksBound = 2500 * time.Millisecond
+// Looks at the tree that are begun when their bound has passed, at the most: two at the end of the linger, before each
+// of two signals one, after each two and one at those born meanwhile, and one at what is left. A signal that asks for a
+// diagnosis adds three.
+const (
+	lookBound   = 500 * time.Millisecond
+	looksBound  = 10 * lookBound
+	askingBound = 3 * lookBound
+)
 
 // ending is how long a run may go on after its deadline: the sum of all that can take time then. It is
 // computed nowhere else.
@@ -308,7 +314,7 @@ func (c *config) ending() time.Duration {
 		d = sum(d, c.Report) // one: holders are only explained where there is no report yet
 	}
 	if c.DiagnosticSet {
-		d = sum(d, c.Diagnostic.Wait)
+		d = sum(d, c.Diagnostic.Wait, askingBound)
 	}
 	if c.redact != nil {
 		d = sum(d, redact.Bound)

@@ -178,10 +178,12 @@ func TestStopBound(t *testing.T) {
 	for _, more := range []safeexec.Option{
 		safeexec.WithLinger(safeexec.DefaultLinger + time.Second), safeexec.WithGracePeriod(safeexec.DefaultGracePeriod + time.Second),
 		safeexec.WithKillTimeout(safeexec.DefaultKillTimeout + time.Second),
-		safeexec.WithDrainTimeout(safeexec.DefaultDrainTimeout + time.Second), safeexec.WithDiagnosticSignal(syscall.SIGQUIT, time.Second),
+		safeexec.WithDrainTimeout(safeexec.DefaultDrainTimeout + time.Second),
 	} {
 		assert.Equal(t, base+time.Second, safeexec.StopBound(more))
 	}
+	diagnostic := safeexec.StopBound(safeexec.WithDiagnosticSignal(syscall.SIGQUIT, time.Second))
+	assert.Equal(t, base+time.Second+1500*time.Millisecond, diagnostic, "with its looks")
 	assert.Equal(t, base-safeexec.ReportBound, safeexec.StopBound(safeexec.WithoutReport()))
 	assert.Equal(t, time.Duration(math.MaxInt64), safeexec.StopBound(safeexec.WithGracePeriod(math.MaxInt64)))
 	bound, err := safeexec.Bound(safeexec.WithTimeout(time.Minute))

@@ -110,15 +110,19 @@ func (o *Output) take(pipe io.Reader) (f filled, done bool) {
 	if n >= chunkSize {
 		p.whileDrawing(func() { o.found(o.pipe) })
 	}
+	kept := 0
+	if n > 0 {
+		kept = o.admit(n)
+		if o.keep != nil {
+			o.retain(c.buf[:kept])
+		}
+	}
+	// Until here the pipe is Held: what the run reads comes after this chunk, and is counted after it.
 	if p.endReading(n, err) {
 		p.notify()
 	}
 	if n > 0 {
-		n = o.admit(n)
-		if o.keep != nil {
-			o.retain(c.buf[:n])
-		}
-		return filled{chunk: c, n: n}, true
+		return filled{chunk: c, n: kept}, true
 	}
 	c.giveBack()
 	return filled{}, !errors.Is(err, syscall.EAGAIN)

@@ -141,7 +141,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		if now.Before(s.NextLook) {
 			return s.NextLook
 		}
-		s.TakeBack(now)
+		s.TakeBack()
 		owed, err := s.End.Unread()
 		if last := r.mark.Add(r.cfg.Drain); errors.Is(err, stdio.ErrHeld) && (!r.left || now.Before(last)) {
 			return last // a notice brings the next look

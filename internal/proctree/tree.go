@@ -161,7 +161,7 @@ func (t *Tree) Until(until time.Time) {
 const lookTime = 250 * time.Millisecond
 
 // A term is how long the present look may take. Hundreds of looks at once wait for each other's lists of all processes,
-// and one that went through none would prove nothing: so that wait is not the look's.
+// and one that went through none would prove nothing: so that wait is not the look's, up to as much again.
 type term struct {
 	lookEnds time.Time
 	own      time.Time // when the time ends that it has in any case; zero once it has had a list
@@ -174,7 +174,7 @@ func (l *term) allot(until time.Time) {
 
 func (l *term) waited(d time.Duration) {
 	if !l.own.IsZero() {
-		l.lookEnds, l.own = later(l.lookEnds, l.own.Add(d)), time.Time{}
+		l.lookEnds, l.own = later(l.lookEnds, l.own.Add(min(d, lookTime))), time.Time{}
 	}
 }
 

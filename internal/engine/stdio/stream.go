@@ -166,9 +166,9 @@ func (s *Stream) DrawingBlocked() bool {
 func (s *Stream) Held() bool { return s.End.Held() || s.Out.Reading() && !s.Out.Drawing() }
 
 // TakeBack has the Writer's goroutine read the pipe no more. A read that is under way goes on.
-func (s *Stream) TakeBack(now time.Time) {
+func (s *Stream) TakeBack() {
 	if s.taken.IsZero() {
-		s.taken = now
+		s.taken = time.Now()
 	}
 	s.Out.TakeBack()
 }
