@@ -211,7 +211,11 @@ func TestWriterIsStuckWithFullPipe(t *testing.T) {
 	cmd := testproc.Command("spew-forever")
 	cmd.Stdout = writer
 	canary := testproc.WithCanary(t, cmd)
-	res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(testrun.Soon), safeexec.WithDrainTimeout(testrun.Soon))
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound), safeexec.WithDrainTimeout(testrun.Soon))
+	require.NoError(t, err)
+	<-writer.Entered()
+	require.NoError(t, p.SetTimeout(testrun.Soon))
+	res, err := p.Wait()
 	assert.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.ErrorIs(t, err, safeexec.ErrWriterStuck)
 	assert.NotErrorIs(t, err, safeexec.ErrPipeHeld)
