@@ -38,11 +38,12 @@ func (e *Ending) Climb(ladder *escalate.Ladder) (members []*proctree.Member, sur
 		if !more || e.canceled() {
 			return members, sure
 		}
-		e.Tree.Until(ladder.Until()) // as every look of the rung
+		e.Tree.Until(escalate.Before(ladder.Until()))
 		if !sure {
 			members, _ = e.Tree.Live()
 		}
 		e.signal(members, rung.Signal, ladder.Until())
+		e.Tree.Until(ladder.Until())
 		if e.await(rung.Signal, ladder.Until()) {
 			return nil, true
 		}

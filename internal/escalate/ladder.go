@@ -41,5 +41,9 @@ func (l *Ladder) Next(now time.Time) (Rung, bool) {
 	return r, true
 }
 
+// Before returns until when what comes before a rung's signal may take, where the wait for its effect ends then: the
+// signal comes later by as much.
+func Before(until time.Time) time.Time { return time.Now().Add(time.Until(until) / 2) }
+
 // Until returns when the present rung's wait ends.
 func (l *Ladder) Until() time.Time { return l.until }

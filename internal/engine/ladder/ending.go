@@ -102,7 +102,7 @@ func (e *Ending) SignalTree(sig syscall.Signal, until time.Time) {
 		e.signalActor(sig)
 		return
 	}
-	e.Tree.Until(time.Now().Add(time.Until(until) / 2)) // what looks take, the signal comes later
+	e.Tree.Until(escalate.Before(until))
 	if sig == syscall.SIGKILL {
 		if !e.looked {
 			e.Tree.Live() // whom it reaches by a number could not be named any more
