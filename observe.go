@@ -240,17 +240,11 @@ func (r *run) endObserving(err error) {
 func closed(c <-chan struct{}, timer *time.Timer) bool {
 	select {
 	case <-c:
-		return true
-	default:
-	}
-	select {
-	case <-c:
-		return true
 	case <-timer.C:
 		timer.Reset(0) // for the next
 	}
 	select {
-	case <-c: // both, or this goroutine was late
+	case <-c: // or both, or this goroutine was late
 		return true
 	default:
 		return false

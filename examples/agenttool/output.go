@@ -55,14 +55,14 @@ func excerpt(path string) (string, error) {
 // text makes valid UTF-8 of what a command wrote: JSON carries nothing else. Colors, and what else is for a terminal
 // alone, go as well: a model pays for them, and may take them for orders.
 func text(p []byte) string {
-	var s string
+	var s strings.Builder
 	for line := range strings.Lines(strings.ToValidUTF8(string(p), "\uFFFD")) {
-		s += ansi.Strip(line) // one at a time: a sequence that does not end hides no other
+		s.WriteString(ansi.Strip(line)) // one at a time: a sequence that does not end hides no other
 	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
 			return -1
 		}
 		return r
-	}, s)
+	}, s.String())
 }
