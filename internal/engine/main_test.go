@@ -2,9 +2,7 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -21,10 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if unknown := sys.Disable(testproc.Disabled()...); unknown != "" {
-		fmt.Fprintf(os.Stderr, "%s: there is no %q\n", testproc.DisableVariable, unknown)
-		os.Exit(2)
-	}
+	testproc.Disable(sys.Disable)
 	testproc.Main(m, testproc.Warm(warm), testproc.Idle(poll.CloseIdle))
 }
 

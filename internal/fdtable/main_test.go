@@ -1,8 +1,6 @@
 package fdtable
 
 import (
-	"fmt"
-	"os"
 	"testing"
 
 	"github.com/seed841d8200/safeexec/internal/sys"
@@ -10,9 +8,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if unknown := sys.Disable(testproc.Disabled()...); unknown != "" {
-		fmt.Fprintf(os.Stderr, "%s: there is no %q\n", testproc.DisableVariable, unknown)
-		os.Exit(2)
-	}
+	testproc.Disable(sys.Disable)
 	testproc.Main(m)
 }

@@ -2,8 +2,6 @@ package poll
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -14,10 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if unknown := sys.Disable(testproc.Disabled()...); unknown != "" {
-		fmt.Fprintf(os.Stderr, "%s: there is no %q\n", testproc.DisableVariable, unknown)
-		os.Exit(2)
-	}
+	testproc.Disable(sys.Disable)
 	testproc.Main(m, testproc.Idle(CloseIdle))
 }
 

@@ -1,6 +1,7 @@
 package testproc
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -17,6 +18,15 @@ func Disabled() []string {
 	return strings.FieldsFunc(os.Getenv(DisableVariable), func(r rune) bool {
 		return r == ',' || r == ' '
 	})
+}
+
+// Disable has disable force off what DisableVariable names. The process ends if that returns a name that it does not
+// know. TestMain calls it first: a process with a role obeys as well.
+func Disable(disable func(names ...string) (unknown string)) {
+	if unknown := disable(Disabled()...); unknown != "" {
+		fmt.Fprintf(os.Stderr, "%s: there is no %q\n", DisableVariable, unknown)
+		os.Exit(2)
+	}
 }
 
 // IsDisabled reports whether DisableVariable holds the name.

@@ -33,10 +33,7 @@ const (
 // Main is the body of a TestMain, as [testproc.Main] is. Fast paths that are to be forced off are, in helpers and
 // roles too.
 func Main(m *testing.M, opts ...testproc.Option) {
-	if unknown := sys.Disable(testproc.Disabled()...); unknown != "" {
-		fmt.Fprintf(os.Stderr, "%s: nothing is called %q\n", testproc.DisableVariable, unknown)
-		os.Exit(2)
-	}
+	testproc.Disable(sys.Disable)
 	testproc.Main(m, append(opts, testproc.Warm(Warm), testproc.Idle(poll.CloseIdle))...)
 }
 
