@@ -100,7 +100,7 @@ func TestDeadlineOfACommand(t *testing.T) {
 
 // The grace period has no end of its own here: it is Kill that ends it. A stopped process hears of the first signal.
 func TestStopThenKill(t *testing.T) {
-	cmd, _ := gated(t, `trap 'echo told' TERM; echo ready; while :; do read x <&3; done`)
+	cmd, _ := gated(t, `trap 'echo told' TERM; echo ready; while :; do sleep 0.05; done`)
 	out := telling(t, cmd)
 	r := live(t, cmd, patient())
 	require.Equal(t, "ready", testproc.ReadLine(t, out))
@@ -376,7 +376,7 @@ func TestWriterFails(t *testing.T) {
 
 // A signal of the caller's reaches the tree, and what it has used is told meanwhile.
 func TestPassOn(t *testing.T) {
-	cmd, _ := gated(t, `trap 'echo interrupted; exit 7' USR1; echo ready; while :; do read x <&3; done`)
+	cmd, _ := gated(t, `trap 'echo interrupted; exit 7' USR1; echo ready; while :; do sleep 0.05; done`)
 	out := telling(t, cmd)
 	r := live(t, cmd, patient())
 	require.Equal(t, "ready", testproc.ReadLine(t, out))

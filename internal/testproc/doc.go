@@ -43,6 +43,7 @@
 //	stop-self           prints ready and stops itself; prints "continued" if it is continued
 //	exit-by-signal SIG  dies of the signal itself, not of a handler, and leaves no core file
 //	term-exit N         prints ready; on SIGTERM prints "terminated" and ends with status N
+//	hear SIG...         prints ready, then the number of each of these signals that comes
 //	hold-fd N           prints ready, closes all it inherited but descriptor N, sleeps for ever
 //	fork N              starts N children that hang, prints ready and their PIDs, sleeps for ever
 //	fork-term [setsid]  prints ready; on SIGTERM starts another fork-term (in a session of its own

@@ -16,6 +16,7 @@ func init() {
 	helpers["stop-self"] = stopSelf
 	helpers["exit-by-signal"] = exitBySignal
 	helpers["term-exit"] = termExit
+	helpers["hear"] = hear
 	helpers["hold-fd"] = holdFD
 	helpers["fork"] = fork
 	helpers["fork-term"] = forkTerm
@@ -83,6 +84,19 @@ func termExit(args []string) int {
 	<-term
 	fmt.Println("terminated")
 	return status
+}
+
+// hear writes the number of each signal that it gets of those named.
+func hear(args []string) int {
+	heard := make(chan os.Signal, len(args))
+	for _, name := range args {
+		signal.Notify(heard, signalNamed(name))
+	}
+	ready()
+	for sig := range heard {
+		fmt.Println(int(sig.(syscall.Signal)))
+	}
+	return 0
 }
 
 // notifyTerm returns the channel that SIGTERM arrives on.

@@ -90,6 +90,16 @@ func TestTermExit(t *testing.T) {
 	assert.Equal(t, 7, waitStatus(t, cmd).ExitStatus())
 }
 
+func TestHear(t *testing.T) {
+	cmd := Command("hear", "USR1", "CONT")
+	r := start(t, cmd)
+	Ready(t, r)
+	for _, sig := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGCONT, syscall.SIGUSR1} {
+		require.NoError(t, cmd.Process.Signal(sig))
+		assert.Equal(t, strconv.Itoa(int(sig)), ReadLine(t, r))
+	}
+}
+
 func TestHoldFD(t *testing.T) {
 	cmd := Command("hold-fd", "3")
 	r, canary := startTree(t, cmd)

@@ -30,11 +30,16 @@ type child struct {
 // born starts a shell.
 func born(t *testing.T, script string) child {
 	t.Helper()
+	return start(t, testproc.Shell(script))
+}
+
+// start starts a command that writes to a pipe of the test's and has another as descriptor 3.
+func start(t *testing.T, cmd *exec.Cmd) child {
+	t.Helper()
 	out, w, err := os.Pipe()
 	require.NoError(t, err)
 	r, gate, err := os.Pipe()
 	require.NoError(t, err)
-	cmd := testproc.Shell(script)
 	cmd.Stdout, cmd.ExtraFiles = w, []*os.File{r}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	t.Cleanup(func() { out.Close(); gate.Close() })
@@ -81,12 +86,20 @@ func (c child) ending(t *testing.T) (*Ending, *waiter) {
 	return e, w
 }
 
-const stubborn = `trap 'echo 15' TERM; trap 'echo 18' CONT; echo $$; while :; do read x <&3; done`
+// stubborn starts a program that says which signal it had, and goes on.
+//
+// A shell would not do: it asks for signals that have come and then reads, so that one that comes in
+// between is heard at the end of the read, which is never.
+func stubborn(t *testing.T) child {
+	t.Helper()
+	c := start(t, testproc.Command("hear", "TERM", "CONT"))
+	testproc.Ready(t, c.out)
+	return c
+}
 
 // SIGCONT follows a signal that can be handled, also to the members; SIGKILL comes alone.
 func TestStoppedTreeHears(t *testing.T) {
-	c := born(t, stubborn)
-	c.says(t)
+	c := stubborn(t)
 	e, _ := c.ending(t)
 	require.NoError(t, c.cmd.Process.Signal(syscall.SIGSTOP))
 	testproc.Wait(t, func() bool { return testproc.State(c.cmd.Process.Pid) == 'T' })
@@ -119,8 +132,7 @@ func TestMembersAreEnded(t *testing.T) {
 
 // A gentle signal is sent once; what is not gone by then is looked at once more, and is not empty.
 func TestAwaitEmptyEnds(t *testing.T) {
-	c := born(t, stubborn)
-	c.says(t)
+	c := stubborn(t)
 	e, w := c.ending(t)
 	e.AwaitEmpty(Past, syscall.SIGTERM)
 	assert.False(t, e.Empty)
@@ -198,8 +210,7 @@ func TestKillTree(t *testing.T) {
 // A tree that there is no more time for is named as it is.
 func TestKillTreeCanceled(t *testing.T) {
 	enumerates(t)
-	c := born(t, stubborn)
-	c.says(t)
+	c := stubborn(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	end, err := KillTree(ctx, c.held(t), Rungs{syscall.SIGTERM, never, never})
@@ -213,8 +224,7 @@ func TestKillTreeCanceled(t *testing.T) {
 // A cancellation cuts the grace period short, and nothing is sent after that.
 func TestKillTreeIsCanceled(t *testing.T) {
 	enumerates(t)
-	c := born(t, stubborn)
-	c.says(t)
+	c := stubborn(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	root := c.held(t)
 	ended := make(chan TreeEnd)
