@@ -118,7 +118,7 @@ func (c *collector) findMembers() {
 	session, whole := c.target.Session, c.target.Whole
 	bySession := session != 0 && !(whole && len(c.members) <= fewMembers)
 	if bySession {
-		for _, pid := range sessions.members(session) {
+		for _, pid := range c.membersOf(session) {
 			if pid != session {
 				c.add(pid)
 			}

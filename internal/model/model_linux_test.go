@@ -125,6 +125,9 @@ func transform(name, text string) (string, error) {
 
 var directory string // for what is built
 
+// sources are the packages whose source is changed: what proctree shares between trees has their clock.
+var sources = []string{"proctree", "census"}
+
 // build builds the program that makes the runs, with all faults in it.
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "model")
@@ -132,19 +135,23 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	directory = dir
-	source, err := filepath.Abs("../proctree")
-	if err != nil {
-		return "", err
-	}
 	replace := make(map[string]string)
-	put := func(name, text string) error {
-		copied := filepath.Join(dir, name)
-		replace[filepath.Join(source, name)] = copied
+	put := func(file, text string) error {
+		copied := filepath.Join(dir, fmt.Sprint(len(replace), ".go"))
+		replace[file] = copied
 		return os.WriteFile(copied, []byte(text), 0o666)
 	}
-	files, err := filepath.Glob(filepath.Join(source, "*.go"))
+	above, err := filepath.Abs("..")
 	if err != nil {
 		return "", err
+	}
+	var files []string
+	for _, source := range sources {
+		found, err := filepath.Glob(filepath.Join(above, source, "*.go"))
+		if err != nil {
+			return "", err
+		}
+		files = append(files, found...)
 	}
 	for _, file := range files {
 		name := filepath.Base(file)
@@ -163,11 +170,11 @@ var build = sync.OnceValues(func() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if err := put(name, changed); err != nil {
+		if err := put(file, changed); err != nil {
 			return "", err
 		}
 	}
-	if err := put("reset.go", reset); err != nil {
+	if err := put(filepath.Join(above, "proctree", "reset.go"), reset); err != nil {
 		return "", err
 	}
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})

@@ -160,7 +160,7 @@ var mutants = []mutant{
 		old: "{{after + 1, last}, {1, lap}}", new: "{{1, lap}, {after + 1, last}}",
 		tests: "TestProbeAll"},
 	{name: "a part of an unknown number is all", file: "proctree/birth.go",
-		old: "	return pidMax > 0\n", new: "	return true\n",
+		old: "	return whole && pidMax > 0\n", new: "	return whole\n",
 		tests: "TestProbeAll"},
 	{name: "sampling is exact", file: "proctree/birth.go",
 		old: "now.system-e.system+samplingError", new: "now.system-e.system",
@@ -175,7 +175,7 @@ var mutants = []mutant{
 		old: "	for range 2 {\n", new: "	for range 1 {\n",
 		tests: "TestListWithoutABirth|TestWindowAfterWrapAround"},
 	{name: "a kernel that counts no forks has none", file: "proctree/birth.go",
-		old: "err == nil && before.Forks != 0 && before.Forks == now.Forks", new: "err == nil && before.Forks == now.Forks",
+		old: "at.forks != 0 && at.forks == readForks()", new: "at.forks == readForks()",
 		tests: "TestListWithoutABirth"},
 
 	// Who is dead, and whom a signal is for.
@@ -234,7 +234,7 @@ var mutants = []mutant{
 	{name: "whom somebody else has reaped is a zombie", file: "proctree/leader.go",
 		old: "	if sys.Gone(err) {\n		return reaped\n	}\n	found, unread", new: "	found, unread",
 		tests: "TestStanding"},
-	{name: "a list that was begun before the question", file: "proctree/census.go",
-		old: "c.last.number <= asked", new: "c.last.number < asked",
-		tests: "TestOneListForAllWhoWait|TestListIsBegunAfterTheQuestion"},
+	{name: "a list that was begun before the question", file: "census/census.go",
+		old: "list.number > asked", new: "list.number >= asked",
+		tests: "TestListIsBegunAfterTheQuestion"},
 }

@@ -2,7 +2,10 @@ package proctree
 
 import (
 	"os"
+	"slices"
+	"time"
 
+	"github.com/seed841d8200/safeexec/internal/census"
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
@@ -23,11 +26,14 @@ func (t *Tree) ReapAdopted() {
 	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
 	for range maxPasses { // a child reaped while the list is read can hide others
 		reaped := false
-		dead := deadChildren.take()
-		for _, pid := range dead.pids {
+		dead, _ := deadChildren.Take(time.Now().Add(lookTime))
+		if dead == nil {
+			return
+		}
+		for _, pid := range dead.Of {
 			reaped = t.reapAdopted(pid) || reaped
 		}
-		dead.release()
+		dead.Release()
 		if !reaped {
 			return
 		}
@@ -61,13 +67,12 @@ func (t *Tree) reapAdopted(pid int) bool {
 }
 
 // deadChildren lists our zombies, but not the leaders of runs, which reap those themselves.
-var deadChildren = census{read: func(r *roll) {
-	for _, pid := range ourChildren() {
-		if exited, err := sys.ExitedUnreaped(pid); err == nil && exited && runLedBy(pid) == 0 {
-			r.pids = append(r.pids, pid)
-		}
-	}
-}}
+var deadChildren = census.New(func(dead *[]int, _ bool) {
+	*dead = slices.DeleteFunc(ourChildren(), func(pid int) bool {
+		exited, err := sys.ExitedUnreaped(pid)
+		return err != nil || !exited || runLedBy(pid) != 0
+	})
+})
 
 // ourChildren lists our children, zombies included.
 func ourChildren() []int {

@@ -75,7 +75,9 @@ type lookout interface {
 	// settles reports whether a look that finds nobody may be the last. It is not while the leader lives, which
 	// can start a process right after it: then nothing is repeated for a proof.
 	settles() bool
-	// waited is called when a list of all processes is there, with how long it had to wait for those of others.
+	// patience returns until when it waits for a list of all processes.
+	patience() time.Time
+	// waited is called with how long it waited for those of others.
 	waited(time.Duration)
 	// late reports whether the look has taken as long as it may.
 	late() bool
@@ -90,24 +92,19 @@ type lookout interface {
 // A chain that forks and exits can outrun it: the successor's number lies beyond the last. So what was
 // given out meanwhile is looked at as well, until nothing was, or until somebody was found.
 func (b *birth) candidates(l lookout, now birth) bool {
-	known := now.leader != 0
 	var spent effort
 	if b.near(now) {
 		if !b.window(l, l.consider, now.leader, pidMax.get()) {
 			return false
 		}
 	} else {
-		// The list takes long, and what is given out meanwhile has to be told by what the kernel did.
-		spent = effortSoFar()
-		if known {
-			now = birth{started: time.Now()}
-			now.leader, now.serial, known = pids.anchored()
-		}
-		if whole, exact := list(l, l.consider, b.leader); !whole || exact {
+		at, whole, exact := list(l, l.consider, b.leader)
+		if !whole || exact {
 			return whole
 		}
+		spent, now = at.effort, at.last // the list takes long: whether that was less than a lap is told by the effort
 	}
-	if !known {
+	if now.leader == 0 {
 		return chaseForks(l, b.leader)
 	}
 	l.toldAll()
@@ -126,16 +123,14 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		case !near && (l.late() || !l.settles()):
 			return false
 		case !near: // this process was stopped, or held up
-			lists++
-			spent, then.started = effortSoFar(), time.Now()
-			if then.leader, then.serial, ok = pids.last(); ok && lists <= maxLists {
-				var exact bool
-				if ok, exact = list(l, l.considerNew, b.leader); exact {
-					return true
-				}
-			} else {
-				ok = false
+			if lists++; lists > maxLists {
+				return false
 			}
+			at, whole, exact := list(l, l.considerNew, b.leader)
+			if exact {
+				return true
+			}
+			spent, then, ok = at.effort, at.last, whole && at.last.leader != 0
 		case then.leader == now.leader:
 			return true
 		default:
@@ -163,30 +158,54 @@ func (b *birth) glance(l lookout, now birth) {
 	}
 }
 
-// list calls f with every process, and reports whether it could, and whether that is proved to be everybody: if no
-// task was created meanwhile. "processes" in /proc/stat is counted up at the moment a process enters /proc. So whoever
-// lives at the end lived all the time and was asked, and so did whoever has called a clone that is not finished. That
-// holds however long the list took and whatever failed clones have used up.
+// list calls f with every process. It reports whether it could (whole), and whether those are proved to be all (exact):
+// if no task was created meanwhile. The kernel counts "processes" in /proc/stat at the moment a process enters /proc. So
+// a process that lives at the end lived all the time and f was called with it, and the same goes for one whose clone is
+// under way. That holds however long the list took and whatever numbers failed clones have used up.
 //
-// Without that proof, where nobody was found, the list is made twice: a child whose fork is under way has its
-// number and is not in /proc yet, and its parent may have exited by the time it is asked. Once it is in there, the
-// second list has it.
-func list(l lookout, f visit, after int) (whole, exact bool) {
+// Without that proof, if nothing was found, list goes through /proc twice: a child whose fork is under way has its
+// number and is not in /proc yet, and its parent may have exited by the time it is asked. The second list has it. The
+// reading is of before the first.
+func list(l lookout, f visit, after int) (first reading, whole, exact bool) {
 	for range 2 {
-		before, err := kernelStat()
 		l.begin()
-		if !everyPID(l, f, after, pidMax.get()) {
-			return false, false
+		told, at := everyPID(l, f, after, pidMax.get())
+		if first.last.started.IsZero() {
+			first = at
+		}
+		if !told {
+			return first, false, false
 		}
 		if l.found() {
 			break
 		}
-		now, _ := kernelStat()
-		if err == nil && before.Forks != 0 && before.Forks == now.Forks { // gVisor says 0
-			return true, true
+		if at.forks != 0 && at.forks == readForks() {
+			return first, true, true
 		}
 	}
-	return true, false
+	return first, true, false
+}
+
+// A reading is what the kernel said before a list of all processes was begun. All looks that share the list share it:
+// /proc/stat takes longer to read than most of what they do.
+type reading struct {
+	effort effort
+	forks  uint64 // tasks that were ever created; 0 if unknown, as in gVisor
+	last   birth  // what was given out last, after that; with leader 0 if unknown
+}
+
+func readKernel() (r reading) {
+	if stat, err := kernelStat(); err == nil {
+		r.effort, r.forks = effort{system: stat.System, known: true}, stat.Forks
+	}
+	r.last.started = time.Now()
+	r.last.leader, r.last.serial, _ = pids.anchored()
+	return r
+}
+
+func readForks() uint64 {
+	stat, _ := kernelStat()
+	return stat.Forks
 }
 
 // kernelStat is set by tests.
@@ -224,12 +243,11 @@ func (e effort) lessThanALap() bool {
 // machine this may not come about; then the looks, of which all found the same, are believed.
 func chaseForks(l lookout, after int) bool {
 	for began := time.Now(); ; {
-		before, err := kernelStat()
-		if !everyPID(l, l.considerNew, after, pidMax.get()) {
+		whole, at := everyPID(l, l.considerNew, after, pidMax.get())
+		if !whole {
 			return false
 		}
-		now, _ := kernelStat()
-		if l.found() || err != nil || before.Forks == now.Forks || !l.settles() {
+		if l.found() || !l.settles() || at.forks == readForks() {
 			return true
 		}
 		if time.Since(began) >= maxForkChase {
@@ -306,7 +324,7 @@ func (b *birth) window(l lookout, f visit, last, pidMax int) bool {
 		probe(f, b.leader+1, pidMax, b.serial)
 		probe(f, 1, last, 0)
 	default:
-		whole, _ := list(l, f, b.leader) // which is not made in the order of births
+		_, whole, _ := list(l, f, b.leader) // which is not made in the order of births
 		return whole
 	}
 	return true
@@ -327,40 +345,58 @@ func probe(f visit, first, last int, before serial) {
 
 // probeAll calls f with all numbers, in the order in which they are given out after the given one: what was born since
 // comes first. It reports false where l, which may be nil, was late before all were told, or where it is not known how
-// many there are: then it tells the next ones, as many as it would in a window.
+// many there are: then it tells the next ones, as many as it would in a window. Once l is late it tells only those in
+// the leader's group, see [roll.each], among as many numbers as that.
 func probeAll(l lookout, f visit, after, pidMax int) bool {
+	whole, rest := true, maxProbes
 	last, lap := pidMax, after
 	if pidMax <= 0 {
 		last, lap = after+maxProbes/2, min(after, maxProbes/2) // the sequence may have come around
 	}
 	for _, part := range [...][2]int{{after + 1, last}, {1, lap}} {
 		for pid := part[0]; pid <= part[1]; pid++ {
-			if pid%1024 == 0 && l != nil && l.late() {
-				return false
+			whole = whole && (pid%1024 != 0 || l == nil || !l.late())
+			if !whole {
+				if rest--; rest < 0 {
+					return false
+				}
+				if !l.grouped(pid) {
+					continue
+				}
 			}
 			f(pid, anywhere)
 		}
 	}
-	return pidMax > 0
+	return whole && pidMax > 0
 }
 
 // everyPID lists /proc. Where hidepid leaves some out (PID 1 is then missing as well), the numbers are probed instead
 // as long as there are few enough of them, and where there is no /proc they are in any case, see [probeAll]; after is
-// the leader's. It reports false where that does not tell of everybody.
-func everyPID(l lookout, f visit, after, pidMax int) bool {
-	asked := time.Now()
-	all := censusFor(l).take()
-	defer all.release()
+// the leader's. It reports false where that does not tell of everybody, or l had no list in time.
+func everyPID(l lookout, f visit, after, pidMax int) (whole bool, at reading) {
+	until := time.Now().Add(lookTime)
 	if l != nil {
-		l.waited(time.Since(asked) - all.took)
+		until = l.patience()
 	}
-	pids, err := all.pids, all.err
+	all, waited := censusFor(l).Take(until)
+	if l != nil {
+		l.waited(waited)
+	}
+	if all == nil {
+		if l != nil {
+			probeAll(l, f, after, pidMax) // late, so that only the group's are told
+		}
+		return false, at
+	}
+	defer all.Release()
+	r := &all.Of
+	pids, err := r.pids, r.err
 	absent := errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 // not mounted, or something else is
 	partial := err != nil || len(pids) == 0 || pids[0] != 1
 	if absent || partial && pidMax > 0 && pidMax <= maxProbes {
-		return probeAll(l, f, after, pidMax)
+		return probeAll(l, f, after, pidMax), r.at
 	}
-	return all.each(l, f, after) && err == nil
+	return r.each(l, f, after) && err == nil, r.at
 }
 
 // A fact is a number that the kernel tells, and that is asked for once. Not to be told, for want of a

@@ -113,6 +113,7 @@ func (w *watcher) begin()                           {}
 func (w *watcher) settles() bool                    { return !w.leads }
 func (w *watcher) late() bool                       { return w.isLate != nil && w.isLate() }
 func (w *watcher) waited(time.Duration)             { w.lists++ }
+func (w *watcher) patience() time.Time              { return time.Now().Add(time.Hour) }
 func (w *watcher) grouped(pid int) bool             { return slices.Contains(w.group, pid) }
 
 // look is a lookout that writes down whom it is told, and does something once in each list.
@@ -132,6 +133,7 @@ func (l *look) excludes(bearer) bool          { return false }
 func (l *look) begin()                        {}
 func (l *look) late() bool                    { return false }
 func (l *look) waited(time.Duration)          {}
+func (l *look) patience() time.Time           { return time.Now().Add(time.Hour) }
 func (l *look) grouped(int) bool              { return false }
 func (l *look) settles() bool                 { return true }
 func (l *look) found() bool                   { return false }

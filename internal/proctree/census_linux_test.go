@@ -15,43 +15,21 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-// Askers that come while a list is made share the next one, and none shares the one that was begun before.
-func TestOneListForAllWhoWait(t *testing.T) {
-	const askers = 20
-	begun, goOn := make(chan bool), make(chan struct{})
-	c := census{read: func(r *roll) {
-		begun <- r.shared
-		<-goOn
-		r.all()
-	}}
-	lists := make(chan *roll, askers+1)
-	take := func() { lists <- c.take() }
-	go take()
-	assert.False(t, <-begun, "who asks alone")
-	for range askers {
-		go take()
-	}
-	await(t, func() bool { return c.waiting.Load() == askers })
-	goOn <- struct{}{}
-	assert.True(t, <-begun)
-	first := <-lists
-	assert.Contains(t, first.pids, os.Getpid())
-	assert.Empty(t, first.bearers)
-	goOn <- struct{}{}
-	next := <-lists
-	assert.NotSame(t, first, next)
-	assert.Len(t, next.bearers, len(next.pids))
-	for range askers - 1 {
-		assert.Same(t, next, <-lists)
-	}
-	assert.Equal(t, uint64(2), c.begun.Load())
-	assert.Nil(t, c.last)
-	for range askers {
-		next.release()
-	}
-	first.release()
-	assert.Zero(t, next.users.Load())
-	assert.Zero(t, first.users.Load())
+// Marks are read once for all looks that share a list, and not for one that asks alone.
+func TestMarksOnASharedList(t *testing.T) {
+	var r roll
+	r.all(false)
+	assert.Contains(t, r.pids, os.Getpid())
+	assert.Empty(t, r.bearers)
+	r.all(true)
+	assert.Len(t, r.bearers, len(r.pids))
+}
+
+// takeList is a list of all processes, and how to give it back.
+func takeList(t *testing.T) (*roll, func()) {
+	list, _ := everybody.Take(time.Now().Add(time.Hour))
+	assert.NotNil(t, list)
+	return &list.Of, list.Release
 }
 
 // A list may be made in a bubble whose channels and clock nothing outside can use.
@@ -59,7 +37,8 @@ func TestListsAndTurnsInABubble(t *testing.T) {
 	askAll := func() {
 		together(4*maxStarting, func(m *Mark) {
 			m.TakeTurn(nil, time.Time{})
-			everybody.take().release()
+			_, release := takeList(t)
+			release()
 		})
 	}
 	for range 3 {
@@ -97,9 +76,9 @@ func TestListIsBegunAfterTheQuestion(t *testing.T) {
 				if !assert.NoError(t, err) || !assert.NoError(t, cmd.Start()) {
 					return
 				}
-				r := everybody.take()
+				r, release := takeList(t)
 				assert.Contains(t, r.pids, cmd.Process.Pid)
-				r.release()
+				release()
 				assert.NoError(t, stdin.Close())
 				assert.NoError(t, cmd.Wait())
 			}
@@ -145,8 +124,8 @@ func TestOthersAreLeftOut(t *testing.T) {
 	require.NoError(t, stranger.Start())
 	defer func() { _, _ = stranger.Process.Kill(), stranger.Wait() }()
 	asked := func() (pids []int) {
-		r := roll{shared: true}
-		r.all()
+		var r roll
+		r.all(true)
 		ours.tree.lookEnds = time.Time{} // of the look that was made before it was marked
 		r.each(&ours.tree, func(pid int, _ origin) { pids = append(pids, pid) }, 0)
 		return pids
@@ -176,30 +155,37 @@ func TestLateLookKnowsTheGroup(t *testing.T) {
 	require.Len(t, born, 100)
 	s.tree.lookEnds = time.Unix(1, 0)
 	require.True(t, s.tree.late())
-	r := everybody.take()
-	defer r.release()
+	r, release := takeList(t)
+	defer release()
 	r.each(&s.tree, s.tree.consider, s.tree.leader)
 	assert.Subset(t, pidsOf(s.tree.list()), born)
 }
 
 // A look that got its list late, since others made theirs, goes through it all the same.
 func TestWaitForAListIsNotTheLooks(t *testing.T) {
-	defer func(read func(*roll)) { everybody.read = read }(everybody.read)
+	defer func(read func(*roll, bool)) { everybody.Read = read }(everybody.Read)
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	everybody.read = func(r *roll) {
+	everybody.Read = func(r *roll, _ bool) {
+		*r = roll{}
 		begun <- struct{}{}
 		<-goOn
 		for pid := 1; pid <= 200; pid++ {
 			r.pids = append(r.pids, pid)
 		}
 	}
-	go func() { everybody.take().release() }()
+	go func() {
+		_, release := takeList(t)
+		release()
+	}()
 	<-begun
 	told, whole := 0, make(chan bool)
 	l := &watcher{visit: func(int, origin) { told++ }}
 	l.isLate = func() bool { return l.lists == 0 } // its time passes while it waits
-	go func() { whole <- everyPID(l, l.consider, 0, pidMax.get()) }()
-	await(t, func() bool { return everybody.waiting.Load() == 1 })
+	go func() {
+		all, _ := everyPID(l, l.consider, 0, pidMax.get())
+		whole <- all
+	}()
+	await(t, func() bool { return everybody.Waiting() == 1 })
 	goOn <- struct{}{}
 	<-begun
 	goOn <- struct{}{}
@@ -209,8 +195,10 @@ func TestWaitForAListIsNotTheLooks(t *testing.T) {
 	var tree Tree
 	tree.allot(time.Time{})
 	own := tree.lookEnds
+	assert.Equal(t, own.Add(lookTime), tree.patience())
 	tree.waited(time.Millisecond)
 	assert.Equal(t, own.Add(time.Millisecond), tree.lookEnds)
+	assert.Equal(t, tree.lookEnds, tree.patience())
 	tree.waited(time.Millisecond)
 	assert.Equal(t, own.Add(time.Millisecond), tree.lookEnds, "once in a look: it may take several lists")
 	tree.allot(time.Time{})

@@ -93,12 +93,12 @@ func TestEmptyCgroupIsBelieved(t *testing.T) {
 	testproc.WaitState(t, tree.leader, "Z")
 	var lists int
 	fork := forkEachList(t, &lists)
-	read := everybody.read
-	everybody.read = func(r *roll) {
-		read(r)
+	read := everybody.Read
+	everybody.Read = func(r *roll, shared bool) {
+		read(r, shared)
 		fork(os.Getpid(), anywhere)
 	}
-	defer func() { everybody.read = read }()
+	defer func() { everybody.Read = read }()
 	tree.born.started = time.Now().Add(-time.Hour) // all are listed
 	tree.born.serial = 0
 	tree.KillLeaf(func(*Member) {})

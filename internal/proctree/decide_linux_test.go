@@ -206,6 +206,14 @@ func TestProbeAll(t *testing.T) {
 	pids = nil
 	assert.False(t, probeAll(&watcher{isLate: func() bool { return true }}, tell, 1000, 5000))
 	assert.Len(t, pids, 23)
+	pids = nil
+	group := []int{3, 1500, 5000}
+	assert.False(t, probeAll(&watcher{isLate: func() bool { return true }, group: group}, tell, 1000, 5000))
+	assert.Equal(t, []int{1500, 5000, 3}, pids[23:], "the group is known however late it is")
+	pids = nil
+	group = []int{1023 + maxProbes, 1024 + maxProbes}
+	assert.False(t, probeAll(&watcher{isLate: func() bool { return true }, group: group}, tell, 1000, 1<<22))
+	assert.Equal(t, group[:1], pids[23:], "among as many numbers as take some milliseconds")
 }
 
 // setKernelStat has /proc/stat be what f says. No reading of other tests' runs is under way then.

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/seed841d8200/safeexec/internal/census"
 	"github.com/seed841d8200/safeexec/internal/procfs"
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
@@ -20,18 +21,18 @@ type traits struct {
 }
 
 // stock lists all processes, with their traits.
-var stock = census{read: (*roll).takeStock}
+var stock = census.New((*roll).takeStock)
 
 // censusFor returns the census that lists processes for l, which may be nil.
-func censusFor(l lookout) *census {
+func censusFor(l lookout) *census.Census[roll] {
 	if t, ok := l.(*Tree); ok && t.recalled && sharing() > 1 {
-		return &stock
+		return stock
 	}
-	return &everybody
+	return everybody
 }
 
-func (r *roll) takeStock() {
-	r.pids, r.err = procfs.AppendPIDs(r.pids)
+func (r *roll) takeStock(bool) {
+	r.begin()
 	pulse := newPulse()
 	for _, pid := range r.pids {
 		pulse.beat()
@@ -59,8 +60,8 @@ func traitsOf(pid int) (p traits) {
 	return p
 }
 
-// Reads of environments of the stock that are under way, and the processes that did not answer in time. The lock of
-// the stock guards changes of the map. A later process with the number of one of these is not read here either, but by
+// Reads of environments of the stock that are under way, and the processes that did not answer in time. The turn
+// of the stock guards the map. A later process with the number of one of these is not read here either, but by
 // each tree.
 var (
 	stockReaders atomic.Int32

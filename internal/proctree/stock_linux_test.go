@@ -3,7 +3,6 @@ package proctree
 import (
 	"os/exec"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -42,27 +41,21 @@ wait`
 	require.NoError(t, stranger.Start())
 	defer func() { _, _ = stranger.Process.Kill(), stranger.Wait() }()
 
-	assert.Same(t, &everybody, censusFor(&trees[0]), "one tree")
+	assert.Same(t, everybody, censusFor(&trees[0]), "one tree")
 	Share(len(trees))
 	defer Share(0)
-	assert.Same(t, &stock, censusFor(&trees[0]))
+	assert.Same(t, stock, censusFor(&trees[0]))
 	// On a busy machine an environment is not read in time, and then each tree asks for itself.
 	ofTest := append([]int{stranger.Process.Pid}, slices.Concat(born[:]...)...)
-	var r *roll
+	var r roll
 	await(t, func() bool {
-		if r != nil {
-			r.release()
-			stock.Lock()
-			clear(stockSilent)
-			stock.Unlock()
-		}
-		r = stock.take()
+		clear(stockSilent)
+		r.takeStock(true)
 		return !slices.ContainsFunc(ofTest, func(pid int) bool {
 			i := slices.Index(r.pids, pid)
 			return i < 0 || !r.traits[i].known
 		})
 	})
-	defer func() { r.release() }()
 	for i := range trees {
 		trees[i].lookEnds = time.Time{} // as at the beginning of a look
 		var asked []int
@@ -75,21 +68,4 @@ wait`
 		// Who has started the last one is gone some time.
 		await(t, func() bool { return slices.Equal(born[i], pidsOf(membersOf(&trees[i]))) })
 	}
-}
-
-// Looks at many trees at the same time take fewer lists than there are trees.
-func TestTreesThatAreEndedTogetherShareLists(t *testing.T) {
-	const trees = 20
-	Share(trees)
-	defer Share(0)
-	before := stock.begun.Load()
-	stock.Lock() // all ask before the first is answered
-	var all sync.WaitGroup
-	for range trees {
-		all.Go(func() { stock.take().release() })
-	}
-	await(t, func() bool { return stock.waiting.Load() == trees })
-	stock.Unlock()
-	all.Wait()
-	assert.Equal(t, uint64(1), stock.begun.Load()-before)
 }

@@ -161,7 +161,7 @@ func (t *Tree) Until(until time.Time) {
 const lookTime = 250 * time.Millisecond
 
 // A term is how long the present look may take. Hundreds of looks at once wait for each other's lists of all processes,
-// and one that went through none would prove nothing: so that wait is not the look's, up to as much again.
+// and one that went through none would prove nothing: so that wait comes on top, up to as much again.
 type term struct {
 	lookEnds time.Time
 	own      time.Time // when the time ends that it has in any case; zero once it has had a list
@@ -169,20 +169,27 @@ type term struct {
 
 func (l *term) allot(until time.Time) {
 	l.own = time.Now().Add(lookTime)
-	l.lookEnds = later(until, l.own)
+	l.lookEnds = until
+	l.extend(l.own)
+}
+
+func (l *term) extend(end time.Time) {
+	if end.After(l.lookEnds) {
+		l.lookEnds = end
+	}
+}
+
+func (l *term) patience() time.Time {
+	most := *l
+	most.waited(lookTime)
+	return most.lookEnds
 }
 
 func (l *term) waited(d time.Duration) {
 	if !l.own.IsZero() {
-		l.lookEnds, l.own = later(l.lookEnds, l.own.Add(min(d, lookTime))), time.Time{}
+		l.extend(l.own.Add(min(d, lookTime)))
+		l.own = time.Time{}
 	}
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // late reports whether the look has to end.
