@@ -152,3 +152,31 @@ func TestQuietEndsWithoutADescriptor(t *testing.T) {
 	tree.Quiet(func() { ran = true })
 	assert.True(t, ran, "without")
 }
+
+// In a cgroup as elsewhere a look has its time once, and says nothing of the one before.
+func TestLookInACgroup(t *testing.T) {
+	testproc.NoLeaks(t)
+	tree, leaf := containedTree(t, testproc.Command("hang"))
+	tree.hidden, tree.complete, tree.blurred = map[int]bool{1: true}, true, true
+	tree.members = map[int]*Member{os.Getpid(): {Process: Process{PID: os.Getpid()}, FD: -1, contained: true}}
+	tree.members[os.Getpid()].Start = Inspect(os.Getpid()).Start
+	members, sure := tree.Live()
+	assert.Len(t, members, 1)
+	assert.True(t, sure)
+	assert.Zero(t, tree.Hidden())
+	assert.False(t, tree.Complete(), "others were not looked for")
+	clear(tree.members)
+
+	require.NoError(t, leaf.Kill())
+	await(t, func() bool {
+		populated, err := leaf.Populated()
+		return err == nil && !populated
+	})
+	var begun time.Time
+	tree.leaving = func(*Member) { begun = time.Now() }
+	tree.members[1<<22] = &Member{Process: Process{PID: 1 << 22}, FD: -1} // no PID is so high
+	members, sure = tree.Live()
+	assert.Empty(t, members)
+	assert.True(t, sure)
+	assert.Less(t, tree.lookEnds.Sub(begun), lookTime)
+}

@@ -203,21 +203,30 @@ func (l *term) late() bool { return !l.lookEnds.IsZero() && !time.Now().Before(l
 //
 // In a cgroup it looks for nobody else as long as somebody is there: see [Tree.All].
 func (t *Tree) Live() ([]*Member, bool) {
-	t.allot(t.until)
+	t.beginLook()
 	if t.inhabited() {
 		return t.list(), true
 	}
-	return t.All()
+	return t.look()
 }
 
 // All is Live that also looks for those who have left the cgroup while others are in it.
 func (t *Tree) All() ([]*Member, bool) {
+	t.beginLook()
+	return t.look()
+}
+
+// beginLook forgets what the last look came to.
+func (t *Tree) beginLook() {
 	t.spare, t.reading, t.blurred, t.complete = t.spare[:0], environBudget, false, false
 	clear(t.hidden)
 	t.allot(t.until)
 	if t.recalled {
 		t.reading = time.Until(t.lookEnds)
 	}
+}
+
+func (t *Tree) look() ([]*Member, bool) {
 	if !Enumerates || !sys.Enabled(sys.Sweep) {
 		return nil, true
 	}
