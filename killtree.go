@@ -42,7 +42,7 @@ func (p osProcess) hold() (*engine.Root, error) {
 // A TreeResult is what [KillTree] did. It is filled on every path, also beside an error.
 type TreeResult struct {
 	Root      ProcessInfo   // the target; as the caller has named it, where it was not found
-	Killed    []ProcessInfo // that were signaled and are gone, the oldest first; the target among them
+	Killed    []ProcessInfo // that were signaled and are gone, the oldest first, as in [Result]; the target among them
 	Survivors []Survivor    // that are alive, the oldest first
 
 	Tracks Tracks // how the processes of the tree were told from others

@@ -83,7 +83,9 @@ type Result struct {
 	Stderr Stream
 
 	// Killed lists the processes of the tree, other than the leader, that were sent a signal and are
-	// gone, the oldest first: of the terminating signal, of SIGKILL, or by themselves at that moment.
+	// gone, the oldest first: of the terminating signal, of SIGKILL, or by themselves at that moment. A process
+	// born between the look for members and a signal to the leader's group, some microseconds later, can die of
+	// that signal unnamed.
 	Killed    []ProcessInfo
 	Survivors []ProcessInfo // processes of the tree alive at the end
 	Holders   []Holder      // processes outside the tree that hold an output pipe

@@ -211,16 +211,16 @@ func (t *Tree) InitBelow(root *Root, mark *Mark, leaving func(*Member)) {
 }
 
 // Gather finds the tree and marks it: the root first, and then everybody as soon as found, so that whoever
-// is born meanwhile is marked, or is the child of somebody who is found next. A [ProtectedError]
-// says that we are in the tree ourselves.
-func (t *Tree) Gather() error {
+// is born meanwhile is marked, or is the child of somebody who is found next. Once over reports true it begins no other
+// look. A [ProtectedError] says that we are in the tree ourselves.
+func (t *Tree) Gather(over func() bool) error {
 	t.mark.run = t.ownRun()
 	if err := t.notOurs(); err != nil {
 		return err
 	}
 	t.strays = !t.mark.LimitRoot(t.root)
 	t.seeking = true
-	t.gather()
+	t.gather(over)
 	err := t.notOurs() // a parent may be known by now, and is asked for as long as we seek
 	t.seeking = false
 	return err
@@ -248,11 +248,13 @@ func (t *Tree) notOurs() error {
 	return err
 }
 
-// gather looks until nobody is found who was not known before.
-func (t *Tree) gather() {
-	for found, passes := -1, 0; len(t.members) > found && passes < maxPasses; passes++ {
-		found = len(t.members)
-		t.Live()
+// gather looks until nobody is found who was not known before, or it is over.
+func (t *Tree) gather(over func() bool) {
+	for range maxPasses {
+		found := len(t.members)
+		if t.Live(); len(t.members) <= found || over() {
+			return
+		}
 	}
 }
 

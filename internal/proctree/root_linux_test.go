@@ -17,6 +17,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
+func patient() bool { return false }
+
 // below is the tree of a process that is taken for another program's.
 func below(t *testing.T, pid int) *Tree {
 	t.Helper()
@@ -76,7 +78,7 @@ func TestRootLeadsARun(t *testing.T) {
 	s := startGated(t, `a=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &); echo ready $$ $a; exec sleep 600`)
 	pids := testproc.Ready(t, s.stdout)
 	tree := below(t, pids[0])
-	require.NoError(t, tree.Gather())
+	require.NoError(t, tree.Gather(patient))
 	assert.ElementsMatch(t, pids, pidsOf(membersOf(tree)))
 
 	// The leaders of other programs' runs are not known here.
@@ -89,7 +91,7 @@ func TestRootLeadsARun(t *testing.T) {
 		require.NoError(t, err)
 	}
 	tree = below(t, pids[0])
-	require.NoError(t, tree.Gather())
+	require.NoError(t, tree.Gather(patient))
 	assert.Equal(t, pids[:1], pidsOf(membersOf(tree)))
 }
 
@@ -101,7 +103,7 @@ func TestRootsWithinARun(t *testing.T) {
 	s := startGated(t, `a=$(setsid sh -c 'echo $$; exec sleep 600 >/dev/null' &); echo ready $$ $a; exec sleep 600`)
 	daemon := testproc.Ready(t, s.stdout)[1]
 	for range 3 {
-		require.NoError(t, below(t, daemon).Gather())
+		require.NoError(t, below(t, daemon).Gather(patient))
 		soft, _, err := sys.RTTimeLimit(daemon)
 		require.NoError(t, err)
 		outer, _, _ := runsOf(soft)
@@ -123,7 +125,7 @@ func TestRootBearsTheMarkOfARun(t *testing.T) {
 	testproc.WaitComm(t, pids[3], "sleep")
 	for _, pid := range pids[1:] {
 		tree := below(t, pid)
-		require.NoError(t, tree.Gather())
+		require.NoError(t, tree.Gather(patient))
 		assert.Equal(t, []int{pid}, pidsOf(membersOf(tree)), "while the leader lives")
 		assert.Contains(t, s.live(), pid, "the run finds it as before")
 	}
@@ -131,7 +133,7 @@ func TestRootBearsTheMarkOfARun(t *testing.T) {
 	s.tree.WaitLeader()
 	for _, pid := range pids[1:] {
 		tree := below(t, pid)
-		require.NoError(t, tree.Gather())
+		require.NoError(t, tree.Gather(patient))
 		assert.Equal(t, []int{pid}, pidsOf(membersOf(tree)), "once it has exited")
 		assert.Contains(t, s.live(), pid, "the run finds it as before")
 	}
@@ -201,7 +203,7 @@ func TestRootGroup(t *testing.T) {
 		require.NoError(t, cmd.Start())
 		pids := testproc.Ready(t, out)
 		tree := below(t, pids[0])
-		require.NoError(t, tree.Gather())
+		require.NoError(t, tree.Gather(patient))
 		members := membersOf(tree)
 		assert.ElementsMatch(t, pids, pidsOf(members))
 		leads := attr != nil && attr.Setsid && !testproc.IsDisabled("pidfd")
@@ -267,7 +269,24 @@ func TestRootForWantOfDescriptors(t *testing.T) {
 		require.ErrorIs(t, err, syscall.EMFILE, free)
 	}
 	tree := below(t, cmd.Process.Pid)
-	withFree(t, 0, func() { err = tree.Gather() })
+	withFree(t, 0, func() { err = tree.Gather(patient) })
 	require.ErrorIs(t, err, syscall.EMFILE)
-	require.NoError(t, tree.Gather())
+	require.NoError(t, tree.Gather(patient))
+}
+
+// Once it is over nothing more is gathered, however much the tree grows.
+func TestGatherEndsWhenItIsOver(t *testing.T) {
+	s := startGated(t, `sleep 600 & echo ready $$ $!; read x; sleep 600 & echo ready $!; wait`)
+	pids, late := testproc.Ready(t, s.stdout), []int(nil)
+	grow := func() {
+		_, err := s.stdin.WriteString("\n")
+		require.NoError(t, err)
+		late = testproc.Ready(t, s.stdout)
+	}
+	tree := below(t, pids[0])
+	require.NoError(t, tree.Gather(func() bool { grow(); return true }))
+	assert.Subset(t, pidsOf(tree.list()), pids)
+	assert.NotContains(t, tree.members, late[0])
+	require.NoError(t, tree.Gather(patient))
+	assert.Contains(t, tree.members, late[0])
 }

@@ -125,7 +125,7 @@ func (t *Tree) Recall(tr Trace, until time.Time) error {
 		t.Forget()
 		return err
 	}
-	t.gather()
+	t.gather(func() bool { return !time.Now().Before(until) })
 	if err := t.notOurs(); err != nil {
 		t.Forget()
 		return err

@@ -124,7 +124,7 @@ func (e *Ending) SignalTree(sig syscall.Signal, until time.Time) {
 
 func (e *Ending) signalAll(sig syscall.Signal) {
 	members, _ := e.Tree.All()
-	e.Meter.Look(&e.Tree)
+	e.Meter.Look(&e.Tree) // lists the same members again: nothing in it adds or forgets one
 	for _, m := range members {
 		e.noteSignaled(m)
 	}

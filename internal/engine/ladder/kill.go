@@ -48,7 +48,7 @@ func KillTree(ctx context.Context, root *proctree.Root, rungs Rungs) (end TreeEn
 	k := &kill{ctx: ctx}
 	k.open(root)
 	defer k.close()
-	if err := k.Tree.Gather(); err != nil {
+	if err := k.Tree.Gather(func() bool { return k.ctx.Err() != nil }); err != nil {
 		return end, err
 	}
 	end.Tracks = k.Tree.Tracks()
