@@ -22,8 +22,7 @@ func (t *Tree) ReapAdopted() {
 		return
 	}
 	t.reading = environBudget
-	t.leaderReaped = !t.Pinned()
-	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
+	t.askLeader()
 	for range maxPasses { // a child reaped while the list is read can hide others
 		reaped := false
 		dead, _ := deadChildren.Take(time.Now().Add(lookTime))

@@ -6,7 +6,7 @@ import "github.com/seed841d8200/safeexec/internal/sys"
 // if there are some that it could not name: the list is one of a moment, and a process on it may have forked and
 // exited since. Only the kernel's word proves the leaf empty. So this track has no hole but a process that may write
 // to another cgroup, which the other tracks still find.
-func (t *Tree) contained() (sure, vacant bool) {
+func (t *cell) contained() (sure, vacant bool) {
 	if t.leaf == nil {
 		return true, false
 	}
@@ -24,7 +24,7 @@ func (t *Tree) contained() (sure, vacant bool) {
 
 // namesContained reports whether a process in the leaf beside the leader is known. It reads that again while
 // the tree is killed: a member that has left the leaf, and cannot be killed, must not stand for those in it.
-func (t *Tree) namesContained() bool {
+func (t *cell) namesContained() bool {
 	for _, m := range t.members {
 		if m.contained && t.killing {
 			m.contained = t.leaf.Contains(m.PID)
@@ -38,7 +38,7 @@ func (t *Tree) namesContained() bool {
 
 // addContained admits pid, which the leaf has listed. Whether it is in there is asked again once the
 // pidfd is open: until then the number may have changed hands.
-func (t *Tree) addContained(pid int) {
+func (t *cell) addContained(pid int) {
 	m := &Member{Process: Process{PID: pid}, FD: -1, contained: true}
 	fd, err := sys.PidfdOpen(pid)
 	if err == nil {
@@ -53,7 +53,7 @@ func (t *Tree) addContained(pid int) {
 }
 
 // inhabited admits the processes of the leaf, and reports whether there are any beside the leader.
-func (t *Tree) inhabited() bool {
+func (t *cell) inhabited() bool {
 	if t.leaf == nil || !sys.Enabled(sys.Sweep) {
 		return false
 	}
@@ -68,7 +68,7 @@ func (t *Tree) inhabited() bool {
 // Quiet calls f while the cgroup is frozen, so that a look finds every process in it and a signal reaches
 // each, however fast they fork, and however many they are on however few processors. A process that has
 // not stopped by then is looked at running, as without a cgroup.
-func (t *Tree) Quiet(f func()) {
+func (t *cell) Quiet(f func()) {
 	if t.leaf != nil {
 		if thaw, err := t.leaf.Freeze(); err == nil {
 			defer thaw()
@@ -79,7 +79,7 @@ func (t *Tree) Quiet(f func()) {
 
 // KillLeaf sends SIGKILL to all processes in the leaf, in one write, and calls each with those that it
 // knows. It reports whether it did; if it fails, they are members like others.
-func (t *Tree) KillLeaf(each func(*Member)) bool {
+func (t *cell) KillLeaf(each func(*Member)) bool {
 	if t.leaf == nil || t.leaf.Kill() != nil {
 		return false
 	}

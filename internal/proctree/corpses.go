@@ -73,7 +73,7 @@ func (c *corpses) add(pid int) {
 }
 
 // exited reports whether the process of the tree that has the number, or had it, runs no more.
-func (t *Tree) exited(pid int) bool {
+func (t *roster) exited(pid int) bool {
 	if t.corpses.has(pid) || t.exitedChild(pid) {
 		return true
 	}
@@ -87,7 +87,7 @@ func (t *Tree) exited(pid int) bool {
 
 // exitedChild reports whether pid is a zombie that we have to reap, where there may be such: that takes a
 // quarter of the time of a pidfd, and a twentieth of /proc/PID/stat.
-func (t *Tree) exitedChild(pid int) bool {
+func (t *roster) exitedChild(pid int) bool {
 	if !t.adopts && !t.siblings {
 		return false
 	}
@@ -100,7 +100,7 @@ func (t *Tree) exitedChild(pid int) bool {
 }
 
 // exitedPidfd reports whether the process of the pidfd, which has the number, has exited.
-func (t *Tree) exitedPidfd(pid, fd int) bool {
+func (t *roster) exitedPidfd(pid, fd int) bool {
 	found, err := sys.Ready(fd)
 	if err != nil || !found.Readable {
 		return false
@@ -112,7 +112,7 @@ func (t *Tree) exitedPidfd(pid, fd int) bool {
 
 // noteAdopted has a member that died as our child be reaped by us. That happens without any adoption:
 // with CLONE_PARENT, clone(2), the leader makes children of ours.
-func (t *Tree) noteAdopted(pid int) {
+func (t *roster) noteAdopted(pid int) {
 	if t.adopts || t.siblings {
 		return
 	}

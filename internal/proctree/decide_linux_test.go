@@ -39,7 +39,7 @@ func TestNumberIsPinnedWhenItCounts(t *testing.T) {
 	s := start(t, testproc.Command("fork", "1"))
 	pids := testproc.Ready(t, s.stdout)
 	s.tree.sessionPinned = true
-	c := &candidate{pid: pids[1], tree: &s.tree}
+	c := &candidate{pid: pids[1], tree: &s.tree.tracker}
 	for _, tr := range []track{session{}, group{}} {
 		assert.Equal(t, ours, tr.judge(c), "%T", tr)
 	}
@@ -83,7 +83,7 @@ func TestParentTrack(t *testing.T) {
 	require.NotZero(t, began)
 	judge := func(ppid int, start uint64, from origin) verdict {
 		stat := procfs.Stat{PPID: ppid, StartTime: start}
-		return parent{}.judge(&candidate{tree: &s.tree, from: from, linked: true, statRead: true, stat: stat})
+		return parent{}.judge(&candidate{tree: &s.tree.tracker, from: from, linked: true, statRead: true, stat: stat})
 	}
 	assert.Equal(t, ours, judge(pids[0], began+1, anywhere))
 	assert.Equal(t, ours, judge(pids[0], began, anywhere), "born in the same hundredth")
@@ -140,7 +140,8 @@ func TestSignalLeaderThatIsNotPinned(t *testing.T) {
 func TestNewestFirst(t *testing.T) {
 	member := func(pid int, start uint64) *Member { return &Member{Process: Process{PID: pid, Start: start}} }
 	a, b, c := member(9, 1), member(3, 2), member(4, 2)
-	tree := Tree{spare: []*Member{a, b, c}}
+	var tree Tree
+	tree.spare = []*Member{a, b, c}
 	assert.Equal(t, []*Member{c, b, a}, tree.newestFirst())
 }
 

@@ -54,7 +54,7 @@ func DevNull() (*os.File, error) { return sys.DevNull() }
 
 // LendPidfd calls f with the leader's pidfd, which stays open until f returns, even if other code reaps the
 // leader or releases the os.Process meanwhile. If there is none it reports false, and does not call f.
-func (t *Tree) LendPidfd(f func(fd int)) bool {
+func (t *head) LendPidfd(f func(fd int)) bool {
 	return sys.Enabled(sys.Pidfd) && t.process.WithHandle(func(h uintptr) { f(int(h)) }) == nil
 }
 
@@ -70,7 +70,7 @@ const (
 
 // standing asks where the leader stands. An error of waitid(2) is not the leader's exit: a filter may give
 // it, and ECHILD too. So the pidfd is asked then, and where there is none waitid again.
-func (t *Tree) standing() standing {
+func (t *head) standing() standing {
 	now, _ := waited(t.leader)
 	if now != unsure {
 		return now
@@ -125,7 +125,7 @@ func held(fd int) standing {
 }
 
 // WaitLeader blocks a thread until the leader has exited; it is not reaped.
-func (t *Tree) WaitLeader() {
+func (t *head) WaitLeader() {
 	for pause := time.Millisecond; sys.WaitExit(t.leader) != nil && !t.LeaderExited(); pause = min(2*pause, time.Second) {
 		time.Sleep(pause)
 	}
@@ -133,24 +133,24 @@ func (t *Tree) WaitLeader() {
 
 // LeaderExited reports whether the leader is known to have exited, reaped or not. It is not while a tracer holds the
 // zombie, which its parent does not see until the tracer lets go (ptrace(2)).
-func (t *Tree) LeaderExited() bool { return t.standing() >= zombie }
+func (t *head) LeaderExited() bool { return t.standing() >= zombie }
 
 // Exited is LeaderExited of a child of ours that no tree is made of yet.
 func Exited(child *os.Process) bool {
-	t := Tree{leader: child.Pid, process: child}
+	t := head{leader: child.Pid, process: child}
 	return t.LeaderExited()
 }
 
 // ReapLeader reaps the leader, which has exited, where the os.Process does not, since it was released.
 // The status is lost.
-func (t *Tree) ReapLeader() {
+func (t *head) ReapLeader() {
 	if exited, err := sys.ExitedUnreaped(t.leader); err == nil && exited {
 		_, _ = sys.Reap(t.leader)
 	}
 }
 
 // InLeaderGroup reports whether m is in the leader's group, so that a signal to that one reaches it.
-func (t *Tree) InLeaderGroup(m *Member) bool { return Group(m) == t.leader }
+func (t *head) InLeaderGroup(m *Member) bool { return Group(m) == t.leader }
 
 // Group returns the process group of m, -1 if m is gone.
 func Group(m *Member) int {
@@ -162,11 +162,11 @@ func Group(m *Member) int {
 }
 
 // LeaderKilled reports whether the leader, which is not reaped, died of a signal.
-func (t *Tree) LeaderKilled() bool { return sys.KilledUnreaped(t.leader) }
+func (t *head) LeaderKilled() bool { return sys.KilledUnreaped(t.leader) }
 
 // WaitLeaderStopped blocks a thread until a signal stopped the leader, and returns the signal; 0 once
 // the leader has exited.
-func (t *Tree) WaitLeaderStopped() syscall.Signal { return sys.WaitStopped(t.leader) }
+func (t *head) WaitLeaderStopped() syscall.Signal { return sys.WaitStopped(t.leader) }
 
 // Inspect names the process that has pid now.
 func Inspect(pid int) Process {

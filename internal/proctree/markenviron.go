@@ -118,14 +118,14 @@ var stuckReaders atomic.Int32
 
 // tooManyReaders reports whether nothing more is to be read. Trees that are recalled are ended many at once, and each
 // may have no other mark: they count their own.
-func (t *Tree) tooManyReaders() bool {
+func (t *tracker) tooManyReaders() bool {
 	if t.recalled {
 		return t.readers != nil && t.readers.Load() >= maxStuck
 	}
 	return stuckReaders.Load() >= maxStuck
 }
 
-func (t *Tree) readRuns(pid int) (string, bool) {
+func (t *tracker) readRuns(pid int) (string, bool) {
 	if t.tooManyReaders() || t.reading <= 0 || t.silent[pid] {
 		return "", false
 	}

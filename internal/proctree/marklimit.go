@@ -53,7 +53,7 @@ func (limitTrack) judge(c *candidate) verdict {
 // adopt gives a member that lacks it the limit mark, so that its children have it. One with the mark of a run within
 // the tree keeps that run's number, and gets the outermost one beside it. The PID is known to have meant the member
 // throughout if the member lives after it.
-func (t *Tree) adopt(m *Member) {
+func (t *tracker) adopt(m *Member) {
 	mark := t.mark
 	if mark.tracks&TrackLimit == 0 {
 		return

@@ -24,7 +24,7 @@ type Member struct {
 
 // add admits pid. The verdict is repeated once the pidfd is open: until then the number may have
 // changed hands, from then on the pidfd means one process. Without one the start time does, so that it is read before.
-func (t *Tree) add(pid int, from origin) {
+func (t *search) add(pid int, from origin) {
 	if t.exitedChild(pid) {
 		return
 	}
@@ -58,7 +58,7 @@ func (m *Member) identify() (parent int) {
 }
 
 // admit makes m, which was identified and belongs to the tree, a member if it lives.
-func (t *Tree) admit(m *Member, parent int) {
+func (t *tracker) admit(m *Member, parent int) {
 	if t.dead(m) {
 		t.noteAdopted(m.PID)
 		closeFD(m)
@@ -107,7 +107,7 @@ func Share(trees int) { sharers.Store(int32(trees)) }
 func sharing() int { return max(1, int(sharers.Load())) }
 
 // keep keeps a pidfd that was opened for m, or closes it.
-func (t *Tree) keep(m *Member, fd int) {
+func (t *roster) keep(m *Member, fd int) {
 	m.FD = fd
 	if t.members[m.PID] != m || len(t.members) > t.pidfds {
 		closeFD(m)
@@ -123,7 +123,7 @@ func isThread(pid int) bool {
 
 // dead reports whether m has exited. A zombie is dead: it runs nothing and holds nothing. A pidfd
 // says so without /proc and is not fooled by a thread group whose first thread has exited.
-func (t *Tree) dead(m *Member) bool {
+func (t *roster) dead(m *Member) bool {
 	if m.FD >= 0 {
 		found, err := sys.Ready(m.FD)
 		return err == nil && found.Readable
@@ -138,9 +138,9 @@ func (t *Tree) dead(m *Member) bool {
 }
 
 // Gone says that a member was seen to die.
-func (t *Tree) Gone(m *Member) { t.forget(m.PID) }
+func (t *roster) Gone(m *Member) { t.forget(m.PID) }
 
-func (t *Tree) forget(pid int) {
+func (t *roster) forget(pid int) {
 	if m := t.members[pid]; m != nil {
 		if t.leaving != nil {
 			t.leaving(m)

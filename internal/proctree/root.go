@@ -181,16 +181,11 @@ func (r *Root) Close() {
 // that it leads; the parents; the mark of the run of this process that the root leads; and a limit mark of
 // its own that whoever is found is given, so that nobody who is born from then on is lost.
 func (t *Tree) InitBelow(root *Root, mark *Mark, leaving func(*Member)) {
-	*t = Tree{
-		leader:  root.PID,
-		root:    root,
-		start:   root.Start,
-		mark:    mark,
-		leaving: leaving,
-		born:    birth{leader: root.PID}, // long ago: everybody is a candidate
-		apart:   true,
-		adopts:  sys.Adopts(),
-	}
+	*t = Tree{}
+	t.head = head{leader: root.PID, root: root, start: root.Start, apart: true}
+	t.leaving, t.adopts = leaving, sys.Adopts()
+	t.mark = mark
+	t.born = birth{leader: root.PID} // long ago: every process is a candidate
 	t.tracks = []track{limitTrack{}, parent{}}
 	sid, err := sys.Session(root.PID)
 	if err == nil && sid == root.PID {
@@ -226,9 +221,8 @@ func (t *Tree) Gather(over func() bool) error {
 	return err
 }
 
-func (t *Tree) notOurs() error {
-	t.leaderReaped = !t.Pinned()
-	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
+func (t *tracker) notOurs() error {
+	t.askLeader()
 	var unread error
 	within := func(pid int) bool { // whom a look has found does not suffice: it may have been cut short
 		ours := t.members[pid] != nil || t.judge(pid, anywhere) == ours
@@ -263,7 +257,7 @@ func (t *Tree) gather(over func() bool) {
 // known. Of others it cannot be: a daemon that lost its parent looks the same as a leader, in a session of
 // its own, without anybody above it who bears the mark, as soon as a subreaper and not the first
 // process has adopted it, which nothing tells of. So their numbers are not gone by.
-func (t *Tree) ownRun() uint32 {
+func (t *tracker) ownRun() uint32 {
 	id := runLedBy(t.leader)
 	if id == 0 {
 		return 0

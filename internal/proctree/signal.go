@@ -13,12 +13,12 @@ import (
 // one that the member has, or one that is opened for it, of which is asked after that whether it is
 // of the tree or has the member's start time. Without pidfds there is a gap of microseconds in
 // which the number would have to be freed and reused.
-func (t *Tree) Signal(m *Member, sig syscall.Signal) error {
+func (t *tracker) Signal(m *Member, sig syscall.Signal) error {
 	m.Err = t.signal(m, sig)
 	return m.Err
 }
 
-func (t *Tree) signal(m *Member, sig syscall.Signal) error {
+func (t *tracker) signal(m *Member, sig syscall.Signal) error {
 	if m.FD >= 0 {
 		return sys.PidfdSignal(m.FD, sig)
 	}
@@ -42,7 +42,7 @@ func (t *Tree) signal(m *Member, sig syscall.Signal) error {
 // reap it. If other code has reaped it, nothing pins the number, and SignalGroup sends nothing, unless the
 // kernel can signal a group through its leader's pidfd (6.9, PIDFD_SIGNAL_PROCESS_GROUP). It signals the
 // group of a root only in that way.
-func (t *Tree) SignalGroup(sig syscall.Signal) error {
+func (t *head) SignalGroup(sig syscall.Signal) error {
 	switch {
 	case t.apart:
 		return syscall.ESRCH
@@ -61,7 +61,7 @@ func (t *Tree) SignalGroup(sig syscall.Signal) error {
 
 // SignalLeader sends sig to the leader alone, which has left its group: only where the group is in our
 // session can it do that, or where it was killed with a cgroup that it has left.
-func (t *Tree) SignalLeader(sig syscall.Signal) error {
+func (t *head) SignalLeader(sig syscall.Signal) error {
 	if t.root != nil {
 		return syscall.ESRCH // it is a member like others
 	}
@@ -76,7 +76,7 @@ func (t *Tree) SignalLeader(sig syscall.Signal) error {
 }
 
 // LeaderStrays reports whether a signal to the leader's group does not reach the leader.
-func (t *Tree) LeaderStrays() bool {
+func (t *head) LeaderStrays() bool {
 	pgid, err := sys.Group(t.leader)
 	return t.root == nil && err == nil && pgid != t.leader
 }
@@ -121,7 +121,7 @@ func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
 }
 
 // Fresh reports whether the last look found a member to which Kill has not sent SIGKILL.
-func (t *Tree) Fresh() bool {
+func (t *roster) Fresh() bool {
 	return slices.ContainsFunc(t.spare, func(m *Member) bool { return !m.killed })
 }
 
@@ -179,7 +179,7 @@ func (t *Tree) follow(last int, until time.Time, stop func(*Member) bool) {
 }
 
 // newestFirst sorts what Live has returned.
-func (t *Tree) newestFirst() []*Member {
+func (t *roster) newestFirst() []*Member {
 	slices.SortFunc(t.spare, func(a, b *Member) int {
 		return cmp.Or(cmp.Compare(b.Start, a.Start), cmp.Compare(b.PID, a.PID))
 	})
@@ -188,7 +188,7 @@ func (t *Tree) newestFirst() []*Member {
 
 // Pinned reports whether the leader's number still means the leader: it is our child, alive or a
 // zombie. It no longer does once other code has reaped it, or the kernel where SIGCHLD is ignored.
-func (t *Tree) Pinned() bool {
+func (t *head) Pinned() bool {
 	if t.root != nil {
 		return t.root.exists()
 	}

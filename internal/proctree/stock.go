@@ -23,9 +23,14 @@ type traits struct {
 // stock lists all processes, with their traits.
 var stock = census.New((*roll).takeStock)
 
+// ofATree is a lookout for the members of a tree.
+type ofATree interface{ tracked() *tracker }
+
+func (t *tracker) tracked() *tracker { return t }
+
 // censusFor returns the census that lists processes for l, which may be nil.
 func censusFor(l lookout) *census.Census[roll] {
-	if t, ok := l.(*Tree); ok && t.recalled && sharing() > 1 {
+	if t, ok := l.(ofATree); ok && t.tracked().recalled && sharing() > 1 {
 		return stock
 	}
 	return everybody
@@ -82,14 +87,14 @@ func stockRuns(pid int) (runs string, known bool) {
 
 // excludes reports whether what was read of the i-th process tells l that it is none of its.
 func (r *roll) excludes(l lookout, i int) bool {
-	if t, ok := l.(*Tree); ok && len(r.traits) > 0 {
-		return t.rulesOut(&r.traits[i])
+	if t, ok := l.(ofATree); ok && len(r.traits) > 0 {
+		return t.tracked().rulesOut(&r.traits[i])
 	}
 	return len(r.bearers) > 0 && l.excludes(r.bearers[i])
 }
 
 // rulesOut reports whether no track would say of the process that it is of the tree.
-func (t *Tree) rulesOut(p *traits) bool {
+func (t *tracker) rulesOut(p *traits) bool {
 	m := t.mark
 	outer, inner, marked := runsOf(p.limit)
 	within, inRuns := strings.CutPrefix(p.runs, m.env)

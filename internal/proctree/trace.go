@@ -37,7 +37,7 @@ func (m *Mark) Trace(leader Process) Trace {
 }
 
 // Trace returns what identifies the tree, whose leader was started. Its Start is 0 if that cannot be read.
-func (t *Tree) Trace() Trace {
+func (t *tracker) Trace() Trace {
 	return t.mark.Trace(Process{PID: t.leader, Start: t.leaderStart()})
 }
 
@@ -134,7 +134,7 @@ func (t *Tree) Recall(tr Trace, until time.Time) error {
 }
 
 // Contain has all that is in the cgroup belong to the tree as well, which was recalled.
-func (t *Tree) Contain(leaf *cgroup.Leaf) { t.leaf = leaf }
+func (t *cell) Contain(leaf *cgroup.Leaf) { t.leaf = leaf }
 
 // Forget closes what a tree that was recalled holds.
 func (t *Tree) Forget() {
@@ -143,12 +143,11 @@ func (t *Tree) Forget() {
 }
 
 // Owns reports whether pid belongs to the tree, which was recalled and looked at.
-func (t *Tree) Owns(pid int) bool {
+func (t *tracker) Owns(pid int) bool {
 	if m := t.members[pid]; m != nil {
 		return !t.dead(m)
 	}
-	t.leaderReaped = !t.Pinned()
-	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
+	t.askLeader()
 	return t.judge(pid, anywhere) == ours
 }
 

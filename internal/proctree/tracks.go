@@ -58,7 +58,7 @@ func (t Tracks) String() string {
 type candidate struct {
 	pid  int
 	from origin
-	tree *Tree
+	tree *tracker
 	// linked says that it was named as the child of a member.
 	linked bool
 
@@ -110,7 +110,7 @@ func (session) judge(c *candidate) verdict {
 }
 
 // isAnothers reports whether a session is that of another run of this process, whose leader pins it.
-func (t *Tree) isAnothers(sid int) bool {
+func (t *tracker) isAnothers(sid int) bool {
 	run := runLedBy(sid)
 	if run == 0 || run == t.mark.id || t.root != nil {
 		return false

@@ -34,47 +34,80 @@ type Origin struct {
 }
 
 // A Tree is a leader, which this process started and has not reaped, and all its descendants; or a root
-// that somebody else may have started, see [Tree.InitBelow]. It belongs to one goroutine.
+// that another process may have started, see [Tree.InitBelow]. It belongs to one goroutine.
+//
+// It is made of layers, each with the state that its methods own, which see those below and no others:
+//
+//	Tree     begins, marks, gathers, kills and reaps a tree
+//	search   looks for members: the candidates, the time of a look, what it came to
+//	cell     lists what is in the cgroup
+//	tracker  tells by the tracks whether a process is of the tree
+//	roster   keeps the members that are known, the dead among them, and what they have used
+//	head     knows the leader: whether its number is pinned, and signals by that
 type Tree struct {
-	leader   int
-	process  *os.Process // the leader; nil for a root
-	root     *Root       // nil for a leader of ours
-	seeking  bool        // by Gather: who is found for the first time bears no mark of ours
-	recalled bool        // by Recall: the environment may be all that there is to go by
-	strays   bool        // some member does not bear the limit mark
-	apart    bool        // there are no signals to the leader's group
-	adopts   bool        // orphans become our children
-	siblings bool        // some of the tree are children of ours
-	mark     *Mark
-	leaving  func(*Member)
-	tracks   []track
-	number   Tracks       // the track that goes by the leader's number
-	leaf     *cgroup.Leaf // nil without a cgroup
-	born     birth
-	start    uint64          // of the leader; 0 until it is asked for, or unreadable
+	search
+	grows bool // a Kill was not enough
+}
+
+// A head is the leader, or the root, of a tree.
+type head struct {
+	leader       int         // its PID
+	process      *os.Process // the leader; nil for a root
+	root         *Root       // nil for a leader of ours
+	start        uint64      // of the leader; 0 until it is asked for, or unreadable
+	apart        bool        // there are no signals to the leader's group
+	leaderReaped bool        // when askLeader asked
+}
+
+// A roster has the members that are known.
+type roster struct {
+	head
 	members  map[int]*Member // alive when last looked at
 	spare    []*Member       // what Live returned last
-	corpses  corpses         // who need not be asked again
-	asked    *candidate      // the one that is considered, or was last
+	leaving  func(*Member)
+	pidfds   int  // how many pidfds may be held while Kill is under way; 0 at other times
+	killing  bool // SIGKILL was sent: most of the members are dead by now
+	corpses  corpses
+	adopts   bool // orphans become our children
+	siblings bool // some of the tree are children of ours
 	used     used
-	until    time.Time // of Until
-	term
+}
 
-	// Written by each look.
-	leaderReaped  bool
-	sessionPinned bool
+// A tracker tells by the tracks whether a process is of the tree.
+type tracker struct {
+	roster
+	mark          *Mark
+	tracks        []track
+	number        Tracks     // the track that goes by the leader's number
+	asked         *candidate // the one that is considered, or was last
+	seeking       bool       // by Gather: a process that is found for the first time bears no mark of ours
+	recalled      bool       // by Recall: the environment may be all that there is to go by
+	strays        bool       // some member does not bear the limit mark
+	sessionPinned bool       // when askLeader asked
 	descending    bool
-	blurred       bool          // somebody is there who cannot be told from others later
-	missed        bool          // MarkBorn could not mark somebody, so that whom it has started may not be found
-	complete      bool          // the last look went through everybody, see [Tree.Complete]
-	grows         bool          // somebody was found after a Kill
-	killing       bool          // SIGKILL was sent: most who are known are dead by now
-	young         bool          // the leader has just started
-	pidfds        int           // how many pidfds may be held while Kill is under way; 0 at other times
-	hidden        map[int]bool  // each once, as a look may list everybody again
-	reading       time.Duration // that may still be spent on environments
-	readers       *atomic.Int32 // of environments, under way; nil until there is one
-	silent        map[int]bool  // whose environment was not had in time; of a recalled tree
+	blurred       bool // a process is there that cannot be told from others later
+
+	reading time.Duration // that may still be spent on environments in this look
+	readers *atomic.Int32 // of environments, under way; nil until there is one
+	silent  map[int]bool  // whose environment was not had in time; of a recalled tree
+}
+
+// A cell has the cgroup that the leader was born in.
+type cell struct {
+	tracker
+	leaf *cgroup.Leaf // nil without a cgroup
+}
+
+// A search looks for members.
+type search struct {
+	cell
+	term
+	born     birth
+	until    time.Time    // of Until
+	young    bool         // the leader has just started
+	missed   bool         // MarkBorn could not mark a process, so that what that has started may not be found
+	complete bool         // the last look went through all processes, see [search.Complete]
+	hidden   map[int]bool // each once, as a look may list everything again
 }
 
 // The tracks of a leader of ours. What is cheap and tells most comes first, see the costs there.
@@ -89,15 +122,11 @@ var noMark Mark
 // Init makes t the tree of a leader that was just started. Its number, which is also its group's
 // and, if it leads one, its session's, stays pinned until it is reaped.
 func (t *Tree) Init(o Origin) {
-	*t = Tree{
-		leader:  o.Process.Pid,
-		process: o.Process,
-		mark:    o.Mark,
-		leaving: o.Leaving,
-		leaf:    o.Leaf,
-		born:    birth{leader: o.Process.Pid, started: o.Started},
-		adopts:  sys.Adopts(),
-	}
+	*t = Tree{}
+	t.leader, t.process = o.Process.Pid, o.Process
+	t.leaving, t.adopts = o.Leaving, sys.Adopts()
+	t.mark, t.leaf = o.Mark, o.Leaf
+	t.born = birth{leader: t.leader, started: o.Started}
 	if t.mark == nil {
 		t.mark = &noMark
 	}
@@ -108,7 +137,7 @@ func (t *Tree) Init(o Origin) {
 }
 
 // Tracks returns the tracks that are in force.
-func (t *Tree) Tracks() Tracks {
+func (t *cell) Tracks() Tracks {
 	if !Enumerates {
 		return 0
 	}
@@ -151,7 +180,7 @@ const maxPasses = 64
 // Until sets when the looks from now on should be over. One that is begun late, or shortly before, has lookTime all
 // the same: a look that is cut short proves nothing. Readings go on, so that the window of a young tree stays while it
 // is ended.
-func (t *Tree) Until(until time.Time) {
+func (t *search) Until(until time.Time) {
 	t.until = until
 	readings.keepUp()
 }
@@ -202,7 +231,7 @@ func (l *term) late() bool { return !l.lookEnds.IsZero() && !time.Now().Before(l
 // Where /proc shows another PID namespace, members are found by the cgroup alone.
 //
 // In a cgroup it looks for nobody else as long as somebody is there: see [Tree.All].
-func (t *Tree) Live() ([]*Member, bool) {
+func (t *search) Live() ([]*Member, bool) {
 	t.beginLook()
 	if t.inhabited() {
 		return t.list(), true
@@ -211,13 +240,13 @@ func (t *Tree) Live() ([]*Member, bool) {
 }
 
 // All is Live that also looks for those who have left the cgroup while others are in it.
-func (t *Tree) All() ([]*Member, bool) {
+func (t *search) All() ([]*Member, bool) {
 	t.beginLook()
 	return t.look()
 }
 
 // beginLook forgets what the last look came to.
-func (t *Tree) beginLook() {
+func (t *search) beginLook() {
 	t.spare, t.reading, t.blurred, t.complete = t.spare[:0], environBudget, false, false
 	clear(t.hidden)
 	t.allot(t.until)
@@ -226,7 +255,7 @@ func (t *Tree) beginLook() {
 	}
 }
 
-func (t *Tree) look() ([]*Member, bool) {
+func (t *search) look() ([]*Member, bool) {
 	if !Enumerates || !sys.Enabled(sys.Sweep) {
 		return nil, true
 	}
@@ -239,8 +268,7 @@ func (t *Tree) look() ([]*Member, bool) {
 	}
 	now := t.corpses.look()
 	t.forgetDead()
-	t.leaderReaped = !t.Pinned()
-	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
+	t.askLeader()
 	// Of a cgroup the kernel's word counts, and the look is for those who have left it.
 	sure, vacant := t.contained()
 	if vacant {
@@ -254,7 +282,7 @@ func (t *Tree) look() ([]*Member, bool) {
 	return t.list(), sure && !t.blurred && !t.missed
 }
 
-func (t *Tree) forgetDead() {
+func (t *roster) forgetDead() {
 	for pid, m := range t.members {
 		if t.killing && m.FD < 0 && t.exited(pid) || t.dead(m) {
 			t.forget(pid)
@@ -262,7 +290,7 @@ func (t *Tree) forgetDead() {
 	}
 }
 
-func (t *Tree) list() []*Member {
+func (t *roster) list() []*Member {
 	t.spare = t.spare[:0]
 	for _, m := range t.members {
 		t.spare = append(t.spare, m)
@@ -272,17 +300,23 @@ func (t *Tree) list() []*Member {
 
 // Blind reports whether no look can prove the tree empty, so that it makes no sense to wait for one: there is no /proc,
 // and how many PIDs there are is not known either.
-func (t *Tree) Blind() bool { return Enumerates && pidMax.get() == 0 && procfs.Absent() }
+func (t *search) Blind() bool { return Enumerates && pidMax.get() == 0 && procfs.Absent() }
 
 // Hidden returns how many processes the last look knew to be there and could tell nothing of.
-func (t *Tree) Hidden() int { return len(t.hidden) }
+func (t *search) Hidden() int { return len(t.hidden) }
 
 // Stuck reports whether a goroutine of ours is left behind in reading the memory of a process.
-func (t *Tree) Stuck() bool { return t.readers != nil && t.readers.Load() > 0 }
+func (t *tracker) Stuck() bool { return t.readers != nil && t.readers.Load() > 0 }
+
+// askLeader asks whether the leader's number still means what it did.
+func (t *tracker) askLeader() {
+	t.leaderReaped = !t.Pinned()
+	t.sessionPinned = !t.leaderReaped || t.pinsNumber()
+}
 
 // pinsNumber reports whether the number of the leader's session or group means that one still: the
 // leader pins it until it is reaped, and a member that is in there.
-func (t *Tree) pinsNumber() bool {
+func (t *tracker) pinsNumber() bool {
 	if t.Pinned() {
 		return true
 	}
@@ -299,7 +333,7 @@ func (t *Tree) pinsNumber() bool {
 }
 
 // consider admits pid if it belongs to the tree.
-func (t *Tree) consider(pid int, from origin) {
+func (t *search) consider(pid int, from origin) {
 	if pid == t.leader && t.root == nil || t.members[pid] != nil || t.corpses.has(pid) {
 		return
 	}
@@ -318,31 +352,31 @@ func (t *Tree) consider(pid int, from origin) {
 }
 
 // considerNew is consider for a number that may have been given out since the look began.
-func (t *Tree) considerNew(pid int, from origin) {
+func (t *search) considerNew(pid int, from origin) {
 	delete(t.corpses.pids, pid)
 	t.consider(pid, from)
 }
 
 // begin strikes off who may have a corpse's number by now.
-func (t *Tree) begin() { t.corpses.look() }
+func (t *roster) begin() { t.corpses.look() }
 
-func (t *Tree) toldAll() { t.complete = true }
+func (t *search) toldAll() { t.complete = true }
 
 // Complete reports whether the last look was put to everybody who was there when it began. To find them all is less
 // than the proof that nobody was born meanwhile.
-func (t *Tree) Complete() bool { return t.complete && !t.blurred }
+func (t *search) Complete() bool { return t.complete && !t.blurred }
 
-func (t *Tree) found() bool { return len(t.members) > 0 }
+func (t *roster) found() bool { return len(t.members) > 0 }
 
-func (t *Tree) grouped(pid int) bool {
+func (t *head) grouped(pid int) bool {
 	pgid, err := sys.Group(pid)
 	return err == nil && pgid == t.leader && !t.apart
 }
 
-func (t *Tree) settles() bool { return t.root != nil || t.LeaderExited() } // a root that lives is found
+func (t *head) settles() bool { return t.root != nil || t.LeaderExited() } // a root that lives is found
 
 // excludes says of a bearer what the tracks do.
-func (t *Tree) excludes(b bearer) bool {
+func (t *tracker) excludes(b bearer) bool {
 	const both = TrackLimit | TrackSlice
 	if b.stranger { // to whom no other track than these two would be put
 		return t.root == nil && t.number == TrackSession && t.mark.tracks&both == both
@@ -351,7 +385,7 @@ func (t *Tree) excludes(b bearer) bool {
 }
 
 // judge asks the tracks about pid.
-func (t *Tree) judge(pid int, from origin) verdict {
+func (t *tracker) judge(pid int, from origin) verdict {
 	if t.asked == nil {
 		t.asked = new(candidate)
 	}
@@ -372,7 +406,7 @@ func (t *Tree) judge(pid int, from origin) verdict {
 
 // descend admits the children of known members, whose parents nobody was asked for. It is for those
 // that shed several marks, and not worth the time in a large tree.
-func (t *Tree) descend() {
+func (t *search) descend() {
 	if len(t.members) > maxPidfds {
 		return
 	}
@@ -386,7 +420,7 @@ func (t *Tree) descend() {
 	}
 }
 
-func (t *Tree) descendFrom(pid int) {
+func (t *search) descendFrom(pid int) {
 	children, _ := procfs.Children(pid)
 	for _, child := range children {
 		t.consider(child, birthWindow)
@@ -394,7 +428,7 @@ func (t *Tree) descendFrom(pid int) {
 }
 
 // leaderStart returns the leader's start time in clock ticks, 0 if it cannot be told any more.
-func (t *Tree) leaderStart() uint64 {
+func (t *head) leaderStart() uint64 {
 	if t.start == 0 && !t.leaderReaped {
 		if st, err := procfs.ReadStatNoComm(t.leader); err == nil && t.Pinned() {
 			t.start = st.StartTime
@@ -404,7 +438,7 @@ func (t *Tree) leaderStart() uint64 {
 }
 
 // Close releases the descriptors. It is called before the leader is reaped.
-func (t *Tree) Close() {
+func (t *tracker) Close() {
 	t.corpses, t.asked = corpses{}, nil
 	for pid := range t.members {
 		t.forget(pid)

@@ -15,16 +15,16 @@ type used struct {
 	total  sys.Usage
 }
 
-func (t *Tree) noteReaped(u sys.Usage) {
+func (t *roster) noteReaped(u sys.Usage) {
 	t.used.reaped++
 	t.used.total.Add(u)
 }
 
 // Reaped returns what those have used that ReapAdopted has reaped.
-func (t *Tree) Reaped() sys.Usage { return t.used.total }
+func (t *roster) Reaped() sys.Usage { return t.used.total }
 
 // Born returns how many processes the tree had, at least: those that were found, or reaped, and the leader.
-func (t *Tree) Born() int { return 1 + max(t.used.found, t.used.reaped) }
+func (t *roster) Born() int { return 1 + max(t.used.found, t.used.reaped) }
 
 // maxUsed is how many members are asked what they have used, those that are older: two files each are read, between
 // the look and the signal.
@@ -36,7 +36,7 @@ const maxUsed = 256
 // Nobody is counted twice, however many die meanwhile: a parent is older than its children, and so is who reaps them
 // in its place, and the older are asked first. A child that is reaped after that is not there to be asked any more.
 // So it is at least so much. When the look has to end nobody more is asked: a signal may be to follow.
-func (t *Tree) Used() (sum sys.Usage, some bool) {
+func (t *search) Used() (sum sys.Usage, some bool) {
 	if !Enumerates || t.root != nil || procfs.Foreign() {
 		return sys.Usage{}, false
 	}
