@@ -1,6 +1,15 @@
 package proctree
 
-import "github.com/seed841d8200/safeexec/internal/sys"
+import (
+	"github.com/seed841d8200/safeexec/internal/cgroup"
+	"github.com/seed841d8200/safeexec/internal/sys"
+)
+
+// A cell has the cgroup that the leader was born in.
+type cell struct {
+	tracker
+	leaf *cgroup.Leaf // nil without one
+}
 
 // contained admits the processes of the leaf, and reports whether the kernel says that there are none; sure is false
 // if there are some that it could not name: the list is one of a moment, and a process on it may have forked and
@@ -50,6 +59,21 @@ func (t *cell) addContained(pid int) {
 		return
 	}
 	t.admit(m, parent)
+}
+
+// Tracks returns the tracks that are in force.
+func (t *cell) Tracks() Tracks {
+	if !Enumerates {
+		return 0
+	}
+	tracks := t.mark.tracks | t.number | TrackParent
+	if t.leaf != nil {
+		tracks |= TrackCgroup
+	}
+	if t.adopts {
+		tracks |= TrackAdoption
+	}
+	return tracks
 }
 
 // inhabited admits the processes of the leaf, and reports whether there are any beside the leader.

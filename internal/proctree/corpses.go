@@ -72,6 +72,9 @@ func (c *corpses) add(pid int) {
 	c.pids[pid] = struct{}{}
 }
 
+// begin forgets the corpses whose numbers may have been given out again.
+func (t *roster) begin() { t.corpses.look() }
+
 // exited reports whether the process of the tree that has the number, or had it, runs no more.
 func (t *roster) exited(pid int) bool {
 	if t.corpses.has(pid) || t.exitedChild(pid) {

@@ -52,6 +52,16 @@ func ChangesUser(attr *syscall.SysProcAttr) bool { return sys.ChangesUser(attr) 
 // DevNull returns /dev/null for reading, shared by all runs: never close it.
 func DevNull() (*os.File, error) { return sys.DevNull() }
 
+// A head is the leader of a tree, or its root.
+type head struct {
+	leader       int         // its PID
+	process      *os.Process // nil for a root
+	root         *Root       // nil for a leader of ours
+	start        uint64      // in clock ticks; 0 until it is asked for, or unreadable
+	apart        bool        // no signal to the leader's group may be sent
+	leaderReaped bool        // when askLeader asked
+}
+
 // LendPidfd calls f with the leader's pidfd, which stays open until f returns, even if other code reaps the
 // leader or releases the os.Process meanwhile. If there is none it reports false, and does not call f.
 func (t *head) LendPidfd(f func(fd int)) bool {
@@ -148,6 +158,23 @@ func (t *head) ReapLeader() {
 		_, _ = sys.Reap(t.leader)
 	}
 }
+
+// leaderStart returns the leader's start time in clock ticks, 0 if it cannot be told any more.
+func (t *head) leaderStart() uint64 {
+	if t.start == 0 && !t.leaderReaped {
+		if st, err := procfs.ReadStatNoComm(t.leader); err == nil && t.Pinned() {
+			t.start = st.StartTime
+		}
+	}
+	return t.start
+}
+
+func (t *head) grouped(pid int) bool {
+	pgid, err := sys.Group(pid)
+	return err == nil && pgid == t.leader && !t.apart
+}
+
+func (t *head) settles() bool { return t.root != nil || t.LeaderExited() } // a root that lives is found
 
 // InLeaderGroup reports whether m is in the leader's group, so that a signal to that one reaches it.
 func (t *head) InLeaderGroup(m *Member) bool { return Group(m) == t.leader }

@@ -22,6 +22,20 @@ type Member struct {
 	killed    bool // by Kill
 }
 
+// A roster has the members that are known.
+type roster struct {
+	head
+	members  map[int]*Member // alive when last looked at
+	spare    []*Member       // what Live returned last
+	leaving  func(*Member)   // see Origin
+	pidfds   int             // how many may be held while Kill is under way; 0 at other times
+	killing  bool            // SIGKILL was sent: most of the members are dead by now
+	corpses  corpses
+	adopts   bool // orphans become our children
+	siblings bool // some of the tree are children of ours
+	used     used
+}
+
 // add admits pid. The verdict is repeated once the pidfd is open: until then the number may have
 // changed hands, from then on the pidfd means one process. Without one the start time does, so that it is read before.
 func (t *search) add(pid int, from origin) {
@@ -135,6 +149,24 @@ func (t *roster) dead(m *Member) bool {
 		return sys.Gone(err)
 	}
 	return !st.Alive() || st.StartTime != m.Start
+}
+
+func (t *roster) list() []*Member {
+	t.spare = t.spare[:0]
+	for _, m := range t.members {
+		t.spare = append(t.spare, m)
+	}
+	return t.spare
+}
+
+func (t *roster) found() bool { return len(t.members) > 0 }
+
+func (t *roster) forgetDead() {
+	for pid, m := range t.members {
+		if t.killing && m.FD < 0 && t.exited(pid) || t.dead(m) {
+			t.forget(pid)
+		}
+	}
 }
 
 // Gone says that a member was seen to die.

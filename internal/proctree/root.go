@@ -242,16 +242,6 @@ func (t *tracker) notOurs() error {
 	return err
 }
 
-// gather looks until nobody is found who was not known before, or it is over.
-func (t *Tree) gather(over func() bool) {
-	for range maxPasses {
-		found := len(t.members)
-		if t.Live(); len(t.members) <= found || over() {
-			return
-		}
-	}
-}
-
 // ownRun returns the number of the run that the root leads, 0 if it leads none that is known of. All of
 // a run inherit its mark, so that to bear it is not to lead it. Who leads the runs of this process is
 // known. Of others it cannot be: a daemon that lost its parent looks the same as a leader, in a session of
