@@ -60,7 +60,8 @@ type visit func(pid int, from origin)
 
 // A lookout is who looks for somebody among the candidates.
 type lookout interface {
-	// begin is called before everybody is listed.
+	// begin is called between the making of a list and its first PID: what was given out before the list is told by
+	// consider, and what was given out after that by considerNew as well.
 	begin()
 	// consider is told a PID that was given out before the look began, or is told of for lack of a better way.
 	consider(pid int, from origin)
@@ -168,7 +169,6 @@ func (b *birth) glance(l lookout, now birth) {
 // reading is of before the first.
 func list(l lookout, f visit, after int) (first reading, whole, exact bool) {
 	for range 2 {
-		l.begin()
 		told, at := everyPID(l, f, after, pidMax.get())
 		if first.last.started.IsZero() {
 			first = at
@@ -389,6 +389,9 @@ func everyPID(l lookout, f visit, after, pidMax int) (whole bool, at reading) {
 		return false, at
 	}
 	defer all.Release()
+	if l != nil {
+		l.begin()
+	}
 	r := &all.Of
 	pids, err := r.pids, r.err
 	absent := errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 // not mounted, or something else is

@@ -102,6 +102,7 @@ type watcher struct {
 	leads  bool        // a leader lives that can start somebody
 	group  []int       // that is signaled by number
 	lists  int         // that it was given
+	begins func()      // nil: nothing to do
 }
 
 func (w *watcher) consider(pid int, from origin)    { w.visit(pid, from) }
@@ -109,12 +110,16 @@ func (w *watcher) considerNew(pid int, from origin) { w.visit(pid, from) }
 func (w *watcher) toldAll()                         {}
 func (w *watcher) excludes(bearer) bool             { return false }
 func (w *watcher) found() bool                      { return w.enough() }
-func (w *watcher) begin()                           {}
-func (w *watcher) settles() bool                    { return !w.leads }
-func (w *watcher) late() bool                       { return w.isLate != nil && w.isLate() }
-func (w *watcher) waited(time.Duration)             { w.lists++ }
-func (w *watcher) patience() time.Time              { return time.Now().Add(time.Hour) }
-func (w *watcher) grouped(pid int) bool             { return slices.Contains(w.group, pid) }
+func (w *watcher) begin() {
+	if w.begins != nil {
+		w.begins()
+	}
+}
+func (w *watcher) settles() bool        { return !w.leads }
+func (w *watcher) late() bool           { return w.isLate != nil && w.isLate() }
+func (w *watcher) waited(time.Duration) { w.lists++ }
+func (w *watcher) patience() time.Time  { return time.Now().Add(time.Hour) }
+func (w *watcher) grouped(pid int) bool { return slices.Contains(w.group, pid) }
 
 // look is a lookout that writes down whom it is told, and does something once in each list.
 type look struct {

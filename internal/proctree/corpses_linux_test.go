@@ -100,3 +100,26 @@ func TestCorpsesAreAskedOnce(t *testing.T) {
 		assert.True(t, s.tree.corpses.has(pid))
 	}
 }
+
+// A number that was given out before the reading of a list is struck off before the list is gone through: what the look
+// checks at its end is given out after that reading.
+func TestCorpsesAreStruckOffAfterTheReading(t *testing.T) {
+	skipDisabled(t, "loadavg")
+	defer func(read func(*roll, bool)) { everybody.Read = read }(everybody.Read)
+	read := everybody.Read
+	everybody.Read = func(r *roll, shared bool) {
+		burn(t, 1)
+		read(r, shared)
+	}
+	inTime(t, func() bool {
+		struck := 0
+		l := &watcher{visit: func(int, origin) {}, begins: func() { struck, _ = lastPID() }}
+		whole, at := everyPID(l, l.consider, 0, pidMax.get())
+		require.True(t, whole)
+		if struck < at.last.leader-1000 {
+			return false // the sequence has wrapped around
+		}
+		assert.GreaterOrEqual(t, struck, at.last.leader)
+		return true
+	})
+}
