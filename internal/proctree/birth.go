@@ -12,26 +12,26 @@ import (
 	"github.com/seed841d8200/safeexec/internal/procfs"
 )
 
-// A birth is where a tree began in the sequence of PIDs. The kernel hands PIDs out in order, so
-// every descendant's lies behind the leader's and not behind the last one given out: the birth
-// window. That makes a look at a young tree cost what was born since, not what lives on the machine.
+// A birth is where a tree began in the sequence of PIDs. The kernel hands PIDs out in order, so the PID of
+// each descendant lies behind the leader's and not behind the last one given out: the birth window. A look at
+// a young tree costs what was born since, not what lives on the machine.
 //
-// The window is sound while less than a lap of PIDs was handed out since the start. That is proved by
-// time, or by serials, which are made of shorter times. Counting forks does not prove it: a clone that
-// fails late uses a PID up and is not counted in /proc/stat. Otherwise, or where the last PID cannot be
-// had, every process is a candidate.
+// The window is sound while less than a lap of PIDs was handed out since the start. Time proves that, or
+// serials, which are made of shorter times. Counting forks does not: a clone that fails late uses up a PID and
+// is not counted in /proc/stat. If the window is not sound, or the last PID is unknown, every process is a
+// candidate.
 type birth struct {
 	leader  int
 	started time.Time
 	serial  serial // the leader's; 0 if unknown
 }
 
-// maxProbes is the largest window that is probed number by number, at 0.2 µs each; beyond it
-// listing /proc is cheaper.
+// maxProbes is the largest window that is probed number by number, at 0.2 µs each. Listing /proc is cheaper
+// than a larger one.
 const maxProbes = 1 << 15
 
-// maxLateProbes is the same for a tree that is not young any more. Most machines are listed in less time
-// than a larger window is probed.
+// maxLateProbes is maxProbes for a tree that is no longer young: the window grows with its age, and listing
+// most machines takes less time than a larger one.
 const maxLateProbes = 1 << 11
 
 // reservedPIDs is where the sequence goes on after a lap (RESERVED_PIDS in the kernel).
@@ -41,57 +41,56 @@ const reservedPIDs = 300
 const fastestClone = 5 * time.Microsecond
 
 // fastestPID is less than what all CPUs together take to use up a PID. The kernel gives out and takes back each
-// under one lock of the machine (pidmap_lock), which goes from CPU to CPU with the lines of memory that it guards.
+// under one lock of the machine (pidmap_lock), which moves from CPU to CPU with the cache lines that it guards.
 const fastestPID = 200 * time.Nanosecond
 
-// manyCPUs stands in for an unknown number: the machine may have more than we may use.
+// manyCPUs stands in for an unknown number of CPUs: the machine may have more than we may use.
 const manyCPUs = 1024
 
-// An origin says where a PID was come across.
+// An origin says where a PID comes from.
 type origin int
 
 const (
 	anywhere    origin = iota
-	birthWindow        // whoever has the number got it since the leader did, or had it all the time
+	birthWindow        // a process with the number got it after the leader got its own, or has had it since an earlier lap
 )
 
 // A visit is called with a PID.
 type visit func(pid int, from origin)
 
-// A lookout is who looks for somebody among the candidates.
+// A lookout looks for processes among the candidates.
 type lookout interface {
-	// begin is called between the making of a list and its first PID: what was given out before the list is told by
-	// consider, and what was given out after that by considerNew as well.
+	// begin is called once a list is made, before any PID on it is considered.
 	begin()
-	// consider is told a PID that was given out before the look began, or is told of for lack of a better way.
+	// consider is called with a PID given out before the look began, or if that is not known.
 	consider(pid int, from origin)
-	// considerNew is told one that may have been given out since.
+	// considerNew is called with a PID that may have been given out since.
 	considerNew(pid int, from origin)
-	// excludes reports whether that bearer is not looked for.
+	// excludes reports whether the lookout does not look for the bearer.
 	excludes(bearer) bool
-	// toldAll is called when all have been told who were there when the look began.
+	// toldAll is called once every process that existed when the look began was considered.
 	toldAll()
-	// found reports whether there is somebody, who makes another look necessary anyway.
+	// found reports whether a process was found, so that another look is necessary anyway.
 	found() bool
-	// settles reports whether a look that finds nobody may be the last. It is not while the leader lives, which
-	// can start a process right after it: then nothing is repeated for a proof.
+	// settles reports whether a look that finds nothing may be the last. It is not while the leader lives, which can
+	// start a process right after it: then no list is repeated for a proof.
 	settles() bool
-	// patience returns until when it waits for a list of all processes.
+	// patience returns until when the look waits for a list of all processes.
 	patience() time.Time
-	// waited is called with how long it waited for those of others.
+	// waited is called with how long the look waited for other looks' lists.
 	waited(time.Duration)
-	// late reports whether the look has taken as long as it may.
+	// late reports whether the look's time is over.
 	late() bool
-	// grouped reports whether a signal to the leader's group reaches the process. It is to be known even if the look is
-	// late.
+	// grouped reports whether a signal to the leader's group reaches the process, so that it must be known even if the
+	// look is late.
 	grouped(pid int) bool
 }
 
-// candidates tells l each PID that a descendant may have, and others. now is what was given out last when the
-// look began, with leader 0 if that is not known. It reports false where it could not find out who there is.
+// candidates has l consider each PID that a descendant may have, and others. now is the last PID when the look began,
+// with leader 0 if unknown. candidates reports false if it could not find out which processes there are.
 //
-// A chain that forks and exits can outrun it: the successor's number lies beyond the last. So what was
-// given out meanwhile is looked at as well, until nothing was, or until somebody was found.
+// A chain that forks and exits can outrun it: the successor's number lies beyond the last. So it also goes through what
+// was given out meanwhile, until nothing was, or until l found a process.
 func (b *birth) candidates(l lookout, now birth) bool {
 	var spent effort
 	if b.near(now) {
@@ -103,7 +102,7 @@ func (b *birth) candidates(l lookout, now birth) bool {
 		if !whole || exact {
 			return whole
 		}
-		spent, now = at.effort, at.last // the list takes long: whether that was less than a lap is told by the effort
+		spent, now = at.effort, at.last // a list takes long; its effort may still prove that it took less than a lap
 	}
 	if now.leader == 0 {
 		return chaseForks(l, b.leader)
@@ -123,7 +122,7 @@ func (b *birth) candidates(l lookout, now birth) bool {
 			return chaseForks(l, b.leader)
 		case !near && (l.late() || !l.settles()):
 			return false
-		case !near: // this process was stopped, or held up
+		case !near: // this process was stopped, or preempted
 			if lists++; lists > maxLists {
 				return false
 			}
@@ -145,12 +144,12 @@ func (b *birth) candidates(l lookout, now birth) bool {
 	return false
 }
 
-// near reports whether what was given out from the leader's number up to now is probed rather than everybody listed.
+// near reports whether to probe what was given out since the leader's number, rather than list all processes.
 func (b *birth) near(now birth) bool {
 	return now.leader != 0 && (b.young() || b.follows(now.serial, maxLateProbes))
 }
 
-// glance is one pass of candidates, where it is proved otherwise that nobody is left but those who escaped the proof.
+// glance is one pass of candidates, for a tree that is proved to be empty but for what escaped that proof.
 func (b *birth) glance(l lookout, now birth) {
 	if b.near(now) {
 		b.window(l, l.consider, now.leader, pidMax.get())
@@ -159,14 +158,14 @@ func (b *birth) glance(l lookout, now birth) {
 	}
 }
 
-// list calls f with every process. It reports whether it could (whole), and whether those are proved to be all (exact):
-// if no task was created meanwhile. The kernel counts "processes" in /proc/stat at the moment a process enters /proc. So
-// a process that lives at the end lived all the time and f was called with it, and the same goes for one whose clone is
-// under way. That holds however long the list took and whatever numbers failed clones have used up.
+// list calls f with every process. It returns the reading of before, and reports whether it could (whole), and whether
+// those are proved to be all (exact): if no task was created meanwhile. The kernel counts a task in "processes" of
+// /proc/stat at the moment it enters /proc. So a process that lives at the end lived all the time and f was called with
+// it, even if it is in the middle of a clone. That holds however long the list takes, and whatever PIDs failed clones
+// use up.
 //
-// Without that proof, if nothing was found, list goes through /proc twice: a child whose fork is under way has its
-// number and is not in /proc yet, and its parent may have exited by the time it is asked. The second list has it. The
-// reading is of before the first.
+// Without that proof, unless a process was found, list makes a second list: a child in the middle of its fork has its
+// number and is not in /proc yet, and its parent may have exited before f asks. The second list has the child.
 func list(l lookout, f visit, after int) (first reading, whole, exact bool) {
 	for range 2 {
 		told, at := everyPID(l, f, after, pidMax.get())
@@ -186,12 +185,12 @@ func list(l lookout, f visit, after int) (first reading, whole, exact bool) {
 	return first, true, false
 }
 
-// A reading is what the kernel said before a list of all processes was begun. All looks that share the list share it:
-// /proc/stat takes longer to read than most of what they do.
+// A reading is what the kernel said before a list of all processes was begun. It belongs to the list, since reading
+// /proc/stat takes longer than most of what each look does.
 type reading struct {
 	effort effort
 	forks  uint64 // tasks that were ever created; 0 if unknown, as in gVisor
-	last   birth  // what was given out last, after that; with leader 0 if unknown
+	last   birth  // the last PID, read after the others; with leader 0 if unknown
 }
 
 func readKernel() (r reading) {
@@ -211,16 +210,16 @@ func readForks() uint64 {
 // kernelStat is set by tests.
 var kernelStat = procfs.ReadKernelStat
 
-// An effort is what all processors had spent in the kernel at some time. To use up a PID takes time in there,
-// wherever it happens, and to compute, to sleep and to be held up does not. So it proves that less than a lap was
-// used up, where the clock does not: of a look that was preempted, or on a machine of many idle processors. The
-// kernel counts by sampling, so that a program that spends its time between the samples can hide some.
+// An effort is the time that all CPUs together had spent in the kernel. Using up a PID adds to it; computing, sleeping
+// and being preempted do not. So it can prove that less than a lap was used up where the clock cannot: if the look was
+// preempted, or the machine has many idle CPUs. The kernel samples this time, so that a program that does its work
+// between two samples can hide some.
 type effort struct {
 	system uint64 // hundredths of a second
 	known  bool
 }
 
-// samplingError is by how much a difference of two efforts may be too small, in hundredths of a second.
+// samplingError is how much too small the difference of two efforts may be, in hundredths of a second.
 const samplingError = 2
 
 func effortSoFar() effort {
@@ -238,9 +237,9 @@ func (e effort) lessThanALap() bool {
 	return now.known && now.system >= e.system && spent < lapTime(pidMax.get(), 1)
 }
 
-// chaseForks is the chase where the last PID cannot be had: everybody is looked at until the machine
-// has forked nothing meanwhile. Threads and other PID namespaces are counted as well, so that on a busy
-// machine this may not come about; then the looks, of which all found the same, are believed.
+// chaseForks does without the last PID: it lists all processes until the machine forks nothing meanwhile. A busy
+// machine may never come to that, since threads and other PID namespaces count too. Then chaseForks believes the
+// lists, which all found nothing.
 func chaseForks(l lookout, after int) bool {
 	for began := time.Now(); ; {
 		whole, at := everyPID(l, l.considerNew, after, pidMax.get())
@@ -256,12 +255,12 @@ func chaseForks(l lookout, after int) bool {
 	}
 }
 
-// maxForkChase bounds the looks of chaseForks by time and not by number: one takes some 100 µs, or many
-// milliseconds where thousands of processes live, and whoever asked has a bound to keep.
+// maxForkChase bounds chaseForks by time and not by the number of lists: one takes some 100 µs, or many
+// milliseconds among thousands of processes, and the look has a bound to keep.
 const maxForkChase = 100 * time.Millisecond
 
-// maxChases is how often PIDs that were given out meanwhile are looked at. Between two times there is
-// hardly room for a fork. That everybody is looked at instead takes longer, and is necessary some times where
+// maxChases is how often candidates goes through the PIDs given out meanwhile; there is hardly time for a fork between
+// two. maxLists is how often it lists all processes instead, which takes longer, and is necessary a few times if
 // thousands of commands end together.
 const (
 	maxChases = 64
@@ -269,13 +268,13 @@ const (
 )
 
 // childless reports whether no PID was given out since the leader's. Once the leader has exited that
-// proves the tree empty: nobody is left who could fork.
+// proves the tree empty: nothing is left that could fork.
 func (b *birth) childless() bool {
 	last, n, ok := pids.last()
 	return ok && last == b.leader && (b.young() || b.follows(n, 0))
 }
 
-// place finds the leader's serial, right after the start, and reports what childless does.
+// place finds the leader's serial right after the start, and reports what childless does.
 func (b *birth) place() bool {
 	last, n, ok := pids.last()
 	if !ok || !b.young() {
@@ -287,8 +286,7 @@ func (b *birth) place() bool {
 	return last == b.leader
 }
 
-// follows reports whether the serial n is known to come after the leader's, by no more than most, and less
-// than a lap.
+// follows reports whether the serial n is known to come after the leader's, by at most most and by less than a lap.
 func (b *birth) follows(n serial, most int) bool {
 	lap := lapOf(pidMax.get())
 	return b.serial != 0 && n >= b.serial && n-b.serial <= min(serial(most), lap-lap/4)
@@ -297,14 +295,14 @@ func (b *birth) follows(n serial, most int) bool {
 // young reports whether the birth window is sound.
 func (b *birth) young() bool { return sound(time.Since(b.started), pidMax.get(), cpus.get()) }
 
-// sound reports whether less than a lap can have passed. A time that runs backwards, as it does from inside a
-// bubble of testing/synctest to the outside, or stands still, as it does in there, proves nothing.
+// sound reports whether less than a lap can have passed. A clock that runs backwards, as between the outside and the
+// inside of a bubble of testing/synctest, or that stands still, as inside, proves nothing.
 func sound(elapsed time.Duration, pidMax, cpus int) bool {
 	return elapsed > 0 && elapsed < lapTime(pidMax, cpus)
 }
 
-// lapTime returns how long a lap takes at least. A quarter of it is kept as a margin, for numbers that are
-// skipped because they are in use.
+// lapTime returns the least time that a lap takes. A quarter of the lap is a margin for numbers that are skipped since
+// they are in use.
 func lapTime(pidMax, cpus int) time.Duration {
 	if cpus <= 0 {
 		cpus = manyCPUs
@@ -314,8 +312,8 @@ func lapTime(pidMax, cpus int) time.Duration {
 	return max(time.Duration(lap)*fastestClone/time.Duration(cpus), time.Duration(lap)*fastestPID)
 }
 
-// window calls f with the numbers behind the leader's, up to the last one given out. That is the order of births: a
-// process that is gone when it is asked has its children, if any, later in the window.
+// window calls f with the numbers behind the leader's, up to the last one given out, in the order of births: the
+// children of a process that is gone when f asks come later in the window.
 func (b *birth) window(l lookout, f visit, last, pidMax int) bool {
 	switch {
 	case last >= b.leader && last-b.leader <= maxProbes:
@@ -324,14 +322,14 @@ func (b *birth) window(l lookout, f visit, last, pidMax int) bool {
 		probe(f, b.leader+1, pidMax, b.serial)
 		probe(f, 1, last, 0)
 	default:
-		_, whole, _ := list(l, f, b.leader) // which is not made in the order of births
+		_, whole, _ := list(l, f, b.leader) // not in the order of births
 		return whole
 	}
 	return true
 }
 
-// probe calls f with the numbers from first to last, but not with those of leaders; before is the serial of
-// the one before the first, 0 if unknown.
+// probe calls f with the numbers from first to last, but for those of leaders of runs. before is the serial of the
+// number before the first, 0 if unknown.
 func probe(f visit, first, last int, before serial) {
 	for pid := first; pid <= last; pid++ {
 		if before != 0 {
@@ -343,10 +341,10 @@ func probe(f visit, first, last int, before serial) {
 	}
 }
 
-// probeAll calls f with all numbers, in the order in which they are given out after the given one: what was born since
-// comes first. It reports false where l, which may be nil, was late before all were told, or where it is not known how
-// many there are: then it tells the next ones, as many as it would in a window. Once l is late it tells only those in
-// the leader's group, see [roll.each], among as many numbers as that.
+// probeAll calls f with all numbers, in the order in which the kernel gives them out after the given one: what was born
+// since comes first. It reports false if it does not know how many there are, and then goes through as many as a window
+// may have. It also reports false if l, which may be nil, was late before the end; then it calls f only with the
+// leader's group, see [roll.each], among as many numbers as that.
 func probeAll(l lookout, f visit, after, pidMax int) bool {
 	whole, rest := true, maxProbes
 	last, lap := pidMax, after
@@ -370,9 +368,9 @@ func probeAll(l lookout, f visit, after, pidMax int) bool {
 	return whole && pidMax > 0
 }
 
-// everyPID lists /proc. Where hidepid leaves some out (PID 1 is then missing as well), the numbers are probed instead
-// as long as there are few enough of them, and where there is no /proc they are in any case, see [probeAll]; after is
-// the leader's. It reports false where that does not tell of everybody, or l had no list in time.
+// everyPID calls f with every process in /proc; after is the leader's number. If hidepid hides some, PID 1 among them,
+// it probes all numbers instead, unless they are too many; and without /proc in any case, see [probeAll]. It reports
+// false if those are not all processes, or l had no list in time.
 func everyPID(l lookout, f visit, after, pidMax int) (whole bool, at reading) {
 	until := time.Now().Add(lookTime)
 	if l != nil {
@@ -384,7 +382,7 @@ func everyPID(l lookout, f visit, after, pidMax int) (whole bool, at reading) {
 	}
 	if all == nil {
 		if l != nil {
-			probeAll(l, f, after, pidMax) // late, so that only the group's are told
+			probeAll(l, f, after, pidMax) // for the leader's group: l is late
 		}
 		return false, at
 	}
@@ -402,8 +400,8 @@ func everyPID(l lookout, f visit, after, pidMax int) (whole bool, at reading) {
 	return r.each(l, f, after) && err == nil, r.at
 }
 
-// A fact is a number that the kernel tells, and that is asked for once. Not to be told, for want of a
-// descriptor perhaps, is not for all.
+// A fact is a number that the kernel is asked for once. A failure, for want of a descriptor perhaps, is not
+// remembered.
 type fact struct {
 	value atomic.Int64 // 0 until it is known
 	read  func() int
@@ -418,15 +416,14 @@ func (f *fact) get() int {
 	return n
 }
 
-// ask asks again, and reports whether the answer is another. Without an answer, as after chroot(2), the last one
-// stands.
+// ask asks again, and reports whether the answer changed. Without an answer, as after chroot(2), the last one stands.
 func (f *fact) ask() bool {
 	n := int64(f.read())
 	return n != 0 && f.value.Swap(n) != n
 }
 
-// pidMax is /proc/sys/kernel/pid_max, the number after the highest PID; 0 if unknown. It can be changed, and
-// systems do so when they have just started: see [sequence.last].
+// pidMax is /proc/sys/kernel/pid_max, the number after the highest PID; 0 if unknown. It can change, and does while
+// many systems start: see [sequence.last].
 var pidMax = fact{read: func() int {
 	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// A Root is a process that somebody else may have started and may reap. Nothing pins its number, so
-// that it is held by a pidfd, and where there are none is told by its start time.
+// A Root is a process that another program may have started and may reap. Nothing pins its number, so a
+// pidfd holds it; without pidfds its start time identifies it.
 type Root struct {
 	Process
 	fd     int // pidfd; -1 where there are none
@@ -22,7 +22,7 @@ type Root struct {
 // ErrNoProcess says that there is no such process, or none that began at the given time.
 var ErrNoProcess = errors.New("no such process")
 
-// A ProtectedError says why a process is not to be ended.
+// A ProtectedError says why a process must not be ended.
 type ProtectedError string
 
 func (e ProtectedError) Error() string { return string(e) }
@@ -30,8 +30,8 @@ func (e ProtectedError) Error() string { return string(e) }
 // ErrForeign says that /proc shows another PID namespace, in which the number means another process.
 var ErrForeign = errors.New("/proc shows another PID namespace")
 
-// Hold holds the process that has pid now, if it began at the given time; 0 is any. Who shall not be
-// signaled is a [ProtectedError].
+// Hold holds the process that has pid now, if it began at the given time; 0 is any. The error is a
+// [ProtectedError] for a process that must not be signaled.
 func Hold(pid int, start uint64) (*Root, error) {
 	switch {
 	case pid <= 0:
@@ -49,7 +49,7 @@ func Hold(pid int, start uint64) (*Root, error) {
 		r.fd = fd
 	case sys.Gone(err), sys.IsThread(err):
 		return nil, ErrNoProcess
-	case !sys.NoPidfds(err): // for want of descriptors or memory: the next question might be answered
+	case !sys.NoPidfds(err): // for want of descriptors or memory: another try may succeed
 		return nil, err
 	case isThread(pid):
 		return nil, ErrNoProcess
@@ -61,7 +61,7 @@ func Hold(pid int, start uint64) (*Root, error) {
 	return r, nil
 }
 
-// HoldProcess holds what an os.Process means. Its own pidfd is not shared: Wait closes that.
+// HoldProcess holds the process of an os.Process, by a pidfd of its own: Wait closes that of p.
 func HoldProcess(p *os.Process) (*Root, error) {
 	if p.Pid <= 1 {
 		return Hold(p.Pid, 0)
@@ -76,7 +76,7 @@ func HoldProcess(p *os.Process) (*Root, error) {
 		return nil, ErrNoProcess
 	case full != nil:
 		return nil, full
-	case r.fd < 0: // it knows whether somebody waited for it, and nobody else may have: it is a child
+	case r.fd < 0: // it is a child of ours, for which only this program can have waited, and p knows
 		if errors.Is(p.Signal(noSignal), os.ErrProcessDone) {
 			return nil, ErrNoProcess
 		}
@@ -89,7 +89,7 @@ func HoldProcess(p *os.Process) (*Root, error) {
 	return r, nil
 }
 
-// identify reads what the process is, and compares it.
+// identify reads what the process is, and checks that it may be ended and is the one that began at start.
 func (r *Root) identify(start uint64) error {
 	st, err := procfs.ReadStat(r.PID)
 	if err == nil {
@@ -100,7 +100,7 @@ func (r *Root) identify(start uint64) error {
 	above, failure := ancestor(func(pid int) bool { return pid == r.PID })
 	switch {
 	case start != 0 && r.Start != start, !r.exists():
-		return ErrNoProcess // or it cannot be told which one it is
+		return ErrNoProcess // or which process it is cannot be told
 	case err == nil && st.Flags&kernelThread != 0:
 		return ProtectedError("it is a thread of the kernel")
 	case r.PID == os.Getpid():
@@ -113,8 +113,8 @@ func (r *Root) identify(start uint64) error {
 	return nil
 }
 
-// failed reports whether err, of reading what /proc has of a process, says nothing of the process, which
-// is neither gone nor hidden: it could not be read, for want of descriptors perhaps.
+// failed reports whether err, of reading a file of a process in /proc, says nothing about the process, neither
+// that it is gone nor that it is hidden: the reading failed, for want of descriptors perhaps.
 func failed(err error) bool {
 	return err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission)
 }
@@ -122,7 +122,7 @@ func failed(err error) bool {
 // kernelThread is PF_KTHREAD of the flags in proc_pid_stat(5).
 const kernelThread = 0x00200000
 
-// ancestor reports whether some ancestor of ours is one that is asked for, as far up as can be seen.
+// ancestor reports whether an ancestor of ours is what is asked for, as far up as it can see.
 func ancestor(is func(pid int) bool) (bool, error) {
 	parent := os.Getppid()
 	for steps := 0; parent > 1 && steps < maxAncestors; steps++ {
@@ -136,12 +136,12 @@ func ancestor(is func(pid int) bool) (bool, error) {
 		case failed(err):
 			return false, err
 		case gone(parent):
-			parent = os.Getppid() // somebody else stands above us now
+			parent = os.Getppid() // we have another parent now
 		default:
 			return false, nil // hidden
 		}
 	}
-	return parent > 1, nil // it cannot be told
+	return parent > 1, nil // unknown, if there are more
 }
 
 func gone(pid int) bool {
@@ -149,11 +149,11 @@ func gone(pid int) bool {
 	return sys.Gone(err)
 }
 
-// maxAncestors is more than anybody has: the numbers change while they are followed, and could do so
+// maxAncestors is more than any process has. The numbers change while ancestor follows them, and could lead
 // in a circle.
 const maxAncestors = 1 << 12
 
-// noSignal asks whether one could be sent.
+// noSignal asks whether a signal could be sent.
 const noSignal = syscall.Signal(0)
 
 // exists reports whether the process has not been reaped, so that its number still means it.
@@ -177,9 +177,9 @@ func (r *Root) Close() {
 }
 
 // InitBelow makes t the tree of a root and its descendants. The root is a member like others, until it
-// exits. What it is found by: the session that the root leads, or what has lost its parent in the group
-// that it leads; the parents; the mark of the run of this process that the root leads; and a limit mark of
-// its own that whoever is found is given, so that nobody who is born from then on is lost.
+// exits. The tracks are the session that the root leads, or the orphans in the group that it leads; the
+// parents; the mark of the run of this process that the root leads; and a limit mark of its own, which each
+// process is given when it is found, so that none born from then on is lost.
 func (t *Tree) InitBelow(root *Root, mark *Mark, leaving func(*Member)) {
 	*t = Tree{}
 	t.head = head{leader: root.PID, root: root, start: root.Start, apart: true}
@@ -205,9 +205,9 @@ func (t *Tree) InitBelow(root *Root, mark *Mark, leaving func(*Member)) {
 	t.members = map[int]*Member{root.PID: m}
 }
 
-// Gather finds the tree and marks it: the root first, and then everybody as soon as found, so that whoever
-// is born meanwhile is marked, or is the child of somebody who is found next. Once over reports true it begins no other
-// look. A [ProtectedError] says that we are in the tree ourselves.
+// Gather finds the tree and marks it: the root first, then each process as it is found, so that one born
+// meanwhile is marked, or is the child of one that is found next. Gather begins no other look once over, asked
+// after each, reports true. The error is a [ProtectedError] if this process is in the tree.
 func (t *Tree) Gather(over func() bool) error {
 	t.mark.run = t.ownRun()
 	if err := t.notOurs(); err != nil {
@@ -216,7 +216,7 @@ func (t *Tree) Gather(over func() bool) error {
 	t.strays = !t.mark.LimitRoot(t.root)
 	t.seeking = true
 	t.gather(over)
-	err := t.notOurs() // a parent may be known by now, and is asked for as long as we seek
+	err := t.notOurs() // again: a parent of ours may be known by now, and counts while seeking
 	t.seeking = false
 	return err
 }
@@ -224,7 +224,7 @@ func (t *Tree) Gather(over func() bool) error {
 func (t *tracker) notOurs() error {
 	t.askLeader()
 	var unread error
-	within := func(pid int) bool { // whom a look has found does not suffice: it may have been cut short
+	within := func(pid int) bool { // the members do not suffice: the look may have been cut short
 		ours := t.members[pid] != nil || t.judge(pid, anywhere) == ours
 		if failed(t.asked.statErr) {
 			unread = t.asked.statErr
@@ -242,17 +242,17 @@ func (t *tracker) notOurs() error {
 	return err
 }
 
-// ownRun returns the number of the run that the root leads, 0 if it leads none that is known of. All of
-// a run inherit its mark, so that to bear it is not to lead it. Who leads the runs of this process is
-// known. Of others it cannot be: a daemon that lost its parent looks the same as a leader, in a session of
-// its own, without anybody above it who bears the mark, as soon as a subreaper and not the first
-// process has adopted it, which nothing tells of. So their numbers are not gone by.
+// ownRun returns the number of the run that the root leads, 0 if it leads none of this process. Only for
+// those the leaders are known. The whole run inherits the mark, so that bearing it does not make a leader. And
+// a daemon that lost its parent looks like a leader: it has a session of its own, and no process above it bears
+// the mark, if a subreaper adopted it and not the first process, which nothing shows. So the runs of other
+// programs do not count.
 func (t *tracker) ownRun() uint32 {
 	id := runLedBy(t.leader)
 	if id == 0 {
 		return 0
 	}
-	soft, _, err := sys.RTTimeLimit(t.leader) // a leader that was reaped has left its number to somebody
+	soft, _, err := sys.RTTimeLimit(t.leader) // if the leader was reaped, another process may have its number
 	outer, inner, marked := runsOf(soft)
 	if err != nil || !marked || outer != id && inner != id || !t.root.exists() {
 		return 0
@@ -260,14 +260,14 @@ func (t *tracker) ownRun() uint32 {
 	return id
 }
 
-// orphans is the track of the process group's number for a root that leads a group and no session. The
-// other members of a job that a shell has made, a | b, are in the group and not in the tree: they are
-// children of the shell, which is in the same session, or of whoever has adopted them when the shell
-// exited, and so the root with them. So only who has no parent in the session counts, or has the first
-// process as its parent (in a container all are in one session), and none that is the root's as well.
-// Its holes: setpgid(2), orphans that the root's own parent adopts, and those who are not found before the
-// root is reaped. And it takes an orphan that another
-// command of the job has left for one of the root's.
+// orphans is the track of the process group's number for a root that leads a group and no session. The other
+// commands of a shell's job, a | b, are in the group and not in the tree: they are children of the shell, which
+// is in the same session, or of the process that adopted them, and the root with them, when the shell exited.
+// So a process counts only if its parent is in another session, or is the first process (in a container all may
+// be in one session), and is not the root's parent as well.
+//
+// Its holes: setpgid(2), orphans that the root's own parent adopts, and those that are not found before the root
+// is reaped. And it takes an orphan that another command of the job has left for one of the root's.
 type orphans struct{}
 
 func (orphans) judge(c *candidate) verdict {
@@ -279,7 +279,7 @@ func (orphans) judge(c *candidate) verdict {
 		return unknown
 	}
 	root := c.tree.root
-	now, err := procfs.ReadStatNoComm(root.PID) // after the candidate's: they are adopted together
+	now, err := procfs.ReadStatNoComm(root.PID) // after the candidate's: one process adopts both
 	if err != nil || !root.exists() || st.PPID == now.PPID || st.PPID == root.parent {
 		return unknown
 	}
