@@ -1,12 +1,8 @@
 package proctree
 
 import (
-	"bytes"
 	"errors"
 	"io/fs"
-	"os"
-	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
@@ -368,13 +364,19 @@ func probeAll(l lookout, f visit, after, pidMax int) bool {
 	return whole && pidMax > 0
 }
 
+// listTime is how long a late look waits for a list all the same: its proof may need a second one.
+const listTime = 50 * time.Millisecond
+
 // everyPID calls f with every process in /proc; after is the leader's number. If hidepid hides some, PID 1 among them,
 // it probes all numbers instead, unless they are too many; and without /proc in any case, see [probeAll]. It reports
 // false if those are not all processes, or l had no list in time.
 func everyPID(l lookout, f visit, after, pidMax int) (whole bool, at reading) {
-	until := time.Now().Add(lookTime)
+	began := time.Now()
+	until := began.Add(lookTime)
 	if l != nil {
-		until = l.patience()
+		if until = l.patience(); time.Until(until) < listTime {
+			until = began.Add(listTime)
+		}
 	}
 	all, waited := censusFor(l).Take(until)
 	if l != nil {
@@ -399,50 +401,3 @@ func everyPID(l lookout, f visit, after, pidMax int) (whole bool, at reading) {
 	}
 	return r.each(l, f, after) && err == nil, r.at
 }
-
-// A fact is a number that the kernel is asked for once. A failure, for want of a descriptor perhaps, is not
-// remembered.
-type fact struct {
-	value atomic.Int64 // 0 until it is known
-	read  func() int
-}
-
-func (f *fact) get() int {
-	if n := f.value.Load(); n != 0 {
-		return int(n)
-	}
-	n := f.read()
-	f.value.Store(int64(n))
-	return n
-}
-
-// ask asks again, and reports whether the answer changed. Without an answer, as after chroot(2), the last one stands.
-func (f *fact) ask() bool {
-	n := int64(f.read())
-	return n != 0 && f.value.Swap(n) != n
-}
-
-// pidMax is /proc/sys/kernel/pid_max, the number after the highest PID; 0 if unknown. It can change, and does while
-// many systems start: see [sequence.last].
-var pidMax = fact{read: func() int {
-	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
-	if err != nil {
-		return 0
-	}
-	n, _ := strconv.Atoi(string(bytes.TrimSpace(text)))
-	return max(n, 0)
-}}
-
-// cpus is how many CPUs the machine can have; 0 if unknown.
-var cpus = fact{read: func() int {
-	text, err := os.ReadFile("/sys/devices/system/cpu/possible") // "0-63"
-	if err != nil {
-		return 0
-	}
-	text = bytes.TrimSpace(text)
-	n, err := strconv.Atoi(string(text[bytes.LastIndexByte(text, '-')+1:]))
-	if err != nil {
-		return 0
-	}
-	return n + 1
-}}

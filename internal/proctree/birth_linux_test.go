@@ -102,6 +102,7 @@ type watcher struct {
 	leads  bool        // a leader lives that can start somebody
 	group  []int       // that is signaled by number
 	lists  int         // that it was given
+	past   bool        // its time for lists is over
 	begins func()      // nil: nothing to do
 }
 
@@ -118,7 +119,12 @@ func (w *watcher) begin() {
 func (w *watcher) settles() bool        { return !w.leads }
 func (w *watcher) late() bool           { return w.isLate != nil && w.isLate() }
 func (w *watcher) waited(time.Duration) { w.lists++ }
-func (w *watcher) patience() time.Time  { return time.Now().Add(time.Hour) }
+func (w *watcher) patience() time.Time {
+	if w.past {
+		return time.Unix(1, 0)
+	}
+	return time.Now().Add(time.Hour)
+}
 func (w *watcher) grouped(pid int) bool { return slices.Contains(w.group, pid) }
 
 // look is a lookout that writes down whom it is told, and does something once in each list.

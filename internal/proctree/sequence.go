@@ -1,6 +1,9 @@
 package proctree
 
 import (
+	"bytes"
+	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -191,3 +194,50 @@ func readLastPID() (int, bool) {
 	avg, err := procfs.ParseLoadavg(buf[:n])
 	return avg.LastPID, err == nil && avg.LastPID > 0
 }
+
+// A fact is a number that the kernel is asked for once. A failure, for want of a descriptor perhaps, is not
+// remembered.
+type fact struct {
+	value atomic.Int64 // 0 until it is known
+	read  func() int
+}
+
+func (f *fact) get() int {
+	if n := f.value.Load(); n != 0 {
+		return int(n)
+	}
+	n := f.read()
+	f.value.Store(int64(n))
+	return n
+}
+
+// ask asks again, and reports whether the answer changed. Without an answer, as after chroot(2), the last one stands.
+func (f *fact) ask() bool {
+	n := int64(f.read())
+	return n != 0 && f.value.Swap(n) != n
+}
+
+// pidMax is /proc/sys/kernel/pid_max, the number after the highest PID; 0 if unknown. It can change, and does while
+// many systems start: see [sequence.last].
+var pidMax = fact{read: func() int {
+	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(string(bytes.TrimSpace(text)))
+	return max(n, 0)
+}}
+
+// cpus is how many CPUs the machine can have; 0 if unknown.
+var cpus = fact{read: func() int {
+	text, err := os.ReadFile("/sys/devices/system/cpu/possible") // "0-63"
+	if err != nil {
+		return 0
+	}
+	text = bytes.TrimSpace(text)
+	n, err := strconv.Atoi(string(text[bytes.LastIndexByte(text, '-')+1:]))
+	if err != nil {
+		return 0
+	}
+	return n + 1
+}}
