@@ -7,13 +7,12 @@ import (
 
 // limitTrack is the track of the limit mark. Limits are inherited by fork, exec, setsid, env -i and
 // set-user-ID. Its holes: what the leader started before it was marked, pam_limits(8), which resets
-// limits, and programs that set this limit, as real-time audio clients do. It also comes first
-// because it tells whether there is anybody of the number at all.
+// limits, and programs that set this limit, as real-time audio clients do. It comes first also because it
+// tells whether any process has the number.
 //
-// A nested run, one within the tree, puts its number beside that of the outermost one. So a run that
-// is neither the outermost nor the innermost is not found by it. And a process can read the mark of any other and set
-// its own limit to that, or to any number: prlimit(1). So what the mark says is weighed against the other marks, see
-// [settle].
+// A nested run, one within the tree, puts its number beside that of the outermost one, so that the mark does not
+// find a run that is neither. And a process can set its limit to any number, or to that of any other process:
+// prlimit(1). So the mark is weighed against the others, see [settle].
 type limitTrack struct{}
 
 func (limitTrack) judge(c *candidate) verdict {

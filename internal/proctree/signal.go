@@ -9,10 +9,9 @@ import (
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
 
-// Signal sends sig to one member. It goes through a pidfd, which never means another process: the
-// one that the member has, or one that is opened for it, of which is asked after that whether it is
-// of the tree or has the member's start time. Without pidfds there is a gap of microseconds in
-// which the number would have to be freed and reused.
+// Signal sends sig to one member, through its pidfd, which never means another process. If it has none, Signal opens
+// one, and then checks that the process is of the tree or has the member's start time. Without pidfds there is a gap
+// of microseconds, in which the number would have to be freed and reused.
 func (t *tracker) Signal(m *Member, sig syscall.Signal) error {
 	m.Err = t.signal(m, sig)
 	return m.Err
@@ -37,11 +36,10 @@ func (t *tracker) signal(m *Member, sig syscall.Signal) error {
 	return sys.PidfdSignal(fd, sig)
 }
 
-// SignalGroup sends sig to the leader's process group, atomically against fork: no process that
-// is in the group at that moment is missed. The leader, alive or zombie, pins the number, and only we
-// reap it. If other code has reaped it, nothing pins the number, and SignalGroup sends nothing, unless the
-// kernel can signal a group through its leader's pidfd (6.9, PIDFD_SIGNAL_PROCESS_GROUP). It signals the
-// group of a root only in that way.
+// SignalGroup sends sig to the leader's process group, atomically against fork: it misses no process that is in
+// the group at that moment. The leader, alive or zombie, pins the number, and only we reap it. If other code has
+// reaped it, SignalGroup sends nothing, unless the kernel can signal a group through its leader's pidfd (6.9,
+// PIDFD_SIGNAL_PROCESS_GROUP). That is the only way in which it signals the group of a root.
 func (t *head) SignalGroup(sig syscall.Signal) error {
 	switch {
 	case t.apart:
@@ -59,8 +57,8 @@ func (t *head) SignalGroup(sig syscall.Signal) error {
 	return sys.Kill(-t.leader, sig)
 }
 
-// SignalLeader sends sig to the leader alone, which has left its group: only where the group is in our
-// session can it do that, or where it was killed with a cgroup that it has left.
+// SignalLeader sends sig to the leader alone, which has left its group: it can do that if the group is in our
+// session. The same goes for a leader that left the cgroup that was killed.
 func (t *head) SignalLeader(sig syscall.Signal) error {
 	if t.root != nil {
 		return syscall.ESRCH // it is a member like others
@@ -82,21 +80,20 @@ func (t *head) LeaderStrays() bool {
 }
 
 // Kill sends SIGKILL to the leader's group and to every member, newest first, and calls each with the
-// members. It returns them, in the order of their signals.
+// members. It returns them in the order of their signals.
 //
 // Most trees do not grow while they die. If a look finds a new member after all, the caller calls Kill
-// again, which from the second time on freezes the tree first: it stops every member, newest first, so
-// that chains and supervisors do not get away, until a look finds no new one. A later look can still
-// find a new one, since the kernel wakes the stopped members of a group that a death has orphaned
-// (SIGHUP and SIGCONT, setpgid(2)); the caller looks and kills until none is left. The freeze lasts
-// until the given time at most.
+// again, which from the second time on freezes the tree first, until the given time at most: it stops every
+// member, newest first, so that chains and supervisors do not get away, until a look finds no new one. A later
+// look can still find one, since the kernel wakes the stopped members of a group that a death has orphaned
+// (SIGHUP and SIGCONT, setpgid(2)). The caller looks and kills until none is left.
 //
-// A cgroup does all of that by itself, and the rest is for members that have left it. One that was in it at
-// the look may have left since, so Kill signals it like all others.
+// A cgroup does all of that by itself, but for members that have left it. One may have left since the look, so
+// Kill signals each.
 func (t *Tree) Kill(until time.Time, each func(*Member)) []*Member {
 	t.KillLeaf(each)
 	if len(t.members) == 0 {
-		t.All() // whom the group's signal reaches could not be named any more
+		t.All() // what the signal to the group kills could not be named afterwards
 	}
 	grouped := t.SignalGroup(syscall.SIGKILL) == nil // ESRCH: all gone, or nothing pins the number
 	t.pidfds = manyPidfds()
@@ -125,9 +122,9 @@ func (t *roster) Fresh() bool {
 	return slices.ContainsFunc(t.spare, func(m *Member) bool { return !m.killed })
 }
 
-// freeze stops every member that has not been killed. A look takes the longer the more processes there
-// are, zombies included, and a tree that forks all the time breeds meanwhile. So after each look freeze
-// follows those born since it began.
+// freeze stops every member that has not been killed. A look takes longer the more processes there are,
+// zombies included, and a tree that keeps forking grows meanwhile. So after each look freeze follows what was
+// born since the look began.
 func (t *Tree) freeze(until time.Time, killed func(*Member) bool) {
 	stop := func(m *Member) bool {
 		if m.stopped || killed(m) {
@@ -156,7 +153,7 @@ func (t *Tree) freeze(until time.Time, killed func(*Member) bool) {
 }
 
 // follow calls stop with the members born after last, and with those born meanwhile, until there are no
-// more. That takes no longer than the kernel gives out PIDs.
+// more.
 func (t *Tree) follow(last int, until time.Time, stop func(*Member) bool) {
 	for time.Now().Before(until) {
 		next, known := lastPID()
@@ -178,7 +175,7 @@ func (t *Tree) follow(last int, until time.Time, stop func(*Member) bool) {
 	}
 }
 
-// newestFirst sorts what Live has returned.
+// newestFirst sorts what Live returned.
 func (t *roster) newestFirst() []*Member {
 	slices.SortFunc(t.spare, func(a, b *Member) int {
 		return cmp.Or(cmp.Compare(b.Start, a.Start), cmp.Compare(b.PID, a.PID))
@@ -186,8 +183,8 @@ func (t *roster) newestFirst() []*Member {
 	return t.spare
 }
 
-// Pinned reports whether the leader's number still means the leader: it is our child, alive or a
-// zombie. It no longer does once other code has reaped it, or the kernel where SIGCHLD is ignored.
+// Pinned reports whether the leader's number still means the leader: our child, alive or a zombie. It no longer
+// does once other code has reaped it, or the kernel has, where SIGCHLD is ignored.
 func (t *head) Pinned() bool {
 	if t.root != nil {
 		return t.root.exists()

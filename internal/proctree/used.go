@@ -26,16 +26,15 @@ func (t *roster) Reaped() sys.Usage { return t.used.total }
 // Born returns how many processes the tree had, at least: those that were found, or reaped, and the leader.
 func (t *roster) Born() int { return 1 + max(t.used.found, t.used.reaped) }
 
-// maxUsed is how many members are asked what they have used, those that are older: two files each are read, between
-// the look and the signal.
+// maxUsed is how many members Used asks, the oldest: it reads two files of each, between the look and the signal.
 const maxUsed = 256
 
 // Used returns what the leader and the members that the last look found have used, with the children that they waited
 // for. It reports false if it can see nothing.
 //
-// Nobody is counted twice, however many die meanwhile: a parent is older than its children, and so is who reaps them
-// in its place, and the older are asked first. A child that is reaped after that is not there to be asked any more.
-// So it is at least so much. When the look has to end nobody more is asked: a signal may be to follow.
+// It counts no process twice, however many die meanwhile: it asks the older first, and a process is older than the
+// children that it waits for, or adopts. A child that is reaped after that can no longer be asked. So the tree has used
+// at least that much. Used stops at the end of the look's time: a signal may follow.
 func (t *search) Used() (sum sys.Usage, some bool) {
 	if !Enumerates || t.root != nil || procfs.Foreign() {
 		return sys.Usage{}, false
