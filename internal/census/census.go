@@ -104,8 +104,5 @@ func (l *List[T]) Release() {
 	}
 }
 
-// Begun returns how many lists were begun.
-func (c *Census[T]) Begun() uint64 { return c.begun.Load() }
-
 // Waiting returns how many wait for others.
 func (c *Census[T]) Waiting() int { return int(c.waiting.Load()) }

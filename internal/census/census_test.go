@@ -72,7 +72,7 @@ func TestOneListForAllWhoWait(t *testing.T) {
 	for _, other := range others[1:] {
 		assert.Same(t, next, (<-other).list)
 	}
-	assert.Equal(t, uint64(2), s.Begun())
+	assert.Equal(t, uint64(2), s.Census.begun.Load())
 	assert.Nil(t, s.last)
 	for range askers {
 		next.Release()
@@ -92,7 +92,7 @@ func TestListThatTakesTooLong(t *testing.T) {
 	patient := s.ask(time.Now().Add(time.Hour))
 	require.Nil(t, (<-maker).list)
 	require.Nil(t, (<-waiter).list)
-	assert.Equal(t, uint64(1), s.Begun())
+	assert.Equal(t, uint64(1), s.Census.begun.Load())
 	s.awaitWaiting(t, 1)
 	s.goOn <- struct{}{}
 	assert.False(t, <-s.begun, "nothing else waits any more")
