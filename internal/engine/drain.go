@@ -89,11 +89,11 @@ func (r *drainer) settleOutput(fd int, now, giveUp, writers time.Time) time.Time
 		return time.Time{}
 	}
 	if s.Held() {
-		// Whoever makes it go on wakes the poller. On a busy machine it may be our own call that is late.
-		if last := s.HeldUntil(r.mark.Add(r.cfg.Drain)); now.Before(last) {
+		// The call wakes the poller when it returns.
+		if last := s.HeldUntil(r.mark.Add(r.cfg.Drain), now); now.Before(last) {
 			return last
 		}
-		if !r.left {
+		if !r.left || s.End.Hangup() { // without a writer there is nothing to leave
 			r.abandonPipe(fd, now)
 			return time.Time{}
 		}
@@ -141,7 +141,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		if now.Before(s.NextLook) {
 			return s.NextLook
 		}
-		s.TakeBack()
+		s.Out.TakeBack()
 		owed, err := s.End.Unread()
 		if last := r.mark.Add(r.cfg.Drain); errors.Is(err, stdio.ErrHeld) && (!r.left || now.Before(last)) {
 			return last // a notice brings the next look

@@ -27,25 +27,6 @@ func reopened(t *testing.T, file *os.File, mode int) int {
 	return again
 }
 
-// holds has a thread hold the pipe in a system call, until the returned function is called.
-func holds(t *testing.T, nr int, call func(page []byte)) (letGo func()) {
-	t.Helper()
-	testproc.NeedsMissingPages(t)
-	uffd, page, err := testproc.MissingPage()
-	require.NoError(t, err)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		call(page)
-	}()
-	testproc.Wait(t, func() bool { return testproc.SleepsIn(os.Getpid(), nr) })
-	return func() {
-		unix.Close(uffd) // the page comes
-		<-done
-		require.NoError(t, unix.Munmap(page))
-	}
-}
-
 // within has f called, which must not wait until the pipe is let go of: that comes after it, or when the test has failed.
 func within(t *testing.T, letGo func(), f func()) {
 	t.Helper()
@@ -75,7 +56,7 @@ func TestHeldWithoutAWriter(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, child.Close())
 	require.True(t, e.Hangup())
-	letGo := holds(t, unix.SYS_READ, func(page []byte) { _, _ = unix.Read(reader, page) })
+	letGo := testproc.HoldByReading(t, reader)
 	within(t, letGo, func() {
 		_, err = e.Unread()
 		e.Close()
@@ -103,7 +84,7 @@ func TestHeldAfterTheLastReader(t *testing.T) {
 	reader, err := unix.Open("/proc/self/fd/"+strconv.Itoa(writer), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	require.NoError(t, err)
 	defer unix.Close(reader)
-	letGo := holds(t, unix.SYS_READ, func(page []byte) { _, _ = unix.Read(reader, page) })
+	letGo := testproc.HoldByReading(t, reader)
 	within(t, letGo, e.Close)
 	testproc.Wait(t, func() bool { return !e.Held() })
 }

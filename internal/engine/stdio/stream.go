@@ -23,7 +23,7 @@ type Stream struct {
 	Owed     int           // bytes that were in the pipe when it was given up, if Final
 	Look     time.Duration // between two looks for the holders of the pipe
 	NextLook time.Time
-	taken    time.Time // when the pipe was taken back from the Writer's goroutine
+	overdue  time.Time // when it was Held for the first time after the drain timeout
 	Final    bool      // Owed is set
 	Finished bool      // nothing of it is under way any more
 	Lost     bool      // a call on the pipe was left behind
@@ -162,28 +162,25 @@ func (s *Stream) DrawingBlocked() bool {
 }
 
 // Held reports whether a call on the pipe has not returned: the run's, or a read of the Writer's goroutine from which
-// the pipe was taken back.
-func (s *Stream) Held() bool { return s.End.Held() || s.Out.Reading() && !s.Out.Drawing() }
-
-// TakeBack has the Writer's goroutine read the pipe no more. A read that is under way goes on.
-func (s *Stream) TakeBack() {
-	if s.taken.IsZero() {
-		s.taken = time.Now()
-	}
-	s.Out.TakeBack()
+// the pipe was taken back. While it is lent the pipe is the goroutine's, calls included.
+func (s *Stream) Held() bool {
+	return !s.Out.Drawing() && (s.End.Held() || s.Out.Reading())
 }
 
-// HeldUntil returns until when a pipe that is Held is not given up: the given time, and no earlier than the read that
-// TakeBack has fallen into, which may be any, can be over.
-func (s *Stream) HeldUntil(given time.Time) time.Time {
-	if over := s.taken.Add(readTime); !s.End.Held() && given.Before(over) {
-		return over
+// HeldUntil returns until when a pipe that is Held is not given up: the given time, and then for as long as a call may
+// take that no process holds up.
+func (s *Stream) HeldUntil(given, now time.Time) time.Time {
+	if now.Before(given) {
+		return given
 	}
-	return given
+	if s.overdue.IsZero() {
+		s.overdue = now
+	}
+	return s.overdue.Add(callTime)
 }
 
-// readTime is more than a read of a pipe takes that no process holds.
-const readTime = 50 * time.Millisecond
+// callTime is more than a call on a pipe takes that no process holds, on a busy machine.
+const callTime = 50 * time.Millisecond
 
 // ErrHeld says that a process holds the pipe.
 var ErrHeld = drain.ErrHeld
