@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"os/exec"
-	"syscall"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/engine/ladder"
@@ -164,9 +163,7 @@ func (r *Run) rescue() {
 	}
 	r.Streams.Abandon()
 	r.Streams.CloseAll()
-	until := time.Now().Add(r.cfg.Kill)
-	r.SignalTree(syscall.SIGKILL, until)
-	r.AwaitEmpty(until, syscall.SIGKILL)
+	r.End(ladder.Rungs{Kill: r.cfg.Kill})
 	tty{r}.takeBack()
 	reaper{r}.reap()
 	r.seal()

@@ -35,7 +35,7 @@ type Ending struct {
 	watched  map[int]*proctree.Member    // by poller token
 	signaled map[proctree.Process]string // names, of those that were sent a signal; the keys have none
 	Sent     uint64                      // signals that were sent to the leader, by SignalBit
-	looked   bool                        // by AwaitEmpty, so that those are known who are about to be killed
+	looked   bool                        // by AwaitEmpty, since the present climb began
 	Empty    bool                        // the tree was seen to be empty
 	Unseen   bool                        // the last look at the tree could not see everybody
 	Meter    usage.Meter                 // of what the tree uses
@@ -81,6 +81,7 @@ func (e *Ending) End(rungs Rungs) { e.Climb(rungs.ladder()) }
 // Climb sends the signals of the ladder, one after the other, until the tree is empty or the ladder ends. It
 // leaves out those that the waiter has no time for.
 func (e *Ending) Climb(ladder *escalate.Ladder) {
+	e.looked = false
 	for !e.Empty {
 		rung, ok := ladder.Next(time.Now())
 		if !ok {
