@@ -16,9 +16,11 @@ type ended struct{ *Run }
 // Conclude completes the facts, and sets cmd.ProcessState as Wait of os/exec does. It is called once.
 func (r *Run) Conclude() {
 	e := ended{r}
-	e.release()
+	released := e.release()
 	r.cmd.ProcessState = r.Facts.State
-	e.askCommandContext()
+	if released {
+		e.askCommandContext()
+	}
 	e.status()
 	for i := range r.Streams.Each {
 		r.Facts.Output[i] = r.Streams.Each[i].Summary()
@@ -50,40 +52,42 @@ func (r *Run) NameCause() {
 }
 
 // release closes what StdinPipe and its kin opened and ends the goroutine that watches the context of
-// exec.CommandContext, as Wait of os/exec does. The leader was reaped before, so that all else in it
-// is void.
-func (r ended) release() {
+// exec.CommandContext, as Wait of os/exec does. The leader was reaped before, so that all else in it is void. It reports
+// false if a process holds one of the pipes, and a goroutine closes them later.
+func (r ended) release() bool {
 	if r.actor != nil {
 		play(r).release()
-		return
+		return true
 	}
-	if r.Exited && r.own != nil {
-		own := r.own
-		r.own = nil
-		own.Process = stdio.Released() // the number may be another process's by now
-		if !r.pipesOut {
-			_ = own.Wait()
-			return
-		}
-		// A process that lives on can hold one of the pipes that this closes.
-		closed := make(chan struct{})
-		go func() {
-			defer close(closed)
-			_ = own.Wait()
-		}()
-		late := time.NewTimer(r.cfg.Drain)
-		defer late.Stop()
-		select {
-		case <-closed:
-		case <-late.C:
-			r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
-		}
+	if !r.Exited || r.own == nil {
+		return true
+	}
+	own := r.own
+	r.own = nil
+	own.Process = stdio.Released() // the number may be another process's by now
+	if !r.pipesOut {
+		_ = own.Wait()
+		return true
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = own.Wait()
+	}()
+	late := time.NewTimer(r.cfg.Drain)
+	defer late.Stop()
+	select {
+	case <-closed:
+		return true
+	case <-late.C:
+		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
+		return false
 	}
 }
 
 // askCommandContext asks the context of exec.CommandContext, which only os/exec can reach, whether it
 // was canceled or its deadline passed: Start says so before it does anything. Should it say neither,
-// the path makes it fail. It closes the command's pipes, so it comes after release.
+// the path makes it fail. It closes the command's pipes, so it comes after a release that has closed them.
 func (r ended) askCommandContext() {
 	if r.Facts.Cause != CauseCanceled || !r.cmdCanceled.Load() || r.Facts.CtxErr != nil {
 		return
