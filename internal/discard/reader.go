@@ -14,20 +14,20 @@ import (
 // A reader is a poller and the goroutine that waits in it, which runs while there are pipes. Fields
 // without a remark belong to that goroutine.
 type reader struct {
-	drain  *Drain
+	pool   *Pool
 	poller poll.Poller
 	open   map[int]*Pipe // by descriptor, which is the token
 	blind  map[int]*Pipe // of them, those that the poller does not watch
 
-	// Guarded by the Drain's mu.
+	// Guarded by the Pool's mu.
 	running bool    // the goroutine
 	retired bool    // it closes the poller when it ends
 	arrived []*Pipe // to be met
 	leaving []*Pipe // to be closed
 }
 
-func newReader(d *Drain, p poll.Poller) *reader {
-	return &reader{drain: d, poller: p, open: map[int]*Pipe{}, blind: map[int]*Pipe{}}
+func newReader(d *Pool, p poll.Poller) *reader {
+	return &reader{pool: d, poller: p, open: map[int]*Pipe{}, blind: map[int]*Pipe{}}
 }
 
 // blindPause is the time between two looks at pipes that cannot be watched, for want of descriptors
@@ -64,7 +64,7 @@ func (r *reader) run() {
 // admit meets the pipes that came and closes those that are to leave. It reports false if none is left, and then
 // the goroutine is not running any more: the next pipe starts another.
 func (r *reader) admit() bool {
-	d := r.drain
+	d := r.pool
 	d.mu.Lock()
 	arrived, leaving := r.arrived, r.leaving
 	r.arrived, r.leaving = nil, nil
@@ -135,7 +135,7 @@ func (r *reader) finish(p *Pipe) {
 	p.end.Close()
 	delete(r.open, fd)
 	delete(r.blind, fd)
-	d := r.drain
+	d := r.pool
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.pipes = slices.DeleteFunc(d.pipes, func(other *Pipe) bool { return other == p })

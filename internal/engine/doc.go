@@ -1,9 +1,9 @@
 // Package engine does the work of a run and returns facts: it knows neither options nor the public types that facts
-// become. Run.Live is the life of a command, and each phase has a file, and a type with what it alone knows:
+// become. Run.Supervise is the life of a command, and each phase has a file, and a type with what it alone knows:
 //
 //	config.go    its settings           facts.go     what it returns      errors.go  why nothing was started
 //	start.go     examine, pipes, spawn  guarded.go   guard, cgroup, descriptors      stopped.go  the exec stop
-//	run.go       Begin, Live, observe   reason.go    why a run must end   requests.go  requests from outside
+//	run.go       Begin, Supervise, observe   reason.go    why a run must end   requests.go  requests from outside
 //	background.go  what the leader left behind       report.go  why it is stuck      terminal.go  lent, and taken back
 //	drain.go     the last bytes         reap.go      the leader's numbers are given up     conclude.go  after the end
 //

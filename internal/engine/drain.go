@@ -15,7 +15,8 @@ import (
 // A drainer takes what is left in the pipes.
 type drainer struct {
 	*Run
-	holders *holderLook // the last look for them
+	looked  time.Time // the round in which the holders of the pipes were looked for last
+	holders []proctree.Holder
 }
 
 // drain takes what is left in the pipes and sees it delivered, within absolute bounds: a bound that
@@ -175,7 +176,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 			return now
 		}
 		return time.Time{}
-	case !r.hold(fd, now):
+	case !r.findHolders(fd, now):
 		if now.Before(r.mark.Add(r.cfg.Drain)) {
 			s.Final = false
 			s.Look = min(2*max(s.Look, ladder.FirstLook/2), ladder.LastLook)
@@ -194,7 +195,7 @@ func (r *drainer) abandonPipe(fd int, now time.Time) {
 	r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
 	r.Facts.Held[fd] = true
 	if s.End.Open() {
-		r.hold(fd, now)
+		r.findHolders(fd, now)
 	}
 	s.Out.Abandon()
 	r.Streams.Close(s)
@@ -236,12 +237,12 @@ func (r *drainer) leavePipe(fd int, now time.Time) bool {
 	return true
 }
 
-// hold names the processes that still have the other end of a pipe, and reports whether there are
+// findHolders names the processes that still have the other end of a pipe, and reports whether there are
 // any to stay. A child of another run does not stay: it has a copy of everything between its fork and
 // its exec. Finding no holder proves nothing: a descriptor leaves its table shortly before the pipe is
 // released, and there may be no time to look at every process. So without one that stays the drain
 // timeout decides.
-func (r *drainer) hold(fd int, now time.Time) bool {
+func (r *drainer) findHolders(fd int, now time.Time) bool {
 	stays := false
 	for _, h := range r.holdersOf(fd, now) {
 		if !h.Starting {
@@ -256,22 +257,16 @@ func (r *drainer) hold(fd int, now time.Time) bool {
 	return stays
 }
 
-// A holderLook is one look for the holders of all output pipes.
-type holderLook struct {
-	at    time.Time // of the round of drain that made it; the next round looks anew
-	found []proctree.Holder
-}
-
 // holdersOf returns the holders of one pipe. One look serves all pipes that are given up in a round.
 func (r *drainer) holdersOf(fd int, now time.Time) []proctree.Holder {
-	if r.holders == nil || !r.holders.at.Equal(now) {
-		r.holders = &holderLook{at: now}
+	if !r.looked.Equal(now) {
+		r.looked = now
 		var complete bool
-		r.holders.found, complete = proctree.Holders(time.Now().Add(HolderBound), r.Facts.PID, r.Streams.OutputPipes()...)
+		r.holders, complete = proctree.Holders(time.Now().Add(HolderBound), r.Facts.PID, r.Streams.OutputPipes()...)
 		r.Facts.HoldersPartial = !complete
 	}
 	var of []proctree.Holder
-	for _, h := range r.holders.found {
+	for _, h := range r.holders {
 		if h.Inode == r.Streams.Each[fd].End.Inode() {
 			of = append(of, h)
 		}

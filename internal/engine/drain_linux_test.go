@@ -63,7 +63,7 @@ func drained(t *testing.T, cfg *Config, tooMany func()) (*Run, *countingPoller) 
 	t.Cleanup(poller.Close)
 	r.Poller, r.Waiter = poller, r
 	r.Exited = true
-	r.Streams.Init(&r.Ending)
+	r.Streams.Init(&r.Climber)
 	require.NoError(t, r.Streams.OpenOutput(1))
 	return r, poller
 }

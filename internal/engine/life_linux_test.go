@@ -427,11 +427,11 @@ func TestRescue(t *testing.T) {
 	r, err := tried(t.Context(), cmd, patient())
 	require.NoError(t, err)
 	r.ctx = fixed{Context: r.ctx, asks: func() { panic("context") }}
-	assert.PanicsWithValue(t, "context", r.Live)
+	assert.PanicsWithValue(t, "context", r.Supervise)
 	r.ctx = t.Context()
 	r.Conclude()
 	assert.Equal(t, syscall.SIGKILL, r.Facts.Signal)
 	assert.Equal(t, SignalerSafeexec, r.Facts.SignaledBy)
 	assert.False(t, r.questions.Put(func() {}))
-	assert.Nil(t, runs.first)
+	assert.Empty(t, runs.calls)
 }

@@ -81,11 +81,7 @@ func (r casting) stage() error {
 // refusedByFake is why nothing is started. A start that stalls does so until it is met by a bound.
 func (r casting) refusedByFake(err error) error {
 	for errors.Is(err, ErrStartStalled) {
-		if cause := r.mustEnd(); cause != nil {
-			r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedStart)
-			return Errors{cause, ErrStartStalled}
-		}
-		if _, err := r.Poller.Wait(r.nextBound()); err != nil {
+		if err := r.stall(); err != nil {
 			return err
 		}
 	}
@@ -117,14 +113,14 @@ func (r casting) actorsOutput(fd int) io.Writer {
 	return r.Streams.Each[fd].ChildWriter(callers)
 }
 
-// live is live for an actor: the same steps, of which the tree has no part.
-func (r play) live() {
+// supervise is Supervise for an actor: the same steps, of which the tree has no part.
+func (r play) supervise() {
 	defer r.rescue()
 	r.begun()
 	r.Streams.Begin()
 	r.observe()
 	if r.Empty = r.Facts.Cause == CauseExited; !r.Empty {
-		r.host.Ending(r.Facts.Cause)
+		r.host.BeforeSignals(r.Facts.Cause)
 		r.Facts.Reported = r.stuck() && !r.cfg.NoReport // by the actor
 		reporter(r).sendDiagnostic()
 		r.stop()

@@ -104,7 +104,7 @@ func played(t *testing.T, ctx context.Context, cfg *Config, p *role, meanwhile f
 	r.Facts.Times.Start = r.lap()
 	defer p.end(seam.End{}) // what survives would be left
 	meanwhile(r)
-	r.Live()
+	r.Supervise()
 	r.Conclude()
 	return trial{Run: r, host: host}
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/seed841d8200/safeexec/internal/seam"
 )
 
-// A Run is one command from the start to the end. All of it belongs to the goroutine that calls Begin and then Live,
+// A Run is one command from the start to the end. All of it belongs to the goroutine that calls Begin and then Supervise,
 // except Requests and what Ask, Signal and StopAll are for.
 type Run struct {
-	ladder.Ending // of its tree
-	Streams       stdio.Streams
+	ladder.Climber // of its tree
+	Streams        stdio.Streams
 	Requests
 	Facts Facts // what is known so far
 
@@ -34,10 +34,9 @@ type Run struct {
 	mark      time.Time // when the present phase began
 	byContext bool      // the context's deadline passed, and its own timer was behind ours
 	left      bool      // by background: the tree lives on, and is signaled no more
-	over      bool      // Live has come to its end
+	over      bool      // Supervise has come to its end
 
 	questions Questions // which wake the poller as well
-	enlisted  enlistment
 }
 
 // A Host is the caller's side of a run.
@@ -46,8 +45,8 @@ type Host interface {
 	AddEnv(cmd *exec.Cmd)
 	// Retried is called when the start is to be tried again.
 	Retried(err error)
-	// Ending is called before the first signal.
-	Ending(cause Cause)
+	// BeforeSignals is called before the first signal.
+	BeforeSignals(cause Cause)
 	// Settings are for a fake.
 	Settings() any
 	// Played is called once Facts.End is there, before the run counts as ended. It may change Facts.Survivors.
@@ -67,7 +66,7 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 	r.mark, r.exitFD = now, -1
 	r.Waiter = r
 	r.Streams.LastOutput, r.Streams.Idle = now, cfg.Idle > 0
-	r.Streams.Init(&r.Ending)
+	r.Streams.Init(&r.Climber)
 	r.fake = seam.From(ctx)
 	s := starter{r}
 	if err := (guarding{s}).check(); err != nil {
@@ -97,7 +96,7 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 	return nil
 }
 
-// Live is the life of a run after its start. The order is the heart of the package: everything that
+// Supervise is the life of a run after its start. The order is the heart of the package: everything that
 // sends a signal comes before reap, because the leader, alive or a zombie, pins the numbers of its
 // process, its group and its session; from reap on they may belong to others.
 //
@@ -119,19 +118,19 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 //     signals go on meaning our group.
 //   - A descendant is born while its parent is being killed: the next look at the tree finds it, and
 //     a look that finds the tree empty is the only end of stop before its bound.
-func (r *Run) Live() {
+func (r *Run) Supervise() {
 	if r.actor != nil {
-		play{r}.live()
+		play{r}.supervise()
 		return
 	}
 	// The pidfd is lent for the whole life: the caller has cmd.Process, and may Wait for it or Release it.
-	if !r.Tree.LendPidfd(r.liveWith) {
-		r.liveWith(-1)
+	if !r.Tree.LendPidfd(r.superviseWith) {
+		r.superviseWith(-1)
 	}
 }
 
-// liveWith is Live with the leader's pidfd, -1 where there is none.
-func (r *Run) liveWith(pidfd int) {
+// superviseWith is Supervise with the leader's pidfd, -1 where there is none.
+func (r *Run) superviseWith(pidfd int) {
 	defer r.rescue()
 	r.begun()
 	leader{r}.watch(pidfd)
@@ -141,7 +140,7 @@ func (r *Run) liveWith(pidfd int) {
 		background{r}.treat()
 	}
 	if r.Facts.Cause != CauseExited {
-		r.host.Ending(r.Facts.Cause)
+		r.host.BeforeSignals(r.Facts.Cause)
 		reporter{r}.diagnose()
 		reporter{r}.sendDiagnostic()
 	}
@@ -155,7 +154,7 @@ func (r *Run) liveWith(pidfd int) {
 	r.over = true
 }
 
-// rescue ends the command where Live did not come to its end: the caller's code that the run calls, a
+// rescue ends the command where Supervise did not come to its end: the caller's code that the run calls, a
 // buffer or the context, has panicked or ended the goroutine. Nothing would supervise it any more.
 func (r *Run) rescue() {
 	if r.over {

@@ -119,11 +119,7 @@ func (r starter) examine() error {
 	look.Begin(r.cmd, r.Wake)
 	for !look.Done() && !look.Await() {
 		r.marks.EndTurn() // this may take long, and other starts need not wait for it
-		if cause := r.mustEnd(); cause != nil {
-			r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedStart)
-			return Errors{cause, ErrStartStalled}
-		}
-		if _, err := r.Poller.Wait(r.nextBound()); err != nil {
+		if err := r.stall(); err != nil {
 			return err
 		}
 	}
@@ -137,6 +133,16 @@ func (r starter) examine() error {
 		}
 	}
 	return nil
+}
+
+// stall waits for what keeps the start waiting. The error says that the run has to end, and what is left behind.
+func (r starter) stall() error {
+	if cause := r.mustEnd(); cause != nil {
+		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedStart)
+		return Errors{cause, ErrStartStalled}
+	}
+	_, err := r.Poller.Wait(r.nextBound())
+	return err
 }
 
 // openStreams makes the pipes. At the first error the caller closes what there is.

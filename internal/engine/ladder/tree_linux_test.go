@@ -68,11 +68,11 @@ func (c child) says(t *testing.T) int {
 }
 
 // ending returns the end of the child's tree, whose waiter looks at everything for itself, a millisecond at a time.
-func (c child) ending(t *testing.T) (*Ending, *waiter) {
+func (c child) ending(t *testing.T) (*Climber, *waiter) {
 	t.Helper()
 	poller, err := poll.New()
 	require.NoError(t, err)
-	e := &Ending{Poller: poller}
+	e := &Climber{Poller: poller}
 	e.Tree.Init(proctree.Origin{Process: c.cmd.Process, Started: c.started, Leaving: e.UnwatchMember})
 	w := new(waiter)
 	w.step = func(until time.Time) {

@@ -14,7 +14,7 @@ const maxWatched = 64
 
 // WatchMembers makes step watch for the members' deaths, and reports whether it watches all. Of many it
 // prefers the last, which Kill has signaled last.
-func (e *Ending) WatchMembers(members []*proctree.Member) bool {
+func (e *Climber) WatchMembers(members []*proctree.Member) bool {
 	if e.Blind {
 		return false
 	}
@@ -37,14 +37,14 @@ func (e *Ending) WatchMembers(members []*proctree.Member) bool {
 }
 
 // MemberDied takes note of the death of the member with the token.
-func (e *Ending) MemberDied(token int) {
+func (e *Climber) MemberDied(token int) {
 	if m := e.watched[token]; m != nil {
 		e.Tree.Gone(m)
 	}
 }
 
 // UnwatchMember is called by the tree before it closes a member's descriptor.
-func (e *Ending) UnwatchMember(m *proctree.Member) {
+func (e *Climber) UnwatchMember(m *proctree.Member) {
 	if token := TokenMember + m.PID; e.watched[token] == m {
 		delete(e.watched, token)
 		_ = e.Poller.Remove(m.FD)
@@ -57,7 +57,7 @@ const leafDeath = 500 * time.Millisecond
 
 // vacates reports whether the cgroup, which was killed, becomes empty within that, or half of the
 // time that is left if that is shorter.
-func (e *Ending) vacates(until time.Time) bool {
+func (e *Climber) vacates(until time.Time) bool {
 	e.watchLeaf()
 	until = time.Now().Add(min(leafDeath, time.Until(until)/2))
 	for e.LookAtLeaf(); !e.vacated && time.Now().Before(until); e.LookAtLeaf() {
@@ -72,7 +72,7 @@ func (e *Ending) vacates(until time.Time) bool {
 }
 
 // watchLeaf has step told when the cgroup becomes empty. Where that cannot be had, it is looked at.
-func (e *Ending) watchLeaf() {
+func (e *Climber) watchLeaf() {
 	if e.Leaf == nil || e.leafWatched {
 		return
 	}
@@ -82,7 +82,7 @@ func (e *Ending) watchLeaf() {
 }
 
 // LookAtLeaf sees whether the cgroup is empty.
-func (e *Ending) LookAtLeaf() {
+func (e *Climber) LookAtLeaf() {
 	populated, err := e.Leaf.Populated()
 	e.vacated = err == nil && !populated
 }

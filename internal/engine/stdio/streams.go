@@ -21,12 +21,12 @@ type Streams struct {
 	LastOutput time.Time
 	Idle       bool // LastOutput is of interest
 
-	pty    *pty.Terminal  // of the command; else nil
-	ending *ladder.Ending // whose poller tells of them
+	pty    *pty.Terminal   // of the command; else nil
+	ending *ladder.Climber // whose poller tells of them
 }
 
 // Init has the poller of e tell of the streams.
-func (all *Streams) Init(e *ladder.Ending) { all.ending = e }
+func (all *Streams) Init(e *ladder.Climber) { all.ending = e }
 
 // CloseChildEnds leaves the command alone with its ends, so that its exit is the end of the pipe.
 func (all *Streams) CloseChildEnds() {

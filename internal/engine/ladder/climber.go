@@ -15,7 +15,7 @@ import (
 
 // An Ending is the end of one tree, for a run or for KillTree: it owns the tree and climbs the ladder.
 // It belongs to the goroutine of its waiter.
-type Ending struct {
+type Climber struct {
 	Tree   proctree.Tree
 	Poller poll.Poller
 	Wake   func() // Poller.Wake, bound once
@@ -51,7 +51,7 @@ type Waiter interface {
 }
 
 // Open makes the poller.
-func (e *Ending) Open() (err error) {
+func (e *Climber) Open() (err error) {
 	if e.Poller, err = poll.New(); err != nil {
 		return err
 	}
@@ -60,12 +60,12 @@ func (e *Ending) Open() (err error) {
 }
 
 // WatchLeader has Await told of the leader's exit. It reports false if that cannot be had.
-func (e *Ending) WatchLeader(pidfd int) bool {
+func (e *Climber) WatchLeader(pidfd int) bool {
 	return !e.Poller.SetsNonblock() && e.Poller.Add(pidfd, poll.Read, TokenExit) == nil
 }
 
 // Await waits until something happens, until the given time at the latest, and returns what.
-func (e *Ending) Await(until time.Time) []poll.Event {
+func (e *Climber) Await(until time.Time) []poll.Event {
 	if e.Blind {
 		time.Sleep(min(max(time.Until(until), 0), blindStep))
 		return nil
@@ -76,11 +76,11 @@ func (e *Ending) Await(until time.Time) []poll.Event {
 }
 
 // End is Climb by the rungs.
-func (e *Ending) End(rungs Rungs) { e.Climb(rungs.ladder()) }
+func (e *Climber) End(rungs Rungs) { e.Climb(rungs.ladder()) }
 
 // Climb sends the signals of the ladder, one after the other, until the tree is empty or the ladder ends. It
 // leaves out those that the waiter has no time for.
-func (e *Ending) Climb(ladder *escalate.Ladder) {
+func (e *Climber) Climb(ladder *escalate.Ladder) {
 	e.looked = false
 	for !e.Empty {
 		rung, ok := ladder.Next(time.Now())
@@ -98,7 +98,7 @@ func (e *Ending) Climb(ladder *escalate.Ladder) {
 // SignalTree sends one rung's signal to the leader's group and to every member outside it. The
 // leader, which is reaped later, pins the group's number. SIGCONT follows, or what is stopped would
 // not hear of it; SIGKILL needs none, and goes to a tree that is frozen first.
-func (e *Ending) SignalTree(sig syscall.Signal, until time.Time) {
+func (e *Climber) SignalTree(sig syscall.Signal, until time.Time) {
 	if e.Actor != nil {
 		e.signalActor(sig)
 		return
@@ -123,7 +123,7 @@ func (e *Ending) SignalTree(sig syscall.Signal, until time.Time) {
 	e.Tree.Quiet(func() { e.signalAll(sig) })
 }
 
-func (e *Ending) signalAll(sig syscall.Signal) {
+func (e *Climber) signalAll(sig syscall.Signal) {
 	members, _ := e.Tree.All()
 	e.Meter.Look(&e.Tree)
 	for _, m := range members {
@@ -134,7 +134,7 @@ func (e *Ending) signalAll(sig syscall.Signal) {
 }
 
 // Send sends a signal to the leader's group and to the members outside it.
-func (e *Ending) Send(sig syscall.Signal, members []*proctree.Member) {
+func (e *Climber) Send(sig syscall.Signal, members []*proctree.Member) {
 	// ESRCH: all gone, or nothing pins the number; EPERM: set-user-ID, which shows as a survivor.
 	grouped := e.Tree.SignalGroup(sig) == nil
 	if !e.Exited && e.Tree.LeaderStrays() {
@@ -149,7 +149,7 @@ func (e *Ending) Send(sig syscall.Signal, members []*proctree.Member) {
 
 // noteSignaled records that m is sent a signal, and its name at that time: when m was found it may not
 // have executed its program yet.
-func (e *Ending) noteSignaled(m *proctree.Member) {
+func (e *Climber) noteSignaled(m *proctree.Member) {
 	if e.signaled == nil {
 		e.signaled = make(map[proctree.Process]string)
 	}
@@ -164,7 +164,7 @@ func Identity(p proctree.Process) proctree.Process {
 }
 
 // Killed returns what was sent a signal and is not in alive, the oldest first.
-func (e *Ending) Killed(alive map[proctree.Process]bool) []proctree.Process {
+func (e *Climber) Killed(alive map[proctree.Process]bool) []proctree.Process {
 	var killed []proctree.Process
 	for p, name := range e.signaled {
 		if !alive[p] {
@@ -176,10 +176,10 @@ func (e *Ending) Killed(alive map[proctree.Process]bool) []proctree.Process {
 }
 
 // Signaled reports whether anything was sent a signal.
-func (e *Ending) Signaled() bool { return len(e.signaled) > 0 }
+func (e *Climber) Signaled() bool { return len(e.signaled) > 0 }
 
 // Watched returns how many members' deaths the waiter's step is told of.
-func (e *Ending) Watched() int { return len(e.watched) }
+func (e *Climber) Watched() int { return len(e.watched) }
 
 // Looks at a tree are repeated at the latest after these times: for members that cannot be
 // watched, and for those born meanwhile while another takes long to die.
@@ -192,7 +192,7 @@ const (
 // time at the latest, and moves bytes meanwhile. While SIGKILL is the rung, whoever was born since
 // gets it as well; after a gentler signal those are left alone until the next rung, or a program
 // that forks when it is told to end would be driven on.
-func (e *Ending) AwaitEmpty(until time.Time, rung syscall.Signal) {
+func (e *Climber) AwaitEmpty(until time.Time, rung syscall.Signal) {
 	if e.Actor != nil {
 		e.awaitActor(until, rung)
 		return
@@ -248,7 +248,7 @@ func Named(p proctree.Process) proctree.Process {
 }
 
 // signalActor is SignalTree for an actor.
-func (e *Ending) signalActor(sig syscall.Signal) {
+func (e *Climber) signalActor(sig syscall.Signal) {
 	if !e.Exited {
 		e.Sent |= SignalBit(sig)
 	}
@@ -256,7 +256,7 @@ func (e *Ending) signalActor(sig syscall.Signal) {
 }
 
 // awaitActor is AwaitEmpty for an actor. What a signal does nothing to is not waited for: nothing but time would pass.
-func (e *Ending) awaitActor(until time.Time, rung syscall.Signal) {
+func (e *Climber) awaitActor(until time.Time, rung syscall.Signal) {
 	for !e.Exited && !e.deaf && time.Now().Before(until) && !e.Waiter.CutShort(rung) {
 		e.Waiter.Step(until)
 	}
