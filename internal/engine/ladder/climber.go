@@ -13,148 +13,148 @@ import (
 	"github.com/seed841d8200/safeexec/internal/usage"
 )
 
-// An Ending is the end of one tree, for a run or for KillTree: it owns the tree and climbs the ladder.
-// It belongs to the goroutine of its waiter.
+// A Climber ends one tree, of a run or of KillTree: it owns the tree and climbs the ladder of signals. It belongs to the
+// goroutine of its Waiter.
 type Climber struct {
 	Tree   proctree.Tree
 	Poller poll.Poller
 	Wake   func() // Poller.Wake, bound once
 	Waiter Waiter
 
-	Actor seam.Program // in place of the tree, for a test; else nil
-	deaf  bool         // the last signal does nothing to Actor
+	Actor seam.Program // answers in place of the tree, for a test; else nil
+	deaf  bool         // Actor ignores the last signal
 
-	// Written by the waiter's step.
-	Exited bool // the leader has exited and is not reaped, or is a member like others
-	Blind  bool // the poller failed: everything is tried, at short intervals
+	// Written by the Waiter's Step.
+	Exited bool // the leader has exited and is not reaped, or is a member like any other
+	Blind  bool // the poller has failed: everything is tried, at short intervals
 
-	vacated     bool         // the leaf was seen to be empty
+	Leaf        *cgroup.Leaf // the cgroup that the tree was born in; else nil
+	vacated     bool         // Leaf was seen to be empty
 	leafWatched bool         // by the poller
-	Leaf        *cgroup.Leaf // that the tree was born in; nil without a cgroup
 
 	watched  map[int]*proctree.Member    // by poller token
-	signaled map[proctree.Process]string // names, of those that were sent a signal; the keys have none
-	Sent     uint64                      // signals that were sent to the leader, by SignalBit
+	signaled map[proctree.Process]string // the names of the processes that were sent a signal; the keys have none
+	Sent     uint64                      // the signals that were sent to the leader, by SignalBit
 	looked   bool                        // by AwaitEmpty, since the present climb began
-	Empty    bool                        // the tree was seen to be empty
-	Unseen   bool                        // the last look at the tree could not see everybody
+	Empty    bool                        // a look has found the tree empty
+	Unseen   bool                        // the last look could not see every process
 	Meter    usage.Meter                 // of what the tree uses
 }
 
-// A Waiter is who waits for a tree to end and has other things to see to meanwhile.
+// A Waiter waits for a tree to end, and does its other work meanwhile.
 type Waiter interface {
 	// Step waits until something happens, until the given time at the latest.
 	Step(until time.Time)
-	// CutShort reports whether the wait after the signal of a rung has to end before its time, and the
-	// signal not to be sent if it was not yet.
+	// CutShort reports whether to end the wait that follows the signal of a rung early, and not to send that signal if
+	// it was not sent yet.
 	CutShort(rung syscall.Signal) bool
 }
 
 // Open makes the poller.
-func (e *Climber) Open() (err error) {
-	if e.Poller, err = poll.New(); err != nil {
+func (c *Climber) Open() (err error) {
+	if c.Poller, err = poll.New(); err != nil {
 		return err
 	}
-	e.Wake = e.Poller.Wake
+	c.Wake = c.Poller.Wake
 	return nil
 }
 
-// WatchLeader has Await told of the leader's exit. It reports false if that cannot be had.
-func (e *Climber) WatchLeader(pidfd int) bool {
-	return !e.Poller.SetsNonblock() && e.Poller.Add(pidfd, poll.Read, TokenExit) == nil
+// WatchLeader makes Await report the leader's exit. It reports false where the poller cannot.
+func (c *Climber) WatchLeader(pidfd int) bool {
+	return !c.Poller.SetsNonblock() && c.Poller.Add(pidfd, poll.Read, TokenExit) == nil
 }
 
-// Await waits until something happens, until the given time at the latest, and returns what.
-func (e *Climber) Await(until time.Time) []poll.Event {
-	if e.Blind {
+// Await waits until something happens, until the given time at the latest, and returns what happened.
+func (c *Climber) Await(until time.Time) []poll.Event {
+	if c.Blind {
 		time.Sleep(min(max(time.Until(until), 0), blindStep))
 		return nil
 	}
-	events, err := e.Poller.Wait(until)
-	e.Blind = err != nil
+	events, err := c.Poller.Wait(until)
+	c.Blind = err != nil
 	return events
 }
 
-// End is Climb by the rungs.
-func (e *Climber) End(rungs Rungs) { e.Climb(rungs.ladder()) }
+// End climbs the ladder of the rungs.
+func (c *Climber) End(rungs Rungs) { c.Climb(rungs.ladder()) }
 
-// Climb sends the signals of the ladder, one after the other, until the tree is empty or the ladder ends. It
-// leaves out those that the waiter has no time for.
-func (e *Climber) Climb(ladder *escalate.Ladder) {
-	e.looked = false
-	for !e.Empty {
+// Climb sends the signals of the ladder, one after the other, until the tree is empty or the ladder ends. It skips the
+// rungs that the Waiter cuts short.
+func (c *Climber) Climb(ladder *escalate.Ladder) {
+	c.looked = false
+	for !c.Empty {
 		rung, ok := ladder.Next(time.Now())
 		if !ok {
 			return
 		}
-		if e.Waiter.CutShort(rung.Signal) {
+		if c.Waiter.CutShort(rung.Signal) {
 			continue
 		}
-		e.SignalTree(rung.Signal, ladder.Until())
-		e.AwaitEmpty(ladder.Until(), rung.Signal)
+		c.SignalTree(rung.Signal, ladder.Until())
+		c.AwaitEmpty(ladder.Until(), rung.Signal)
 	}
 }
 
-// SignalTree sends one rung's signal to the leader's group and to every member outside it. The
-// leader, which is reaped later, pins the group's number. SIGCONT follows, or what is stopped would
-// not hear of it; SIGKILL needs none, and goes to a tree that is frozen first.
-func (e *Climber) SignalTree(sig syscall.Signal, until time.Time) {
-	if e.Actor != nil {
-		e.signalActor(sig)
+// SignalTree sends the signal of one rung to the leader's group and to every member outside it. The leader is reaped
+// later, so it pins the group's number. SIGCONT follows, since a stopped process handles no other signal. SIGKILL
+// needs none: it goes to a tree that is frozen first.
+func (c *Climber) SignalTree(sig syscall.Signal, until time.Time) {
+	if c.Actor != nil {
+		c.signalActor(sig)
 		return
 	}
-	e.Tree.Until(escalate.Before(until))
+	c.Tree.Until(escalate.Before(until))
 	if sig == syscall.SIGKILL {
-		if !e.looked {
-			e.Tree.Live() // whom it reaches by a number could not be named any more
+		if !c.looked {
+			c.Tree.Live() // what the group's number reaches could not be named afterwards
 		}
-		e.Meter.Look(&e.Tree) // at those that the last look has found
+		c.Meter.Look(&c.Tree) // while the members live
 	}
-	if !e.Exited {
-		e.Sent |= SignalBit(sig)
+	if !c.Exited {
+		c.Sent |= SignalBit(sig)
 	}
 	if sig == syscall.SIGKILL {
-		if !e.Tree.KillLeaf(e.noteSignaled) || !e.vacates(until) { // who has left it is found by the next look
-			e.Tree.Kill(until, e.noteSignaled)
-			e.Waiter.Step(Past) // the leader may be dead by now
+		if !c.Tree.KillLeaf(c.noteSignaled) || !c.vacates(until) { // the next look finds what has left the cgroup
+			c.Tree.Kill(until, c.noteSignaled)
+			c.Waiter.Step(Past) // the leader may be dead by now
 		}
 		return
 	}
-	e.Tree.Quiet(func() { e.signalAll(sig) })
+	c.Tree.Quiet(func() { c.signalAll(sig) })
 }
 
-func (e *Climber) signalAll(sig syscall.Signal) {
-	members, _ := e.Tree.All()
-	e.Meter.Look(&e.Tree)
+func (c *Climber) signalAll(sig syscall.Signal) {
+	members, _ := c.Tree.All()
+	c.Meter.Look(&c.Tree)
 	for _, m := range members {
-		e.noteSignaled(m)
+		c.noteSignaled(m)
 	}
-	e.Send(sig, members)
-	e.Send(proctree.SIGCONT, members)
+	c.Send(sig, members)
+	c.Send(proctree.SIGCONT, members)
 }
 
 // Send sends a signal to the leader's group and to the members outside it.
-func (e *Climber) Send(sig syscall.Signal, members []*proctree.Member) {
-	// ESRCH: all gone, or nothing pins the number; EPERM: set-user-ID, which shows as a survivor.
-	grouped := e.Tree.SignalGroup(sig) == nil
-	if !e.Exited && e.Tree.LeaderStrays() {
-		_ = e.Tree.SignalLeader(sig)
+func (c *Climber) Send(sig syscall.Signal, members []*proctree.Member) {
+	// ESRCH: the group is gone, or nothing pins its number. EPERM: set-user-ID programs, which show as survivors.
+	grouped := c.Tree.SignalGroup(sig) == nil
+	if !c.Exited && c.Tree.LeaderStrays() {
+		_ = c.Tree.SignalLeader(sig)
 	}
 	for _, m := range members {
-		if !grouped || !e.Tree.InLeaderGroup(m) {
-			_ = e.Tree.Signal(m, sig)
+		if !grouped || !c.Tree.InLeaderGroup(m) {
+			_ = c.Tree.Signal(m, sig)
 		}
 	}
 }
 
-// noteSignaled records that m is sent a signal, and its name at that time: when m was found it may not
-// have executed its program yet.
-func (e *Climber) noteSignaled(m *proctree.Member) {
-	if e.signaled == nil {
-		e.signaled = make(map[proctree.Process]string)
+// noteSignaled records that m is sent a signal, under the name that it has now: when it was found it may not have
+// executed its program yet.
+func (c *Climber) noteSignaled(m *proctree.Member) {
+	if c.signaled == nil {
+		c.signaled = make(map[proctree.Process]string)
 	}
-	if _, ok := e.signaled[Identity(m.Process)]; !ok {
-		e.signaled[Identity(m.Process)] = Named(m.Process).Name
+	if _, ok := c.signaled[Identity(m.Process)]; !ok {
+		c.signaled[Identity(m.Process)] = Named(m.Process).Name
 	}
 }
 
@@ -163,10 +163,10 @@ func Identity(p proctree.Process) proctree.Process {
 	return proctree.Process{PID: p.PID, Start: p.Start}
 }
 
-// Killed returns what was sent a signal and is not in alive, the oldest first.
-func (e *Climber) Killed(alive map[proctree.Process]bool) []proctree.Process {
+// Killed returns the processes that were sent a signal and are not in alive, the oldest first.
+func (c *Climber) Killed(alive map[proctree.Process]bool) []proctree.Process {
 	var killed []proctree.Process
-	for p, name := range e.signaled {
+	for p, name := range c.signaled {
 		if !alive[p] {
 			killed = append(killed, proctree.Process{PID: p.PID, Start: p.Start, Name: name})
 		}
@@ -176,64 +176,63 @@ func (e *Climber) Killed(alive map[proctree.Process]bool) []proctree.Process {
 }
 
 // Signaled reports whether anything was sent a signal.
-func (e *Climber) Signaled() bool { return len(e.signaled) > 0 }
+func (c *Climber) Signaled() bool { return len(c.signaled) > 0 }
 
-// Watched returns how many members' deaths the waiter's step is told of.
-func (e *Climber) Watched() int { return len(e.watched) }
+// Watched returns how many members the poller watches.
+func (c *Climber) Watched() int { return len(c.watched) }
 
-// Looks at a tree are repeated at the latest after these times: for members that cannot be
-// watched, and for those born meanwhile while another takes long to die.
+// The time between two looks at a tree grows from FirstLook to LastLook. Looks are for members that the poller does not
+// watch, and for those that are born while another takes long to die.
 const (
 	FirstLook = time.Millisecond
 	LastLook  = 50 * time.Millisecond
 )
 
-// AwaitEmpty waits until a look at the tree finds nobody and the leader has exited, until the given
-// time at the latest, and moves bytes meanwhile. While SIGKILL is the rung, whoever was born since
-// gets it as well; after a gentler signal those are left alone until the next rung, or a program
-// that forks when it is told to end would be driven on.
-func (e *Climber) AwaitEmpty(until time.Time, rung syscall.Signal) {
-	if e.Actor != nil {
-		e.awaitActor(until, rung)
+// AwaitEmpty waits until the leader has exited and a look finds the tree empty, until the given time at the latest. The
+// Waiter moves bytes meanwhile. While SIGKILL is the rung, members born since get it as well. After a gentler signal
+// they do not get it before the next rung: a program that forks when it is told to end would be told again and again.
+func (c *Climber) AwaitEmpty(until time.Time, rung syscall.Signal) {
+	if c.Actor != nil {
+		c.awaitActor(until, rung)
 		return
 	}
-	e.watchLeaf()
-	e.Tree.Until(until)
-	e.looked = true
+	c.watchLeaf()
+	c.Tree.Until(until)
+	c.looked = true
 	for look := FirstLook; ; look = min(2*look, LastLook) {
-		e.vacated = false // the look sees it; what comes after that is news
-		members, sure := e.Tree.Live()
-		e.Unseen = !sure
-		if len(members) == 0 && sure && e.Exited {
-			e.Empty = true
+		c.vacated = false // only what comes after this look is news
+		members, sure := c.Tree.Live()
+		c.Unseen = !sure
+		if len(members) == 0 && sure && c.Exited {
+			c.Empty = true
 			return
 		}
-		if len(members) == 0 && !sure && e.Exited && e.Tree.Blind() {
-			return // nobody is found, and no look can say that nobody is there
+		if len(members) == 0 && !sure && c.Exited && c.Tree.Blind() {
+			return // no look can prove the tree empty
 		}
-		if rung == syscall.SIGKILL && !e.Exited {
-			_ = e.Tree.SignalLeader(rung)
+		if rung == syscall.SIGKILL && !c.Exited {
+			_ = c.Tree.SignalLeader(rung)
 		}
-		if rung == syscall.SIGKILL && e.Tree.Fresh() {
-			members = e.Tree.Kill(until, e.noteSignaled)
+		if rung == syscall.SIGKILL && c.Tree.Fresh() {
+			members = c.Tree.Kill(until, c.noteSignaled)
 		}
 		again := until
-		all := e.WatchMembers(members) && sure
-		watching := len(e.watched) > 0
+		all := c.WatchMembers(members) && sure
+		watching := len(c.watched) > 0
 		if !all || rung == syscall.SIGKILL {
 			again = Earlier(until, time.Now().Add(look))
 		}
-		news := func() bool { return e.Exited && ((all || watching) && len(e.watched) == 0 || e.vacated) }
-		for time.Now().Before(again) && !news() && !e.Waiter.CutShort(rung) {
-			e.Waiter.Step(again)
+		news := func() bool { return c.Exited && ((all || watching) && len(c.watched) == 0 || c.vacated) }
+		for time.Now().Before(again) && !news() && !c.Waiter.CutShort(rung) {
+			c.Waiter.Step(again)
 		}
-		if !time.Now().Before(until) || e.Waiter.CutShort(rung) {
-			if len(members) == 0 && !sure && e.Exited {
+		if !time.Now().Before(until) || c.Waiter.CutShort(rung) {
+			if len(members) == 0 && !sure && c.Exited {
 				return // another look would come too late as well
 			}
-			members, sure = e.Tree.Live()
-			e.Unseen = !sure
-			e.Empty = e.Exited && sure && len(members) == 0
+			members, sure = c.Tree.Live()
+			c.Unseen = !sure
+			c.Empty = c.Exited && sure && len(members) == 0
 			return
 		}
 	}
@@ -247,18 +246,18 @@ func Named(p proctree.Process) proctree.Process {
 	return p
 }
 
-// signalActor is SignalTree for an actor.
-func (e *Climber) signalActor(sig syscall.Signal) {
-	if !e.Exited {
-		e.Sent |= SignalBit(sig)
+// signalActor is SignalTree for a fake command.
+func (c *Climber) signalActor(sig syscall.Signal) {
+	if !c.Exited {
+		c.Sent |= SignalBit(sig)
 	}
-	e.deaf = !e.Actor.Signal(sig)
+	c.deaf = !c.Actor.Signal(sig)
 }
 
-// awaitActor is AwaitEmpty for an actor. What a signal does nothing to is not waited for: nothing but time would pass.
-func (e *Climber) awaitActor(until time.Time, rung syscall.Signal) {
-	for !e.Exited && !e.deaf && time.Now().Before(until) && !e.Waiter.CutShort(rung) {
-		e.Waiter.Step(until)
+// awaitActor is AwaitEmpty for a fake command. It does not wait for one that ignores the signal.
+func (c *Climber) awaitActor(until time.Time, rung syscall.Signal) {
+	for !c.Exited && !c.deaf && time.Now().Before(until) && !c.Waiter.CutShort(rung) {
+		c.Waiter.Step(until)
 	}
-	e.Empty = e.Exited
+	c.Empty = c.Exited
 }
