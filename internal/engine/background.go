@@ -17,6 +17,8 @@ type background struct{ *Run }
 // none.
 func (r background) treat() {
 	switch {
+	case r.actor != nil:
+		r.Empty = true // a fake command leaves nothing
 	case r.cfg.Background == BackgroundWait:
 		r.waits()
 	case r.cfg.Background == BackgroundLeave && r.Facts.LimitErr == nil:

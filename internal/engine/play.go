@@ -113,24 +113,6 @@ func (r casting) actorsOutput(fd int) io.Writer {
 	return r.Streams.Each[fd].ChildWriter(callers)
 }
 
-// supervise is Supervise for an actor: the same steps, of which the tree has no part.
-func (r play) supervise() {
-	defer r.rescue()
-	r.begun()
-	r.Streams.Begin()
-	r.observe()
-	if r.Empty = r.Facts.Cause == CauseExited; !r.Empty {
-		r.host.BeforeSignals(r.Facts.Cause)
-		r.Facts.Reported = r.stuck() && !r.cfg.NoReport // by the actor
-		reporter(r).sendDiagnostic()
-		r.stop()
-	}
-	(&drainer{Run: r.Run}).drain()
-	r.reap()
-	r.seal()
-	r.over = true
-}
-
 // reap is reap for an actor.
 func (r play) reap() {
 	r.Facts.Times.Total = time.Since(r.Facts.Started)

@@ -100,7 +100,10 @@ func (r holdings) close() {
 		r.Poller.Close()
 	}
 	r.marks.End()
-	r.freeLeft()
+	if r.places > 0 { // for pipes that were not left
+		leftPipes.Free(r.places)
+		r.places = 0
+	}
 }
 
 // removeLeaf removes the run's cgroup. Processes that survive keep it.
@@ -120,12 +123,4 @@ func (r holdings) removeLeaf() {
 		r.Facts.LeftCgroup = r.Leaf.Dir()
 	}
 	r.Leaf = nil
-}
-
-// freeLeft gives back the places that were not needed.
-func (r holdings) freeLeft() {
-	if r.places > 0 {
-		leftPipes.Free(r.places)
-		r.places = 0
-	}
 }

@@ -18,6 +18,10 @@ type reporter struct{ *Run }
 // diagnose finds out why the tree is stuck, before the first signal: death and SIGSTOP destroy the
 // evidence. Bytes go on moving meanwhile, or a busy command would look as if it waited for us.
 func (r reporter) diagnose() {
+	if r.actor != nil {
+		r.Facts.Reported = r.stuck() && !r.cfg.NoReport // by the actor
+		return
+	}
 	if !diagnose.Supported || r.cfg.NoReport || !r.stuck() || r.forced() || proctree.Foreign() {
 		return
 	}

@@ -61,7 +61,11 @@ func (r *Run) Signal(sig syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	before := r.callerSent.Or(ladder.SignalBit(sig)) // first: the leader may be gone before Signal returns
-	err := leader{r}.signal(sig)
+	if r.actor != nil {
+		r.actor.program.Signal(sig)
+		return nil
+	}
+	err := r.process.Signal(sig)
 	if err != nil && before&ladder.SignalBit(sig) == 0 {
 		r.callerSent.And(^ladder.SignalBit(sig))
 	}

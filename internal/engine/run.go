@@ -119,20 +119,19 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 //   - A descendant is born while its parent is being killed: the next look at the tree finds it, and
 //     a look that finds the tree empty is the only end of stop before its bound.
 func (r *Run) Supervise() {
-	if r.actor != nil {
-		play{r}.supervise()
-		return
-	}
 	// The pidfd is lent for the whole life: the caller has cmd.Process, and may Wait for it or Release it.
-	if !r.Tree.LendPidfd(r.superviseWith) {
+	if r.actor != nil || !r.Tree.LendPidfd(r.superviseWith) {
 		r.superviseWith(-1)
 	}
 }
 
-// superviseWith is Supervise with the leader's pidfd, -1 where there is none.
+// superviseWith is Supervise with the leader's pidfd, -1 where there is none. For a fake command the phases do what its
+// test sees of them.
 func (r *Run) superviseWith(pidfd int) {
 	defer r.rescue()
-	r.begun()
+	if r.Lent != nil {
+		close(r.Lent)
+	}
 	leader{r}.watch(pidfd)
 	r.Streams.Begin()
 	r.observe()
