@@ -10,7 +10,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 )
 
-// An ended is a run whose command has ended. Nothing of it is pinned any more.
+// An ended is a run whose command has ended. None of its numbers is pinned any more.
 type ended struct{ *Run }
 
 // Conclude completes the facts, and sets cmd.ProcessState as Wait of os/exec does. It is called once.
@@ -28,8 +28,8 @@ func (r *Run) Conclude() {
 	r.NameCause()
 }
 
-// Release frees, before Conclude, what only a caller that uses a pipe of StdinPipe and its kin needs. It reports false
-// if there may be such a caller.
+// Release does, before Conclude, what Wait of os/exec does, unless the caller may be at a pipe of StdinPipe or its kin:
+// then it reports false.
 func (r *Run) Release() bool {
 	if r.pipesOut {
 		return false
@@ -85,9 +85,8 @@ func (r ended) release() bool {
 	}
 }
 
-// askCommandContext asks the context of exec.CommandContext, which only os/exec can reach, whether it
-// was canceled or its deadline passed: Start says so before it does anything. Should it say neither,
-// the path makes it fail. It closes the command's pipes, so it comes after a release that has closed them.
+// askCommandContext asks the context of exec.CommandContext whether it was canceled or its deadline passed. Only os/exec
+// has it: Start returns its error before it does anything. If the context is not done, the path makes Start fail. It closes the command's pipes, so it comes after a release that has closed them.
 func (r ended) askCommandContext() {
 	if r.Facts.Cause != CauseCanceled || !r.cmdCanceled.Load() || r.Facts.CtxErr != nil {
 		return

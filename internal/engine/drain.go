@@ -12,22 +12,21 @@ import (
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
-// A drainer takes what is left in the pipes.
+// A drainer reads what is left in the pipes.
 type drainer struct {
 	*Run
 	looked  time.Time // the round in which the holders of the pipes were looked for last
 	holders []proctree.Holder
 }
 
-// drain takes what is left in the pipes and sees it delivered, within absolute bounds: a bound that
-// moved on with each chunk would never end a chatty process.
+// drain reads what is left in the pipes and waits until it is delivered, within absolute bounds: a bound that moved on
+// with each chunk would never end a chatty process.
 //
-// A pipe whose writers are gone is read to its end, however slow the caller's Writer is, as long as
-// it moves: until the deadline, or one drain timeout from here if that is later. A pipe that a process
-// outside the tree holds is given up: after the linger if the tree is empty, since no more output of the
-// tree can come, else after the drain timeout; if the tree was left, at once, or once the pipe says
-// how much is in it. What is in it at that moment is still read. Running into a bound proves nothing by
-// itself, so the pipe only counts as held if it has a writer left then.
+// A pipe without a writer is read to its end, however slow the caller's Writer is, while that moves: until the deadline,
+// or for one drain timeout if that is later. A pipe that a process outside the tree has is given up: after the linger if
+// the tree is empty, since it cannot write any more; at once if the tree was left; else after the drain timeout. What is
+// in the pipe at that moment is still read. To run into a bound proves nothing, so the pipe counts as held only if it
+// still has a writer then.
 func (r *drainer) drain() {
 	r.Streams.ReleasePTY()
 	begun := r.mark
@@ -46,7 +45,7 @@ func (r *drainer) drain() {
 	for {
 		now := time.Now()
 		if writers.After(last) && now.Before(writers) && r.reason(now) != CauseNone {
-			writers = ladder.Later(last, now.Add(r.cfg.Drain)) // canceled or stopped meanwhile
+			writers = ladder.Later(last, now.Add(r.cfg.Drain)) // canceled or stopped since
 			last = writers
 		}
 		next := r.settleInput(now, last)
@@ -61,8 +60,8 @@ func (r *drainer) drain() {
 	r.Facts.Times.Drain = r.lap()
 }
 
-// settleInput ends standard input, and gives the caller's Reader until the given time to return. It
-// returns until when to wait, zero if that is over.
+// settleInput ends standard input, and gives the caller's Reader until the given time to return. It returns until when
+// to wait, zero if there is nothing to wait for.
 func (r *drainer) settleInput(now, until time.Time) time.Time {
 	s := &r.Streams.Each[0]
 	if s.Kind != stdio.StreamInput || s.Finished {
@@ -83,7 +82,7 @@ func (r *drainer) settleInput(now, until time.Time) time.Time {
 	return time.Time{}
 }
 
-// settleOutput brings one output to its end. It returns until when to wait, zero if that is over.
+// settleOutput brings one output to its end. It returns until when to wait, zero if there is nothing to wait for.
 func (r *drainer) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 	s := &r.Streams.Each[fd]
 	if !s.Kind.IsOutput() || s.Finished {
@@ -108,8 +107,8 @@ func (r *drainer) settleOutput(fd int, now, giveUp, writers time.Time) time.Time
 	if s.Abandoned {
 		return next
 	}
-	// One call of the Writer may take the drain timeout, counted from the end of the tree. A Writer
-	// that is in none is about to be called, and is looked at again.
+	// One call of the Writer may take the drain timeout, counted from the end of the tree at the earliest. A Writer
+	// between two calls is looked at again.
 	busy := s.Out.Busy()
 	stuck := writers
 	if !busy.IsZero() {
@@ -129,7 +128,7 @@ func (r *drainer) settleOutput(fd int, now, giveUp, writers time.Time) time.Time
 	return now
 }
 
-// settlePipe gives up a pipe that does not end. It returns until when to wait for its end.
+// settlePipe gives up a pipe that does not end. It returns until when to wait for that.
 func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	s := &r.Streams.Each[fd]
 	if !s.End.Open() {
@@ -145,7 +144,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		s.Out.TakeBack()
 		owed, err := s.End.Unread()
 		if last := r.mark.Add(r.cfg.Drain); errors.Is(err, stdio.ErrHeld) && (!r.left || now.Before(last)) {
-			return last // a notice brings the next look
+			return last // the call wakes the poller when it returns
 		}
 		s.Final, s.Owed = true, owed
 	}
@@ -154,13 +153,13 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	}
 	if s.Owed > 0 {
 		if s.Blocked && !s.Abandoned && now.Before(writers) {
-			return writers // the Writer is busy, and says when it is not
+			return writers // the Writer wakes the poller when it returns
 		}
 		return now
 	}
 	switch {
 	case s.End.Hangup():
-		// It has no writer left. What was written between the two questions is still read.
+		// No writer is left. What was written since the last look is still read.
 		owed, err := s.End.Unread()
 		if errors.Is(err, stdio.ErrHeld) {
 			return r.mark.Add(r.cfg.Drain)
@@ -169,7 +168,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 			return now
 		}
 	case !r.Streams.ChildEnds.Done() && now.Before(r.mark.Add(r.cfg.Drain)):
-		s.Final = false // it is this process that still has the other end
+		s.Final = false // this process still has the other end
 		return r.mark.Add(r.cfg.Drain)
 	case r.left:
 		if !r.leavePipe(fd, now) {
@@ -189,7 +188,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	return time.Time{}
 }
 
-// abandonPipe leaves a pipe that a process holds, and the call on it. The descriptor is closed once that returns.
+// abandonPipe gives up a pipe that a process holds, and the call on it. The descriptor is closed once that returns.
 func (r *drainer) abandonPipe(fd int, now time.Time) {
 	s := &r.Streams.Each[fd]
 	r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
@@ -202,10 +201,9 @@ func (r *drainer) abandonPipe(fd int, now time.Time) {
 	s.Abandoned, s.Finished, s.Lost = true, true, true
 }
 
-// leavePipe passes on a pipe that has a writer. It names the holders outside the tree, as far as it can
-// see them. It looks for the holders first, and then at the tree, so that a member born in between does
-// not pass for a stranger. It reports false if the pipe has lost its writers meanwhile, as that of a child
-// which was on its way to its own redirections.
+// leavePipe passes on a pipe that has a writer, and names the holders outside the tree that it can see. It looks for the
+// holders before it looks at the tree, or a member born in between would pass for a stranger. It reports false if the
+// pipe has lost its writers since: a child on its way to its own redirections has the pipe for a moment.
 func (r *drainer) leavePipe(fd int, now time.Time) bool {
 	s := &r.Streams.Each[fd]
 	holders := r.holdersOf(fd, now)
@@ -227,7 +225,7 @@ func (r *drainer) leavePipe(fd int, now time.Time) bool {
 	if s.Lost = s.Held(); s.Lost {
 		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
 		s.Abandoned = true
-		s.Out.Abandon() // what a call brings that comes back later reaches no Writer
+		s.Out.Abandon() // what the late call reads reaches no Writer
 	}
 	p := leftPipes.Take(&s.End, discard.Origin{
 		PID: r.Facts.PID, Program: r.Facts.Program, FD: fd, HeldElsewhere: elsewhere, Since: time.Now(),
@@ -237,11 +235,10 @@ func (r *drainer) leavePipe(fd int, now time.Time) bool {
 	return true
 }
 
-// findHolders names the processes that still have the other end of a pipe, and reports whether there are
-// any to stay. A child of another run does not stay: it has a copy of everything between its fork and
-// its exec. Finding no holder proves nothing: a descriptor leaves its table shortly before the pipe is
-// released, and there may be no time to look at every process. So without one that stays the drain
-// timeout decides.
+// findHolders names the processes that still have the other end of a pipe, and reports whether one of them will keep it.
+// A child of another run has a copy of everything between its fork and its exec, and keeps nothing. Finding no holder
+// proves nothing: a descriptor leaves its table shortly before the pipe is released, and there may be no time to look at
+// every process. So the drain timeout decides where no holder is found.
 func (r *drainer) findHolders(fd int, now time.Time) bool {
 	stays := false
 	for _, h := range r.holdersOf(fd, now) {
@@ -274,7 +271,7 @@ func (r *drainer) holdersOf(fd int, now time.Time) []proctree.Holder {
 	return of
 }
 
-// addHolder adds a process once, whichever of the pipes it holds. It may have executed another program in between.
+// addHolder adds a process once, whichever pipes it holds. It may have executed another program in between.
 func (r *drainer) addHolder(p proctree.Process, fds []int) {
 	for i := range r.Facts.Holders {
 		if h := &r.Facts.Holders[i]; ladder.Identity(h.Process) == ladder.Identity(p) {

@@ -14,8 +14,8 @@ type execStopped struct {
 	stop *execstop.Stop
 }
 
-// startStopped starts the command up to its exec stop, and lets it go if it has what was declared
-// and nothing else. On error it has been killed.
+// startStopped starts the command up to its exec stop, and lets it run if it has what was declared and nothing else. On
+// error it has been killed.
 func (r starter) startStopped() (err, ours error) {
 	var stop *execstop.Stop
 	err = r.marks.Start(func() (err error) {
@@ -32,7 +32,7 @@ func (r starter) startStopped() (err, ours error) {
 	h := execStopped{r, stop}
 	runs := false
 	defer func() {
-		if !runs { // a panic of the context's, among the reasons
+		if !runs { // the context may have panicked
 			h.kill()
 		}
 	}()
@@ -45,14 +45,13 @@ func (r starter) startStopped() (err, ours error) {
 	return nil, nil
 }
 
-// The pauses between two looks at a command on its way to its stop, which takes it microseconds
-// unless a file system is slow.
+// The pauses between two looks at a command on its way to its stop, which takes microseconds unless a file system is slow.
 const (
 	firstPause = 20 * time.Microsecond
 	lastPause  = time.Millisecond
 )
 
-// await waits until the command has stopped or is dead, or the run has to end.
+// await waits until the command has stopped or died, or the run has to end.
 func (r execStopped) await() error {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		there, err := r.stop.Stopped()
@@ -109,8 +108,8 @@ func (r execStopped) keepPrivilege() error {
 	return nil
 }
 
-// mark gives the command, in its exec stop, the limit mark, which all that it starts will have.
-// It is what stands in for a cgroup where containment is required.
+// mark gives the command, in its exec stop, the limit mark, which all that it starts inherits. It stands in for a cgroup
+// where containment is required.
 func (r execStopped) mark() error {
 	if !r.marks.Limit(r.own.Process.Pid) && r.noCgroup != nil && !r.stop.Exited() {
 		return r.unstoppable(errNoMark)
@@ -125,8 +124,8 @@ func (r execStopped) limit() error {
 	return nil
 }
 
-// kill ends a command that has not run. Its exit closes files, which can take for ever on a
-// dead file system, and is waited for no longer than any other death by SIGKILL.
+// kill ends a command that has not run. Its exit closes files, which can take for ever on a dead file system, so it is
+// waited for no longer than any other death by SIGKILL.
 func (r execStopped) kill() {
 	r.Facts.FDsProved = false
 	r.stop.Kill()
