@@ -18,8 +18,8 @@ import (
 // /proc/self/fd for the other direction, and hold the pipe by what it has then.
 
 // patience is how long a call is waited for before it counts as held. One that copies a full pipe takes some ten
-// microseconds; the rest is for a busy machine, where nothing is lost but the way around the poller.
-const patience = 10 * time.Millisecond
+// microseconds; the rest is for a busy machine, where nothing is lost but the way around the poller. Tests change it.
+var patience = 10 * time.Millisecond
 
 // A call is what a hand can do.
 type call int8
