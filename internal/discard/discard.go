@@ -45,6 +45,7 @@ type Pipe struct {
 	reader *reader
 	end    pipe.End          // the reader's
 	buf    *[bufferSize]byte // the reader's: in use by a call on a pipe that a process holds
+	early  bool              // the reader's: such a call was under way at Take, and wakes the owner of before
 	bytes  atomic.Int64      // by the reader
 	ended  chan struct{}     // closed by the reader, after the end
 	leaves bool              // it ended, or Close was called; guarded by the Pool's mu
@@ -98,10 +99,12 @@ func (d *Pool) free(n int) {
 // places. The caller has no end any more.
 func (d *Pool) Take(end *pipe.End, from Origin) *Pipe {
 	p := &Pipe{Origin: from, pool: d, end: end.Move(), ended: make(chan struct{})}
+	p.early = p.end.Held()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := d.reader
 	p.reader = r
+	p.end.Notify(r.poller.Wake)
 	d.pipes = append(d.pipes, p)
 	r.arrived = append(r.arrived, p)
 	if r.running {

@@ -128,6 +128,42 @@ func TestCloseEndsTheWriter(t *testing.T) {
 	})
 }
 
+// A noted poller says until when each wait is.
+type noted struct {
+	poll.Poller
+	waits chan time.Time
+}
+
+func (n noted) Wait(until time.Time) ([]poll.Event, error) {
+	n.waits <- until
+	return n.Poller.Wait(until)
+}
+
+// A pipe that a process holds is not looked at again before the call on it returns.
+func TestReaderSleepsWhileAPipeIsHeld(t *testing.T) {
+	testproc.NoLeaks(t)
+	d := New(1)
+	reserve(t, d, 1)
+	waits := make(chan time.Time, 1<<10)
+	d.reader.poller = noted{d.reader.poller, waits}
+	end, w := open(t)
+	reader, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", w.Fd()))
+	require.NoError(t, err)
+	defer reader.Close()
+	_, err = w.WriteString("some")
+	require.NoError(t, err)
+	letGo := testproc.HoldByReading(t, int(reader.Fd()))
+
+	p := d.Take(end, Origin{})
+	<-waits // until there is something to read
+	assert.Zero(t, <-waits, "and then until it is let go of")
+	letGo()
+	_, err = w.WriteString("tick")
+	require.NoError(t, err)
+	reaches(t, p, 4)
+	p.Close()
+}
+
 // One that always has something to read must not keep another waiting.
 func TestFirehoseKeepsNobodyWaiting(t *testing.T) {
 	eachWay(t, func(t *testing.T, d *Pool) {

@@ -30,17 +30,18 @@ func newReader(d *Pool, p poll.Poller) *reader {
 	return &reader{pool: d, poller: p, open: map[int]*Pipe{}, blind: map[int]*Pipe{}}
 }
 
-// blindPause is the time between two looks at pipes that cannot be watched, for want of descriptors
-// or of what epoll(7) allows a user: 64 KiB a look is 6 MB/s then. It is the same for a pipe that a process
-// holds: a call that was under way when the pipe was left still tells its owner of before.
+// blindPause is the time between two looks at pipes that cannot be watched, for want of descriptors or of what epoll(7)
+// allows a user: 64 KiB a look is 6 MB/s then.
 const blindPause = 10 * time.Millisecond
 
 // run reads whatever is ready, once a turn, so that one that always is does not keep others waiting.
 func (r *reader) run() {
 	for r.admit() {
 		var until time.Time
-		if len(r.blind) > 0 {
-			until = time.Now().Add(blindPause)
+		for _, p := range r.blind {
+			if p.buf == nil || p.early {
+				until = time.Now().Add(blindPause)
+			} // else the call that a process holds up wakes the poller
 		}
 		events, err := r.poller.Wait(until)
 		if err != nil { // never seen; but no loop without a pause, and no pipe left without a reader
@@ -118,7 +119,7 @@ func (r *reader) read(p *Pipe) {
 		return
 	}
 	buffers.Put(p.buf)
-	p.buf = nil
+	p.buf, p.early = nil, false
 	p.bytes.Add(int64(n))
 	if n == 0 && !errors.Is(err, syscall.EAGAIN) {
 		r.finish(p)
