@@ -97,7 +97,7 @@ func start(script string) *safeexec.Process {
 
 // To leave the loop does not end the command, and its output is kept as before.
 func ExampleProcess_Lines() {
-	p := start("echo starting; echo listening on port 8080; echo more; sleep 600")
+	p := start(`printf "starting\nlistening on port 8080\nmore\n"; sleep 600`)
 	for line := range p.Lines(context.Background()) {
 		if strings.HasPrefix(line.Text, "listening") {
 			break

@@ -233,7 +233,7 @@ func (r *run) live() {
 			r.endObserving(errUnfinished)
 		}
 	}()
-	r.life.Live()
+	r.life.Supervise()
 	if r.life.Facts.End == nil {
 		r.fill()
 	}
@@ -248,7 +248,7 @@ func (r *run) AddEnv(cmd *exec.Cmd) { r.observed.addEnv(cmd) }
 func (r *run) Retried(err error) { r.observed.retried(err) }
 
 // Ending tells the observers.
-func (r *run) Ending(cause engine.Cause) { r.observed.ending(Cause(cause)) }
+func (r *run) BeforeSignals(cause engine.Cause) { r.observed.ending(Cause(cause)) }
 
 // Settings returns the settings that a fake gets.
 func (r *run) Settings() any { return r.cfg.settings() }

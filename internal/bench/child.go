@@ -19,7 +19,7 @@ type request struct {
 	Impl     string
 	Commands int      // of sleepers
 	Threads  int      // of sleepers: how many the Go runtime is to survive; 0: its own limit
-	Bytes    int64    // of stream
+	Bytes    int64    // of stream; of serve: from a Reader through cat to a Writer, 0 for a no-op
 	Without  []string // of serve: features of internal/sys
 	BuildDir string
 }
@@ -84,7 +84,7 @@ func childMain(args []string) error {
 	case "stream":
 		a, err = measureStream(*i, req.Bytes)
 	case "serve":
-		return serve(*i, req.Without)
+		return serve(*i, &req)
 	default:
 		err = fmt.Errorf("there is no measurement %q", req.Kind)
 	}

@@ -89,19 +89,25 @@ func (r *report) modes(w io.Writer) {
 		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", mode.what, r.find("latency", one, mode.impl, secPerOp).ratio(),
 			r.find("latency", many, mode.impl, secPerOp).ratio(), r.find("latency", one, mode.impl, cpuPerOp).ratio())
 	}
-	if r.find("shares", "program=noop", subject, secPerOp) == nil {
+	if r.find("shares", sharesNoop, subject, secPerOp) == nil {
 		return
 	}
 	fmt.Fprintf(w, "\n| without a part, against the whole run | time | CPU time of the host |\n"+
 		"| --- | --- | --- |\n")
-	for _, part := range sharesOf[1:] {
+	r.parts(w, sharesOf, sharesNoop)
+	r.parts(w, lendingOf, sharesMuch)
+}
+
+// parts are rows of a table of what is left out, if they were measured.
+func (r *report) parts(w io.Writer, of []share, name string) {
+	for _, part := range of[1:] {
+		if r.find("shares", name, part.impl, secPerOp) == nil {
+			continue
+		}
 		fmt.Fprintf(w, "| %s |", part.what)
 		for _, unit := range []string{secPerOp, cpuPerOp} {
-			cell := ""
-			if of := r.find("shares", "program=noop", part.impl, unit); of != nil {
-				cell = of.ratio() + ", " + of.Verdict
-			}
-			fmt.Fprintf(w, " %s |", cell)
+			found := r.find("shares", name, part.impl, unit)
+			fmt.Fprintf(w, " %s, %s |", found.ratio(), found.Verdict)
 		}
 		fmt.Fprintln(w)
 	}

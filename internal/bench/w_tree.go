@@ -127,7 +127,7 @@ func sweep(b *bench) error {
 			if strings.HasPrefix(impl, withoutSweep) {
 				without = []string{"sweep"}
 			}
-			s, err := openServer(without)
+			s, err := openServer(without, 0)
 			if err != nil {
 				return err
 			}

@@ -1,7 +1,7 @@
 // Package discard reads pipes into nothing, for processes that were left to run: they neither die
 // of SIGPIPE nor block on a full pipe.
 //
-// One goroutine serves all pipes of a [Drain] and takes no thread while it waits. It holds no buffer
+// One goroutine serves all pipes of a [Pool] and takes no thread while it waits. It holds no buffer
 // then, and it ends with the last pipe.
 package discard
 
@@ -15,9 +15,9 @@ import (
 	"github.com/seed841d8200/safeexec/internal/poll"
 )
 
-// A Drain reads a limited number of pipes. A place is reserved before there is a pipe, so that a pipe
+// A Pool reads a limited number of pipes. A place is reserved before there is a pipe, so that a pipe
 // never comes and finds none. Its methods may be called from any goroutine.
-type Drain struct {
+type Pool struct {
 	limit int
 
 	mu     sync.Mutex // guards what follows, and the lists of the reader
@@ -26,10 +26,10 @@ type Drain struct {
 	reader *reader    // nil while no place is taken
 }
 
-// New returns a Drain of at most limit pipes.
-func New(limit int) *Drain { return &Drain{limit: limit} }
+// New returns a Pool of at most limit pipes.
+func New(limit int) *Pool { return &Pool{limit: limit} }
 
-// An Origin says where a pipe comes from. The Drain keeps it and does not look at it.
+// An Origin says where a pipe comes from. The Pool keeps it and does not look at it.
 type Origin struct {
 	PID           int    // of the leader
 	Program       string // its name
@@ -38,21 +38,22 @@ type Origin struct {
 	Since         time.Time
 }
 
-// A Pipe is the reading end of a pipe that a Drain has.
+// A Pipe is the reading end of a pipe that a Pool has.
 type Pipe struct {
 	Origin
-	drain  *Drain
+	pool   *Pool
 	reader *reader
 	end    pipe.End          // the reader's
 	buf    *[bufferSize]byte // the reader's: in use by a call on a pipe that a process holds
+	early  bool              // the reader's: such a call was under way at Take, and wakes the owner of before
 	bytes  atomic.Int64      // by the reader
 	ended  chan struct{}     // closed by the reader, after the end
-	leaves bool              // it ended, or Close was called; guarded by the Drain's mu
+	leaves bool              // it ended, or Close was called; guarded by the Pool's mu
 }
 
 // Reserve takes n places. It reports false, and takes none, where there are not so many. The error
 // says that there is nothing to wait with, for want of descriptors perhaps.
-func (d *Drain) Reserve(n int) (bool, error) {
+func (d *Pool) Reserve(n int) (bool, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.taken+n > d.limit {
@@ -70,7 +71,7 @@ func (d *Drain) Reserve(n int) (bool, error) {
 }
 
 // Free gives n reserved places back.
-func (d *Drain) Free(n int) {
+func (d *Pool) Free(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.free(n)
@@ -78,7 +79,7 @@ func (d *Drain) Free(n int) {
 
 // free gives places back. With the last one the reader goes, whose poller is a descriptor. A reader
 // whose goroutine is on its way out closes it itself: only it knows when it waits no more.
-func (d *Drain) free(n int) {
+func (d *Pool) free(n int) {
 	if d.taken -= n; d.taken > 0 {
 		return
 	}
@@ -96,12 +97,14 @@ func (d *Drain) free(n int) {
 
 // Take begins to discard what comes out of end, which must not block, and takes one of the reserved
 // places. The caller has no end any more.
-func (d *Drain) Take(end *pipe.End, from Origin) *Pipe {
-	p := &Pipe{Origin: from, drain: d, end: end.Move(), ended: make(chan struct{})}
+func (d *Pool) Take(end *pipe.End, from Origin) *Pipe {
+	p := &Pipe{Origin: from, pool: d, end: end.Move(), ended: make(chan struct{})}
+	p.early = p.end.Held()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := d.reader
 	p.reader = r
+	p.end.Notify(r.poller.Wake)
 	d.pipes = append(d.pipes, p)
 	r.arrived = append(r.arrived, p)
 	if r.running {
@@ -114,7 +117,7 @@ func (d *Drain) Take(end *pipe.End, from Origin) *Pipe {
 }
 
 // Pipes returns the pipes that are open, oldest first.
-func (d *Drain) Pipes() []*Pipe {
+func (d *Pool) Pipes() []*Pipe {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.pipes)
@@ -129,12 +132,12 @@ func (p *Pipe) Ended() <-chan struct{} { return p.ended }
 // Close closes the pipe: a process that writes to it gets SIGPIPE. When it returns the descriptor is closed, or
 // will be once a process that holds the pipe lets go of it.
 func (p *Pipe) Close() {
-	p.drain.mu.Lock()
+	p.pool.mu.Lock()
 	if !p.leaves {
 		p.leaves = true
 		p.reader.leaving = append(p.reader.leaving, p)
 		p.reader.poller.Wake()
 	}
-	p.drain.mu.Unlock()
+	p.pool.mu.Unlock()
 	<-p.ended
 }

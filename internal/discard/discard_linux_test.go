@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	testproc.Main(m, testproc.Uses("spew-forever"), testproc.Idle(poll.CloseIdle))
 }
 
-// open makes a pipe. The Drain gets the returned end, the test writes to the file.
+// open makes a pipe. The Pool gets the returned end, the test writes to the file.
 func open(t testing.TB) (*pipe.End, *os.File) {
 	t.Helper()
 	var end pipe.End
@@ -38,7 +38,7 @@ func open(t testing.TB) (*pipe.End, *os.File) {
 }
 
 // reserve takes places that must be there.
-func reserve(t testing.TB, d *Drain, n int) {
+func reserve(t testing.TB, d *Pool, n int) {
 	t.Helper()
 	ok, err := d.Reserve(n)
 	require.NoError(t, err)
@@ -46,7 +46,7 @@ func reserve(t testing.TB, d *Drain, n int) {
 }
 
 // take leaves one pipe to d.
-func take(t testing.TB, d *Drain) (*Pipe, *os.File) {
+func take(t testing.TB, d *Pool) (*Pipe, *os.File) {
 	t.Helper()
 	reserve(t, d, 1)
 	end, w := open(t)
@@ -75,7 +75,7 @@ type blank struct{ poll.Poller }
 func (blank) Add(int, poll.Direction, int) error { return syscall.ENOSPC }
 
 // eachWay runs f with all that a reader can be made of. The poller is changed before there is a goroutine.
-func eachWay(t *testing.T, f func(t *testing.T, d *Drain)) {
+func eachWay(t *testing.T, f func(t *testing.T, d *Pool)) {
 	for _, way := range []struct {
 		name   string
 		change func(r *reader)
@@ -95,7 +95,7 @@ func eachWay(t *testing.T, f func(t *testing.T, d *Drain)) {
 }
 
 func TestWriterNeitherBlocksNorDies(t *testing.T) {
-	eachWay(t, func(t *testing.T, d *Drain) {
+	eachWay(t, func(t *testing.T, d *Pool) {
 		p, w := take(t, d)
 		data := make([]byte, 300<<10) // more than a pipe holds
 		for range 3 {
@@ -114,7 +114,7 @@ func TestWriterNeitherBlocksNorDies(t *testing.T) {
 }
 
 func TestCloseEndsTheWriter(t *testing.T) {
-	eachWay(t, func(t *testing.T, d *Drain) {
+	eachWay(t, func(t *testing.T, d *Pool) {
 		p, w := take(t, d)
 		_, err := w.WriteString("tick")
 		require.NoError(t, err)
@@ -128,9 +128,45 @@ func TestCloseEndsTheWriter(t *testing.T) {
 	})
 }
 
+// A noted poller says until when each wait is.
+type noted struct {
+	poll.Poller
+	waits chan time.Time
+}
+
+func (n noted) Wait(until time.Time) ([]poll.Event, error) {
+	n.waits <- until
+	return n.Poller.Wait(until)
+}
+
+// A pipe that a process holds is not looked at again before the call on it returns.
+func TestReaderSleepsWhileAPipeIsHeld(t *testing.T) {
+	testproc.NoLeaks(t)
+	d := New(1)
+	reserve(t, d, 1)
+	waits := make(chan time.Time, 1<<10)
+	d.reader.poller = noted{d.reader.poller, waits}
+	end, w := open(t)
+	reader, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", w.Fd()))
+	require.NoError(t, err)
+	defer reader.Close()
+	_, err = w.WriteString("some")
+	require.NoError(t, err)
+	letGo := testproc.HoldByReading(t, int(reader.Fd()))
+
+	p := d.Take(end, Origin{})
+	<-waits // until there is something to read
+	assert.Zero(t, <-waits, "and then until it is let go of")
+	letGo()
+	_, err = w.WriteString("tick")
+	require.NoError(t, err)
+	reaches(t, p, 4)
+	p.Close()
+}
+
 // One that always has something to read must not keep another waiting.
 func TestFirehoseKeepsNobodyWaiting(t *testing.T) {
-	eachWay(t, func(t *testing.T, d *Drain) {
+	eachWay(t, func(t *testing.T, d *Pool) {
 		hose, w := take(t, d)
 		cmd := testproc.Command("spew-forever")
 		cmd.Stdout = w

@@ -14,33 +14,34 @@ import (
 // A reader is a poller and the goroutine that waits in it, which runs while there are pipes. Fields
 // without a remark belong to that goroutine.
 type reader struct {
-	drain  *Drain
+	pool   *Pool
 	poller poll.Poller
 	open   map[int]*Pipe // by descriptor, which is the token
 	blind  map[int]*Pipe // of them, those that the poller does not watch
 
-	// Guarded by the Drain's mu.
+	// Guarded by the Pool's mu.
 	running bool    // the goroutine
 	retired bool    // it closes the poller when it ends
 	arrived []*Pipe // to be met
 	leaving []*Pipe // to be closed
 }
 
-func newReader(d *Drain, p poll.Poller) *reader {
-	return &reader{drain: d, poller: p, open: map[int]*Pipe{}, blind: map[int]*Pipe{}}
+func newReader(d *Pool, p poll.Poller) *reader {
+	return &reader{pool: d, poller: p, open: map[int]*Pipe{}, blind: map[int]*Pipe{}}
 }
 
-// blindPause is the time between two looks at pipes that cannot be watched, for want of descriptors
-// or of what epoll(7) allows a user: 64 KiB a look is 6 MB/s then. It is the same for a pipe that a process
-// holds: a call that was under way when the pipe was left still tells its owner of before.
+// blindPause is the time between two looks at pipes that cannot be watched, for want of descriptors or of what epoll(7)
+// allows a user: 64 KiB a look is 6 MB/s then.
 const blindPause = 10 * time.Millisecond
 
 // run reads whatever is ready, once a turn, so that one that always is does not keep others waiting.
 func (r *reader) run() {
 	for r.admit() {
 		var until time.Time
-		if len(r.blind) > 0 {
-			until = time.Now().Add(blindPause)
+		for _, p := range r.blind {
+			if p.buf == nil || p.early {
+				until = time.Now().Add(blindPause)
+			} // else the call that a process holds up wakes the poller
 		}
 		events, err := r.poller.Wait(until)
 		if err != nil { // never seen; but no loop without a pause, and no pipe left without a reader
@@ -64,7 +65,7 @@ func (r *reader) run() {
 // admit meets the pipes that came and closes those that are to leave. It reports false if none is left, and then
 // the goroutine is not running any more: the next pipe starts another.
 func (r *reader) admit() bool {
-	d := r.drain
+	d := r.pool
 	d.mu.Lock()
 	arrived, leaving := r.arrived, r.leaving
 	r.arrived, r.leaving = nil, nil
@@ -118,7 +119,7 @@ func (r *reader) read(p *Pipe) {
 		return
 	}
 	buffers.Put(p.buf)
-	p.buf = nil
+	p.buf, p.early = nil, false
 	p.bytes.Add(int64(n))
 	if n == 0 && !errors.Is(err, syscall.EAGAIN) {
 		r.finish(p)
@@ -135,7 +136,7 @@ func (r *reader) finish(p *Pipe) {
 	p.end.Close()
 	delete(r.open, fd)
 	delete(r.blind, fd)
-	d := r.drain
+	d := r.pool
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.pipes = slices.DeleteFunc(d.pipes, func(other *Pipe) bool { return other == p })

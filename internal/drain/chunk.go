@@ -5,9 +5,9 @@ import "sync"
 const (
 	// chunkSize is how much one read asks for at first: the default size of a pipe.
 	chunkSize = 64 << 10
-	// largeSize is how much one read asks for once the pipe was enlarged, and the most that one turn reads,
-	// so that a flood keeps nothing else of the run waiting. Each read of a full pipe hands the pipe's lock to
-	// the writer and back: four of 64 KiB take a fifth longer than one of 256.
+	// largeSize is how much one read asks for once the pipe was enlarged, and the most that one turn reads: a flood must
+	// not keep the rest of the run waiting. Each read of a full pipe hands the pipe's lock to the writer and back, and
+	// four of 64 KiB take a fifth longer than one of 256.
 	largeSize = 256 << 10
 )
 
@@ -36,12 +36,11 @@ func (c *chunk) giveBack() {
 	chunks.Put(c)
 }
 
-// growAfter is how often a pipe must have been found full before it is enlarged: short outputs are over
-// by then, and a reader that keeps up with the writer needs no larger pipe. If the kernel refuses, the
-// next try comes after twice as many.
+// growAfter is how often a pipe is found full before it is enlarged: short outputs are over by then, and a reader that
+// keeps up with the writer needs no larger pipe. If the kernel refuses, the next try comes after twice as many.
 const growAfter = 4
 
-// A grower is a pipe that can be enlarged. Not all can, and none need.
+// A grower is a pipe that can be enlarged.
 type grower interface {
 	Grow() bool
 }
@@ -49,11 +48,11 @@ type grower interface {
 // A heavy counts how often a pipe was found full. It belongs to the goroutine that reads or writes the pipe.
 type heavy struct {
 	full  int
-	tried int  // at how many full ones it was tried last
+	tried int  // full at the last try to enlarge it
 	large bool // the pipe was enlarged
 }
 
-// found says that the pipe was full, and has it enlarged at the right time.
+// found counts that the pipe was full, and enlarges it when it is time to.
 func (h *heavy) found(pipe any) {
 	if h.full++; h.large || h.full < max(growAfter, 2*h.tried) {
 		return

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// A feed reads ahead one chunk in a goroutine of its own, which ends at the Reader's end, or after
-// leave as soon as the Reader returns.
+// A feed reads one chunk ahead, on a goroutine of its own, which ends at the Reader's end, or after leave as soon as the
+// Reader returns.
 type feed struct {
 	r      io.Reader
 	notify func()
@@ -68,8 +68,7 @@ func (f *feed) run() {
 	}
 }
 
-// read calls the Reader until it returns something. The error may come with data. When the run has left
-// meanwhile it is nothing.
+// read calls the Reader until it returns data, an error, or both, or the run has left.
 func (f *feed) read() read {
 	c := borrow(chunkSize)
 	for range maxEmptyReads {
@@ -86,7 +85,7 @@ func (f *feed) read() read {
 
 var errInvalidRead = errors.New("reader returned an impossible count")
 
-// quitting reports whether the run has left: nothing more is read, which would be lost.
+// quitting reports whether the run has left: what is read then is lost.
 func (f *feed) quitting() bool {
 	select {
 	case <-f.quit:
@@ -97,7 +96,7 @@ func (f *feed) quitting() bool {
 }
 
 func (f *feed) give(r read) bool {
-	if f.quitting() { // first: once the run has left, nothing takes what lies in chunks
+	if f.quitting() { // first: once the run has left, no one takes a chunk
 		return false
 	}
 	select {
@@ -113,8 +112,8 @@ func (f *feed) give(r read) bool {
 	}
 }
 
-// take returns what was read, if anything was. If not, notify will be called when something is. A
-// Reader whose goroutine has ended without a last word (runtime.Goexit) is at its end.
+// take returns what was read, if anything. If not, the goroutine calls notify when there is something. A Reader that has
+// ended the goroutine (runtime.Goexit) is at its end.
 func (f *feed) take() (read, bool) {
 	got, ok := f.poll()
 	if !ok {
@@ -138,8 +137,7 @@ func (f *feed) poll() (read, bool) {
 	}
 }
 
-// leave ends the goroutine and reports whether it has left the Reader. If not, notify will be called
-// when it has.
+// leave ends the goroutine, and reports whether it has returned from the Reader. If not, it calls notify when it has.
 func (f *feed) leave() bool {
 	if !f.left {
 		f.left = true

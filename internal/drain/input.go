@@ -19,18 +19,18 @@ type Input struct {
 	lender Lender // of Lend, until it was asked
 	sink   Sink   // what it returned
 	chunks int    // taken from the feed
-	last   bool   // the one taken is followed by none until the feed is lent the pipe
+	last   bool   // the feed sends no other chunk before it is lent the pipe
 
 	chunk   *chunk // lent while pending is not empty
-	held    bool   // pending is written by a call that has not come back
+	held    bool   // a call that has not returned writes pending
 	pending []byte
 	written int64
 	err     error // of the Reader, or of the pipe; EPIPE is none
 	ended   bool
 }
 
-// Feed makes in read from r. Readers known never to block are read directly, others
-// by a goroutine; notify is called when one of those has something after it was found Starved.
+// Feed makes in read from r: directly if r is known never to block, else on a goroutine, which calls notify when a Reader
+// that was found Starved has something.
 func (in *Input) Feed(pipe io.Writer, r io.Reader, notify func()) {
 	*in = Input{pipe: pipe}
 	switch r.(type) {
@@ -51,9 +51,8 @@ func (in *Input) Feed(pipe io.Writer, r io.Reader, notify func()) {
 // its deadline.
 const maxPush = 16
 
-// Push writes until it is Starved (the Reader has nothing yet), Blocked (the pipe is full), Held or Ended, or
-// has Moved enough for one call. At the end the caller closes the pipe: that is the command's end of
-// file.
+// Push writes until it is Starved (the Reader has nothing yet), Blocked (the pipe is full), Held or Ended, or has Moved
+// enough for one call. At the end the caller closes the pipe, which is the command's end of file.
 func (in *Input) Push() State {
 	for range maxPush {
 		if in.ended {
@@ -78,7 +77,7 @@ func (in *Input) Push() State {
 		case errors.Is(err, syscall.EAGAIN):
 			return Blocked
 		case errors.Is(err, syscall.EPIPE):
-			in.end(nil) // the command does not want the rest: its business, as in a shell
+			in.end(nil) // the command need not read all of its input, as in a shell
 		case err != nil:
 			in.end(err)
 		}
@@ -86,7 +85,7 @@ func (in *Input) Push() State {
 	return Moved
 }
 
-// next lends the next chunk to pending. It reports false where there is none, now or ever.
+// next makes the next chunk pending. It reports false where there is none, now or at all.
 func (in *Input) next() bool {
 	var got read
 	if in.now != nil {
@@ -138,11 +137,11 @@ func (in *Input) Written() int64 {
 	return in.written
 }
 
-// Err returns what the Reader or the pipe failed with.
+// Err returns the error of the Reader or the pipe.
 func (in *Input) Err() error { return in.err }
 
-// Quit says that nothing more will be pushed, and reports whether the Reader is out of its last
-// call. If not, notify will be called when it is.
+// Quit ends the pushing, and reports whether the Reader has returned from its last call. If not, notify is called when it
+// has.
 func (in *Input) Quit() bool {
 	if !in.ended {
 		in.end(nil)

@@ -20,33 +20,31 @@ const (
 	Starved              // nothing to move at the moment
 	Blocked              // nowhere to move it to at the moment
 	Ended                // the end was reached; there will be no more
-	Drawn                // the Writer's goroutine moves it, and notifies when it is at the end
-	Held                 // a process holds the pipe; a notice comes when it no longer does
+	Drawn                // the Writer's goroutine moves the bytes, and notifies at the end
+	Held                 // a process holds the pipe; the run is notified when it lets go
 )
 
-// ErrHeld says that a call on a pipe has not come back, since a process holds the pipe. Repeat the same call, with the
-// same bytes, which stay in use until it returns something else.
+// ErrHeld says that a call on a pipe has not returned, because a process holds the pipe. Repeat the same call with the
+// same bytes, which stay in use until the call returns something else.
 var ErrHeld = errors.New("a process holds the pipe")
 
 // An Output drains one output pipe. It belongs to one goroutine, except as [Output.Lend] says.
 //
-// With a limit on the total, set by StopAt, the bytes beyond it are read and counted and go
-// nowhere.
+// Bytes beyond the limit that StopAt sets are read and counted, and dropped.
 type Output struct {
 	pipe io.Reader // non-blocking: EAGAIN when empty
 	heavy
 
-	// Where the bytes go; one of them, or keep and pump: see Tee.
-	keep *HeadTail
+	// Where the bytes go: one of keep, now and pump, or, after Tee, keep and pump.
+	keeper
 	now  io.Writer // known not to block
 	pump *Pump
-	tee  *tee // guards keep beside a pump; else nil
 
 	open   func() Source // of Lend
 	source Source        // what it returned
 	chunks int32         // put into the pump
-	held   *chunk        // is read into by a call that has not come back
-	direct bool          // such a call reads into keep itself
+	held   *chunk        // a call that has not returned reads into it
+	direct bool          // a call that has not returned reads into keep
 	ended  bool
 
 	stopAt    int64        // -1: no limit on the total
@@ -60,9 +58,9 @@ func (o *Output) Capture(pipe io.Reader, b *HeadTail) {
 	o.pipe, o.keep, o.stopAt = pipe, b, -1
 }
 
-// Stream makes o write to w, by plain Write calls in order. Writers known never to
-// block are written to directly, others by a goroutine; notify is called when one of those is
-// ready for more after having been found Blocked, or has finished.
+// Stream makes o write to w, by plain Write calls in order. It writes to a Writer that is known never to block
+// directly, and to any other on a goroutine, which calls notify when a Writer that was Blocked is ready for more, or has
+// finished.
 func (o *Output) Stream(pipe io.Reader, w io.Writer, notify func()) {
 	o.pipe, o.stopAt = pipe, -1
 	switch w.(type) {
@@ -77,7 +75,7 @@ func (o *Output) Stream(pipe io.Reader, w io.Writer, notify func()) {
 	}
 }
 
-// AtEnd has f called by the Writer's goroutine behind the last Write, as one of them. It comes before the first Pull.
+// AtEnd makes the Writer's goroutine call f after the last Write, as if it were one. Call it before the first Pull.
 func (o *Output) AtEnd(f func() error) {
 	if o.pump != nil {
 		o.pump.atEnd = f
@@ -96,9 +94,8 @@ func (o *Output) Exceeded() bool { return o.stopAt >= 0 && o.Total() > o.stopAt 
 // Ended reports whether the end of the pipe was reached.
 func (o *Output) Ended() bool { return o.ended }
 
-// Pull reads what one turn may move, at most limit bytes where limit is positive. Blocked means that the caller's
-// Writer is busy and that nothing was read: the pipe fills, and the command waits, as it would
-// before a slow reader in a shell.
+// Pull reads what one turn may move, at most limit bytes if limit is positive. Blocked means that the caller's Writer is
+// busy and nothing was read: the pipe fills, and the command waits, as for a slow reader in a shell.
 func (o *Output) Pull(limit int) State {
 	if o.ended {
 		return Ended
@@ -131,7 +128,7 @@ func (o *Output) Pull(limit int) State {
 		return o.fill(limit)
 	}
 	size := chunkSize
-	if o.pump == nil { // of those that are put, several can wait
+	if o.pump == nil { // several chunks can wait for a pump
 		size = o.size()
 	}
 	return o.pull(borrow(size), min(size, limit))
@@ -153,14 +150,14 @@ func (o *Output) pull(c *chunk, n int) State {
 	return o.state(n, err)
 }
 
-// readsIntoKeep reports whether the pipe is to be read into what is kept itself. A ring that is shorter
-// than a turn is not: many small reads cost more than to copy what stays of a large one.
+// readsIntoKeep reports whether to read straight into keep. Where the ring is shorter than a turn that takes many small
+// reads, which cost more than to copy what stays of a large one.
 func (o *Output) readsIntoKeep() bool {
 	return o.keep != nil && o.pump == nil && o.stopAt < 0 && o.keep.limit/2 >= largeSize && o.keep.Space() != nil
 }
 
-// fill reads into what is kept, up to limit bytes. It goes on only where its own room was the bound: a
-// pipe that gave less is empty, and a writer that fills it again has it locked meanwhile.
+// fill reads into keep, up to limit bytes. It reads again only if the room in keep ended the read before: a pipe that
+// gave less is empty, and a writer that fills it again has it locked meanwhile.
 func (o *Output) fill(limit int) State {
 	moved := 0
 	for {
@@ -190,7 +187,7 @@ func (o *Output) read(p []byte) (int, error) {
 	return n, err
 }
 
-// state returns what a read came to.
+// state returns the State after a read.
 func (o *Output) state(n int, err error) State {
 	switch {
 	case n > 0:
@@ -206,7 +203,7 @@ func (o *Output) state(n int, err error) State {
 	return Ended
 }
 
-// deliver passes on the first n bytes of c, and c itself.
+// deliver passes on the first n bytes of c, and gives c up.
 func (o *Output) deliver(c *chunk, n int) {
 	n = o.admit(n)
 	if n > 0 && o.keep != nil {
@@ -251,8 +248,8 @@ func write(w io.Writer, p []byte) (int, error) {
 
 var errInvalidWrite = errors.New("writer returned an impossible count")
 
-// Finish says that nothing more will be pulled, and reports whether all that was pulled has
-// reached the Writer. If not, Busy says since when the Writer has been in its present call.
+// Finish ends the pulling, and reports whether the Writer has all that was pulled. If not, Busy tells when its present
+// call began.
 func (o *Output) Finish() bool {
 	o.TakeBack()
 	return o.pump == nil || o.pump.Finish()
@@ -266,8 +263,7 @@ func (o *Output) Busy() time.Time {
 	return o.pump.Busy()
 }
 
-// Abandon gives up on a Writer that did not finish: its goroutine ends when the present call
-// returns, and writes no more.
+// Abandon gives up a Writer that did not finish: its goroutine ends when the present call returns.
 func (o *Output) Abandon() {
 	if o.pump != nil {
 		o.TakeBack()
@@ -275,8 +271,8 @@ func (o *Output) Abandon() {
 	}
 }
 
-// Dropped returns how many of the bytes read did not reach their destination: beyond StopAt,
-// refused by the Writer, or left behind by Abandon. What a HeadTail drops it counts itself.
+// Dropped returns how many of the bytes read did not reach their destination: those beyond StopAt, those that the Writer
+// refused, and those that Abandon left behind. A HeadTail counts what it drops by itself.
 func (o *Output) Dropped() int64 {
 	if o.tee != nil {
 		return o.Total() - o.tee.before - o.pump.Delivered()

@@ -8,17 +8,15 @@ import (
 	"time"
 )
 
-// pumpDepth is how many chunks may wait behind the one that is being written: with one, the next
-// read from the pipe overlaps the present Write.
+// pumpDepth is how many chunks may wait while another is written: with one, the next read overlaps the present Write.
 const pumpDepth = 1
 
-// A Pump writes chunks to a Writer that may block for ever. Its goroutine starts with the first
-// chunk, belongs to the Pump, and ends after Finish or Abandon as soon as the Writer returns. Chunks are
-// put, or it is lent the pipe and reads them by itself: see [Output.Lend].
-// Put, Room, Finish and Abandon belong to one goroutine, the run's.
+// A Pump writes chunks to a Writer that may block for ever, on a goroutine of its own. That starts with the first chunk,
+// and ends after Finish or Abandon as soon as the Writer returns. Put hands it chunks, until it is lent the pipe and
+// reads them by itself: see [Output.Lend]. Put, Room, Finish and Abandon are for the run's goroutine.
 type Pump struct {
 	w      io.Writer
-	notify func() // wakes the run; only called when wanted, after an error, or for what was drawn
+	notify func() // wakes the run: if wanted, after an error, or for the pipe that is lent
 	queue  chan filled
 	open   bool         // queue was made and not closed; the run's own
 	atEnd  func() error // of AtEnd; or nil
@@ -34,9 +32,9 @@ type Pump struct {
 	// Of the pipe that is lent.
 	drawing bool      // it is the goroutine's
 	reading bool      // the goroutine is in a read of it
-	ended   bool      // the goroutine met its end
-	pipeErr error     // which was this error
-	last    time.Time // when the goroutine last read something
+	ended   bool      // the goroutine has met its end
+	pipeErr error     // the error that it met there
+	last    time.Time // when the goroutine last read a byte
 }
 
 // filled is the first n bytes of a chunk, or the order to draw, or to call atEnd.
@@ -49,8 +47,8 @@ type filled struct {
 
 func newPump(w io.Writer, notify func()) *Pump { return &Pump{w: w, notify: notify} }
 
-// Room reports whether Put may be called. If not, notify will be. After Abandon there is always room:
-// for bytes to be dropped.
+// Room reports whether Put may be called. If not, notify is called when it may. After Abandon there is always room, for
+// bytes to drop.
 func (p *Pump) Room() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,8 +57,8 @@ func (p *Pump) Room() bool {
 	return room
 }
 
-// Put hands over the first n bytes of c and reports whether it took c. A Writer that has
-// failed is not called again: the bytes are dropped, so that the command lives on.
+// Put hands over the first n bytes of c, and reports whether it took c. A Writer that has failed is not called again: its
+// bytes are dropped, and the command lives on.
 func (p *Pump) Put(c *chunk, n int) bool {
 	p.mu.Lock()
 	failed := p.err != nil || p.abandoned
@@ -90,8 +88,8 @@ func (p *Pump) run(queue <-chan filled) {
 	}
 }
 
-// lend has the goroutine, once it has written what was put, call draw. It reports false where there
-// is no goroutine, or nothing to be written any more. Room was asked before.
+// lend makes the goroutine call draw once it has written what was put. It reports false where there is no goroutine, or
+// nothing is written any more. Room was asked before.
 func (p *Pump) lend(draw func()) bool {
 	p.mu.Lock()
 	p.drawing = p.open && p.err == nil && !p.abandoned
@@ -109,7 +107,7 @@ func (p *Pump) setDrawing(drawing bool) {
 	p.drawing = drawing
 }
 
-// drawn reports whether the goroutine reads the pipe, and whether and how it met its end.
+// drawn reports whether the goroutine reads the pipe, and whether and with what error it met the end.
 func (p *Pump) drawn() (drawing, ended bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -124,7 +122,7 @@ func (p *Pump) beginReading() bool {
 	return p.reading
 }
 
-// whileDrawing calls f, which uses the pipe and takes no longer than a moment, unless the run has taken it back.
+// whileDrawing calls f, which uses the pipe for a moment, unless the run has taken the pipe back.
 func (p *Pump) whileDrawing(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,8 +131,7 @@ func (p *Pump) whileDrawing(f func()) {
 	}
 }
 
-// endReading takes down what a read came to, and reports whether the run waits to hear of it: it wants the pipe
-// back.
+// endReading records the result of a read, and reports whether the run waits for it, to have the pipe back.
 func (p *Pump) endReading(n int, err error) (news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,8 +154,7 @@ func (p *Pump) stillReading() bool {
 	return p.reading
 }
 
-// stopDrawing says that the goroutine reads the pipe no more, and reports whether the run does not know
-// that yet: only TakeBack is its own doing.
+// stopDrawing ends the goroutine's reading, and reports whether that is news to the run, as it is not after TakeBack.
 func (p *Pump) stopDrawing() (news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -211,7 +207,7 @@ func (p *Pump) end(n int, err error) {
 	p.since = time.Time{}
 	p.waiting--
 	if !p.abandoned {
-		// After Abandon the counts have been read, and must stay what the result says.
+		// After Abandon the run may have read the counts, which must not change then.
 		p.delivered += int64(n)
 		if p.err == nil {
 			p.err = err
@@ -219,8 +215,7 @@ func (p *Pump) end(n int, err error) {
 	}
 	call := (p.wanted || err != nil) && !p.abandoned // an error may be a reason to end the run
 	if err == errWriterGone {                        //nolint:errorlint // the very value
-		// The goroutine ends: what is queued, or is about to be by a Put or lend that came before the
-		// error, has no owner any more and counts as dropped. Later calls see the error.
+		// The goroutine ends: what is queued, or about to be by a Put or lend that did not see the error, is dropped.
 		p.waiting = 0
 		call = call || p.drawing
 		p.drawing = false // the run has to read
@@ -231,8 +226,8 @@ func (p *Pump) end(n int, err error) {
 	}
 }
 
-// Finish says that no more comes, and reports whether every chunk has been dealt with, or given up by
-// Abandon. If not, notify will be called each time one has been.
+// Finish ends the queue, and reports whether every chunk was written, dropped, or given up by Abandon. If not, notify is
+// called after each of them.
 func (p *Pump) Finish() bool {
 	p.close()
 	p.mu.Lock()
@@ -265,7 +260,7 @@ func (p *Pump) Busy() time.Time {
 	return p.since
 }
 
-// Abandon leaves the Writer alone with its present call.
+// Abandon gives up the Writer and its present call.
 func (p *Pump) Abandon() {
 	p.mu.Lock()
 	p.abandoned = true

@@ -5,6 +5,12 @@ import (
 	"sync"
 )
 
+// A keeper keeps what an Output reads.
+type keeper struct {
+	keep *HeadTail
+	tee  *tee // guards keep if a Writer gets the bytes as well; else nil
+}
+
 // A tee belongs to an Output that both keeps and delivers. The goroutine that reads the pipe keeps the bytes before it
 // delivers them.
 type tee struct {
@@ -13,8 +19,8 @@ type tee struct {
 	before int64 // bytes that came before there was a Writer
 }
 
-// Tee makes o, which captures, write to w as well what comes from now on, as [Output.Stream] does. What is kept does
-// not depend on w. It reports false, and does nothing, while a read is under way that a process holds up.
+// Tee makes an Output that captures write to w as well, as [Output.Stream] does, beginning with the next byte. What is
+// kept does not depend on w. It reports false, and does nothing, while a process holds up a read.
 func (o *Output) Tee(w io.Writer, notify func()) bool {
 	if o.direct || o.held != nil {
 		return false
@@ -25,31 +31,31 @@ func (o *Output) Tee(w io.Writer, notify func()) bool {
 }
 
 // retain keeps p.
-func (o *Output) retain(p []byte) {
-	if t := o.tee; t != nil {
+func (k *keeper) retain(p []byte) {
+	if t := k.tee; t != nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if t.sealed {
 			return
 		}
 	}
-	_, _ = o.keep.Write(p)
+	_, _ = k.keep.Write(p)
 }
 
-// Seal has nothing kept any more: a read that was left behind may come back at any time.
-func (o *Output) Seal() {
-	if t := o.tee; t != nil {
+// Seal ends the keeping: a read that was left behind may return at any time.
+func (k *keeper) Seal() {
+	if t := k.tee; t != nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.sealed = true
 	}
 }
 
-// Look calls f with what is kept. What it does not contain has not been delivered yet, and is not until f returns.
-func (o *Output) Look(f func(keep *HeadTail)) {
-	if t := o.tee; t != nil {
+// Look calls f with what is kept. No byte that is not in it is delivered before f returns.
+func (k *keeper) Look(f func(keep *HeadTail)) {
+	if t := k.tee; t != nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 	}
-	f(o.keep)
+	f(k.keep)
 }

@@ -12,11 +12,12 @@ import (
 // A background is the time after the exit of the leader, which may have left processes behind.
 type background struct{ *Run }
 
-// treat does with the processes that the leader left behind what the policy says. It may change
-// the cause: then they are ended for it. A command that should have limits, and did not get them, leaves
-// none.
+// treat applies the policy to the processes that the leader has left behind. It may change the cause: then they are ended
+// for it. A command that did not get the limits that it should have leaves none.
 func (r background) treat() {
 	switch {
+	case r.actor != nil:
+		r.Empty = true // a fake command leaves nothing
 	case r.cfg.Background == BackgroundWait:
 		r.waits()
 	case r.cfg.Background == BackgroundLeave && r.Facts.LimitErr == nil:
@@ -26,8 +27,8 @@ func (r background) treat() {
 	}
 }
 
-// lingers gives them a moment to end by themselves. The deadline, cancellation and Stop cut it short,
-// and leave the cause what it is: the command exited.
+// lingers gives them a moment to end by themselves. The deadline, cancellation and Stop cut it short, and do not change
+// the cause: the command has exited.
 func (r background) lingers() {
 	r.AwaitEmpty(ladder.Earlier(r.mark.Add(r.cfg.Linger), r.deadline), 0)
 	if r.Empty {
@@ -35,10 +36,10 @@ func (r background) lingers() {
 	}
 }
 
-// waits goes on with the run until a look finds the tree empty or there is a reason to end it. As in
-// observe the look comes last: a tree that ended in time is not reported as timed out.
+// waits waits until a look finds the tree empty or there is a reason to end it. As in observe the look comes last: a tree
+// that ended in time is not reported as timed out.
 func (r background) waits() {
-	r.exitSeen.Store(true) // a signal to the zombie would be none to the command
+	r.exitSeen.Store(true) // Signal would reach a zombie
 	begun := r.mark
 	for {
 		reason := r.reason(time.Now())
@@ -61,14 +62,14 @@ func (r background) waits() {
 	r.Facts.Times.Run += r.lap()
 }
 
-// waitLook returns when to look at processes that do not tell of their death: after a sixteenth of the
-// time that they have been waited for.
+// waitLook returns when to look at processes that are not watched: after a sixteenth of the time that the tree has been
+// waited for.
 func waitLook(waited time.Duration) time.Time {
 	return time.Now().Add(min(max(waited/16, ladder.FirstLook), time.Second))
 }
 
-// awaitDeaths moves bytes until all members that are watched have died, or, where none is, until the
-// given time. While one that is watched lives the tree is not empty, so that the others need no look.
+// awaitDeaths moves bytes until all watched members have died, or, where none is watched, until the given time. While a
+// watched member lives the tree is not empty, and the others need no look.
 func (r background) awaitDeaths(look time.Time) {
 	watching := !r.Blind && r.Watched() > 0
 	for {
@@ -90,8 +91,8 @@ func (r background) awaitDeaths(look time.Time) {
 	}
 }
 
-// listLeft records which processes of the tree are alive. It is called again at the end: those listed earlier may have
-// died by then, and others been born.
+// listLeft records which processes of the tree are alive. It is called again at the end: some may have died by then, and
+// others been born.
 func (r reaper) listLeft() {
 	r.Tree.Until(r.mark.Add(r.cfg.Drain))
 	members, sure := r.Tree.Live()

@@ -10,15 +10,17 @@ import (
 	"github.com/seed841d8200/safeexec/internal/engine/stdio"
 )
 
-// An ended is a run whose command has ended. Nothing of it is pinned any more.
+// An ended is a run whose command has ended. None of its numbers is pinned any more.
 type ended struct{ *Run }
 
 // Conclude completes the facts, and sets cmd.ProcessState as Wait of os/exec does. It is called once.
 func (r *Run) Conclude() {
 	e := ended{r}
-	e.release()
+	released := e.release()
 	r.cmd.ProcessState = r.Facts.State
-	e.askCommandContext()
+	if released {
+		e.askCommandContext()
+	}
 	e.status()
 	for i := range r.Streams.Each {
 		r.Facts.Output[i] = r.Streams.Each[i].Summary()
@@ -26,8 +28,8 @@ func (r *Run) Conclude() {
 	r.NameCause()
 }
 
-// Release frees, before Conclude, what only a caller that uses a pipe of StdinPipe and its kin needs. It reports false
-// if there may be such a caller.
+// Release does, before Conclude, what Wait of os/exec does, unless the caller may be at a pipe of StdinPipe or its kin:
+// then it reports false.
 func (r *Run) Release() bool {
 	if r.pipesOut {
 		return false
@@ -50,40 +52,41 @@ func (r *Run) NameCause() {
 }
 
 // release closes what StdinPipe and its kin opened and ends the goroutine that watches the context of
-// exec.CommandContext, as Wait of os/exec does. The leader was reaped before, so that all else in it
-// is void.
-func (r ended) release() {
+// exec.CommandContext, as Wait of os/exec does. The leader was reaped before, so that all else in it is void. It reports
+// false if a process holds one of the pipes, and a goroutine closes them later.
+func (r ended) release() bool {
 	if r.actor != nil {
 		play(r).release()
-		return
+		return true
 	}
-	if r.Exited && r.own != nil {
-		own := r.own
-		r.own = nil
-		own.Process = stdio.Released() // the number may be another process's by now
-		if !r.pipesOut {
-			_ = own.Wait()
-			return
-		}
-		// A process that lives on can hold one of the pipes that this closes.
-		closed := make(chan struct{})
-		go func() {
-			defer close(closed)
-			_ = own.Wait()
-		}()
-		late := time.NewTimer(r.cfg.Drain)
-		defer late.Stop()
-		select {
-		case <-closed:
-		case <-late.C:
-			r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
-		}
+	if !r.Exited || r.own == nil {
+		return true
+	}
+	own := r.own
+	r.own = nil
+	own.Process = stdio.Released() // the number may be another process's by now
+	if !r.pipesOut {
+		_ = own.Wait()
+		return true
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = own.Wait()
+	}()
+	late := time.NewTimer(r.cfg.Drain)
+	defer late.Stop()
+	select {
+	case <-closed:
+		return true
+	case <-late.C:
+		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
+		return false
 	}
 }
 
-// askCommandContext asks the context of exec.CommandContext, which only os/exec can reach, whether it
-// was canceled or its deadline passed: Start says so before it does anything. Should it say neither,
-// the path makes it fail. It closes the command's pipes, so it comes after release.
+// askCommandContext asks the context of exec.CommandContext whether it was canceled or its deadline passed. Only os/exec
+// has it: Start returns its error before it does anything. If the context is not done, the path makes Start fail. It closes the command's pipes, so it comes after a release that has closed them.
 func (r ended) askCommandContext() {
 	if r.Facts.Cause != CauseCanceled || !r.cmdCanceled.Load() || r.Facts.CtxErr != nil {
 		return

@@ -12,21 +12,21 @@ import (
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
-// A drainer takes what is left in the pipes.
+// A drainer reads what is left in the pipes.
 type drainer struct {
 	*Run
-	holders *holderLook // the last look for them
+	looked  time.Time // the round in which the holders of the pipes were looked for last
+	holders []proctree.Holder
 }
 
-// drain takes what is left in the pipes and sees it delivered, within absolute bounds: a bound that
-// moved on with each chunk would never end a chatty process.
+// drain reads what is left in the pipes and waits until it is delivered, within absolute bounds: a bound that moved on
+// with each chunk would never end a chatty process.
 //
-// A pipe whose writers are gone is read to its end, however slow the caller's Writer is, as long as
-// it moves: until the deadline, or one drain timeout from here if that is later. A pipe that a process
-// outside the tree holds is given up: after the linger if the tree is empty, since no more output of the
-// tree can come, else after the drain timeout; if the tree was left, at once, or once the pipe says
-// how much is in it. What is in it at that moment is still read. Running into a bound proves nothing by
-// itself, so the pipe only counts as held if it has a writer left then.
+// A pipe without a writer is read to its end, however slow the caller's Writer is, while that moves: until the deadline,
+// or for one drain timeout if that is later. A pipe that a process outside the tree has is given up: after the linger if
+// the tree is empty, since it cannot write any more; at once if the tree was left; else after the drain timeout. What is
+// in the pipe at that moment is still read. To run into a bound proves nothing, so the pipe counts as held only if it
+// still has a writer then.
 func (r *drainer) drain() {
 	r.Streams.ReleasePTY()
 	begun := r.mark
@@ -45,7 +45,7 @@ func (r *drainer) drain() {
 	for {
 		now := time.Now()
 		if writers.After(last) && now.Before(writers) && r.reason(now) != CauseNone {
-			writers = ladder.Later(last, now.Add(r.cfg.Drain)) // canceled or stopped meanwhile
+			writers = ladder.Later(last, now.Add(r.cfg.Drain)) // canceled or stopped since
 			last = writers
 		}
 		next := r.settleInput(now, last)
@@ -60,8 +60,8 @@ func (r *drainer) drain() {
 	r.Facts.Times.Drain = r.lap()
 }
 
-// settleInput ends standard input, and gives the caller's Reader until the given time to return. It
-// returns until when to wait, zero if that is over.
+// settleInput ends standard input, and gives the caller's Reader until the given time to return. It returns until when
+// to wait, zero if there is nothing to wait for.
 func (r *drainer) settleInput(now, until time.Time) time.Time {
 	s := &r.Streams.Each[0]
 	if s.Kind != stdio.StreamInput || s.Finished {
@@ -82,18 +82,18 @@ func (r *drainer) settleInput(now, until time.Time) time.Time {
 	return time.Time{}
 }
 
-// settleOutput brings one output to its end. It returns until when to wait, zero if that is over.
+// settleOutput brings one output to its end. It returns until when to wait, zero if there is nothing to wait for.
 func (r *drainer) settleOutput(fd int, now, giveUp, writers time.Time) time.Time {
 	s := &r.Streams.Each[fd]
 	if !s.Kind.IsOutput() || s.Finished {
 		return time.Time{}
 	}
 	if s.Held() {
-		// Whoever makes it go on wakes the poller. On a busy machine it may be our own call that is late.
-		if last := s.HeldUntil(r.mark.Add(r.cfg.Drain)); now.Before(last) {
+		// The call wakes the poller when it returns.
+		if last := s.HeldUntil(r.mark.Add(r.cfg.Drain), now); now.Before(last) {
 			return last
 		}
-		if !r.left {
+		if !r.left || s.End.Hangup() { // without a writer there is nothing to leave
 			r.abandonPipe(fd, now)
 			return time.Time{}
 		}
@@ -107,8 +107,8 @@ func (r *drainer) settleOutput(fd int, now, giveUp, writers time.Time) time.Time
 	if s.Abandoned {
 		return next
 	}
-	// One call of the Writer may take the drain timeout, counted from the end of the tree. A Writer
-	// that is in none is about to be called, and is looked at again.
+	// One call of the Writer may take the drain timeout, counted from the end of the tree at the earliest. A Writer
+	// between two calls is looked at again.
 	busy := s.Out.Busy()
 	stuck := writers
 	if !busy.IsZero() {
@@ -128,7 +128,7 @@ func (r *drainer) settleOutput(fd int, now, giveUp, writers time.Time) time.Time
 	return now
 }
 
-// settlePipe gives up a pipe that does not end. It returns until when to wait for its end.
+// settlePipe gives up a pipe that does not end. It returns until when to wait for that.
 func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	s := &r.Streams.Each[fd]
 	if !s.End.Open() {
@@ -141,10 +141,10 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		if now.Before(s.NextLook) {
 			return s.NextLook
 		}
-		s.TakeBack()
+		s.Out.TakeBack()
 		owed, err := s.End.Unread()
 		if last := r.mark.Add(r.cfg.Drain); errors.Is(err, stdio.ErrHeld) && (!r.left || now.Before(last)) {
-			return last // a notice brings the next look
+			return last // the call wakes the poller when it returns
 		}
 		s.Final, s.Owed = true, owed
 	}
@@ -153,13 +153,13 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	}
 	if s.Owed > 0 {
 		if s.Blocked && !s.Abandoned && now.Before(writers) {
-			return writers // the Writer is busy, and says when it is not
+			return writers // the Writer wakes the poller when it returns
 		}
 		return now
 	}
 	switch {
 	case s.End.Hangup():
-		// It has no writer left. What was written between the two questions is still read.
+		// No writer is left. What was written since the last look is still read.
 		owed, err := s.End.Unread()
 		if errors.Is(err, stdio.ErrHeld) {
 			return r.mark.Add(r.cfg.Drain)
@@ -168,14 +168,14 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 			return now
 		}
 	case !r.Streams.ChildEnds.Done() && now.Before(r.mark.Add(r.cfg.Drain)):
-		s.Final = false // it is this process that still has the other end
+		s.Final = false // this process still has the other end
 		return r.mark.Add(r.cfg.Drain)
 	case r.left:
 		if !r.leavePipe(fd, now) {
 			return now
 		}
 		return time.Time{}
-	case !r.hold(fd, now):
+	case !r.findHolders(fd, now):
 		if now.Before(r.mark.Add(r.cfg.Drain)) {
 			s.Final = false
 			s.Look = min(2*max(s.Look, ladder.FirstLook/2), ladder.LastLook)
@@ -188,23 +188,22 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 	return time.Time{}
 }
 
-// abandonPipe leaves a pipe that a process holds, and the call on it. The descriptor is closed once that returns.
+// abandonPipe gives up a pipe that a process holds, and the call on it. The descriptor is closed once that returns.
 func (r *drainer) abandonPipe(fd int, now time.Time) {
 	s := &r.Streams.Each[fd]
 	r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
 	r.Facts.Held[fd] = true
 	if s.End.Open() {
-		r.hold(fd, now)
+		r.findHolders(fd, now)
 	}
 	s.Out.Abandon()
 	r.Streams.Close(s)
 	s.Abandoned, s.Finished, s.Lost = true, true, true
 }
 
-// leavePipe passes on a pipe that has a writer. It names the holders outside the tree, as far as it can
-// see them. It looks for the holders first, and then at the tree, so that a member born in between does
-// not pass for a stranger. It reports false if the pipe has lost its writers meanwhile, as that of a child
-// which was on its way to its own redirections.
+// leavePipe passes on a pipe that has a writer, and names the holders outside the tree that it can see. It looks for the
+// holders before it looks at the tree, or a member born in between would pass for a stranger. It reports false if the
+// pipe has lost its writers since: a child on its way to its own redirections has the pipe for a moment.
 func (r *drainer) leavePipe(fd int, now time.Time) bool {
 	s := &r.Streams.Each[fd]
 	holders := r.holdersOf(fd, now)
@@ -226,7 +225,7 @@ func (r *drainer) leavePipe(fd int, now time.Time) bool {
 	if s.Lost = s.Held(); s.Lost {
 		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedPipe)
 		s.Abandoned = true
-		s.Out.Abandon() // what a call brings that comes back later reaches no Writer
+		s.Out.Abandon() // what the late call reads reaches no Writer
 	}
 	p := leftPipes.Take(&s.End, discard.Origin{
 		PID: r.Facts.PID, Program: r.Facts.Program, FD: fd, HeldElsewhere: elsewhere, Since: time.Now(),
@@ -236,12 +235,11 @@ func (r *drainer) leavePipe(fd int, now time.Time) bool {
 	return true
 }
 
-// hold names the processes that still have the other end of a pipe, and reports whether there are
-// any to stay. A child of another run does not stay: it has a copy of everything between its fork and
-// its exec. Finding no holder proves nothing: a descriptor leaves its table shortly before the pipe is
-// released, and there may be no time to look at every process. So without one that stays the drain
-// timeout decides.
-func (r *drainer) hold(fd int, now time.Time) bool {
+// findHolders names the processes that still have the other end of a pipe, and reports whether one of them will keep it.
+// A child of another run has a copy of everything between its fork and its exec, and keeps nothing. Finding no holder
+// proves nothing: a descriptor leaves its table shortly before the pipe is released, and there may be no time to look at
+// every process. So the drain timeout decides where no holder is found.
+func (r *drainer) findHolders(fd int, now time.Time) bool {
 	stays := false
 	for _, h := range r.holdersOf(fd, now) {
 		if !h.Starting {
@@ -256,22 +254,16 @@ func (r *drainer) hold(fd int, now time.Time) bool {
 	return stays
 }
 
-// A holderLook is one look for the holders of all output pipes.
-type holderLook struct {
-	at    time.Time // of the round of drain that made it; the next round looks anew
-	found []proctree.Holder
-}
-
 // holdersOf returns the holders of one pipe. One look serves all pipes that are given up in a round.
 func (r *drainer) holdersOf(fd int, now time.Time) []proctree.Holder {
-	if r.holders == nil || !r.holders.at.Equal(now) {
-		r.holders = &holderLook{at: now}
+	if !r.looked.Equal(now) {
+		r.looked = now
 		var complete bool
-		r.holders.found, complete = proctree.Holders(time.Now().Add(HolderBound), r.Facts.PID, r.Streams.OutputPipes()...)
+		r.holders, complete = proctree.Holders(time.Now().Add(HolderBound), r.Facts.PID, r.Streams.OutputPipes()...)
 		r.Facts.HoldersPartial = !complete
 	}
 	var of []proctree.Holder
-	for _, h := range r.holders.found {
+	for _, h := range r.holders {
 		if h.Inode == r.Streams.Each[fd].End.Inode() {
 			of = append(of, h)
 		}
@@ -279,7 +271,7 @@ func (r *drainer) holdersOf(fd int, now time.Time) []proctree.Holder {
 	return of
 }
 
-// addHolder adds a process once, whichever of the pipes it holds. It may have executed another program in between.
+// addHolder adds a process once, whichever pipes it holds. It may have executed another program in between.
 func (r *drainer) addHolder(p proctree.Process, fds []int) {
 	for i := range r.Facts.Holders {
 		if h := &r.Facts.Holders[i]; ladder.Identity(h.Process) == ladder.Identity(p) {

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"io"
+	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -20,6 +22,7 @@ type countingPoller struct {
 	poll.Poller
 	waits   int
 	tooMany func()
+	onWait  func() // or nil
 }
 
 const fewWaits = 1000
@@ -27,6 +30,9 @@ const fewWaits = 1000
 func (p *countingPoller) Wait(until time.Time) ([]poll.Event, error) {
 	if p.waits++; p.waits == fewWaits {
 		p.tooMany()
+	}
+	if p.onWait != nil {
+		p.onWait()
 	}
 	return p.Poller.Wait(until)
 }
@@ -47,18 +53,74 @@ func (s heldSource) Read([]byte) (int, error) {
 	return 0, syscall.EIO
 }
 
+// drained returns a run whose command has exited, with a pipe for standard output that is kept, and what counts its
+// turns.
+func drained(t *testing.T, cfg *Config, tooMany func()) (*Run, *countingPoller) {
+	t.Helper()
+	r := &Run{cfg: cfg, mark: time.Now()}
+	require.NoError(t, r.Open())
+	poller := &countingPoller{Poller: r.Poller, tooMany: tooMany}
+	t.Cleanup(poller.Close)
+	r.Poller, r.Waiter = poller, r
+	r.Exited = true
+	r.Streams.Init(&r.Climber)
+	require.NoError(t, r.Streams.OpenOutput(1))
+	return r, poller
+}
+
+// readerHolds has a pipe held by a thread that reads from it by a descriptor of its own, after the last writer is gone.
+func readerHolds(t *testing.T, child *os.File) (letGo func()) {
+	t.Helper()
+	reader, err := os.Open("/proc/self/fd/" + strconv.Itoa(int(child.Fd())))
+	require.NoError(t, err)
+	t.Cleanup(func() { reader.Close() })
+	_, err = child.WriteString("some")
+	require.NoError(t, err)
+	require.NoError(t, child.Close())
+	return testproc.HoldByReading(t, int(reader.Fd()))
+}
+
+// A pipe that is left and held by a reader, without a writer, is given up at the drain timeout.
+func TestLeftPipeHeldByAReader(t *testing.T) {
+	var letGo func()
+	r, poller := drained(t, &Config{Drain: 100 * time.Millisecond, NoReport: true}, func() { letGo() })
+	r.left = true
+	s := &r.Streams.Each[1]
+	s.Capture(1 << 20)
+	letGo = readerHolds(t, s.Child)
+	require.True(t, s.End.Hangup())
+
+	(&drainer{Run: r}).drain()
+	assert.Less(t, poller.waits, fewWaits)
+	assert.Equal(t, []Abandoned{AbandonedPipe}, r.Facts.Abandoned)
+	assert.Empty(t, r.Facts.LeftPipes)
+	letGo()
+	testproc.Wait(t, func() bool { return !s.End.Held() })
+}
+
+// Where the drain timeout is over, since the Writer takes its time, a call on the pipe that is late for a moment is
+// waited for.
+func TestLateCallAfterTheDrainTimeout(t *testing.T) {
+	r, poller := drained(t, &Config{Drain: time.Nanosecond, NoReport: true}, func() {})
+	s := &r.Streams.Each[1]
+	s.Capture(1 << 20)
+	letGo := readerHolds(t, s.Child)
+	poller.onWait = func() {
+		if poller.waits > 1 { // the first is behind the call
+			letGo()
+		}
+	}
+	(&drainer{Run: r}).drain()
+	assert.Empty(t, r.Facts.Abandoned)
+	assert.Zero(t, r.Facts.Held)
+}
+
 // While the goroutine of a Writer is in a read that a process holds, the drain sleeps, and gives up the pipe in time.
 func TestDrainSleepsWhileAReadIsHeld(t *testing.T) {
-	r := &Run{cfg: &Config{Drain: 100 * time.Millisecond, NoReport: true}, mark: time.Now()}
-	require.NoError(t, r.Open())
-	defer r.Poller.Close()
 	source := heldSource{make(chan struct{}), make(chan struct{})}
 	release := sync.OnceFunc(func() { close(source.released) })
-	poller := &countingPoller{Poller: r.Poller, tooMany: release}
-	r.Poller, r.Waiter = poller, r
-	r.Exited, r.Empty = true, true
-	r.Streams.Init(&r.Ending)
-	require.NoError(t, r.Streams.OpenOutput(1))
+	r, poller := drained(t, &Config{Drain: 100 * time.Millisecond, NoReport: true}, release)
+	r.Empty = true
 	s := &r.Streams.Each[1]
 	s.Stream(testproc.PlainWriter{Writer: io.Discard}, nil, r.Wake)
 	s.Out.Lend(func() drain.Source { return source })

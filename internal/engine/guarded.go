@@ -11,10 +11,10 @@ import (
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
-// A guarding has a run guarded.
+// A guarding tells the guard of a run.
 type guarding struct{ starter }
 
-// check asks whether there can be a guard. A fake needs none.
+// check reports why there can be no guard. A fake needs none.
 func (r guarding) check() error {
 	switch {
 	case !r.cfg.Guard, r.fake != nil:
@@ -27,8 +27,7 @@ func (r guarding) check() error {
 	return nil
 }
 
-// take has the run guarded from its start on. It comes before the run's turn to be started: the guard's own start
-// may take long.
+// take gets a guard for the run. It comes before the run's turn to be started: the guard's own start may take long.
 func (r guarding) take() error {
 	if !r.cfg.Guard || r.fake != nil {
 		return nil
@@ -44,7 +43,7 @@ func (r guarding) take() error {
 	return nil
 }
 
-// announce tells the guard of what is about to be started.
+// announce tells the guard what is about to be started.
 func (r guarding) announce() error {
 	if r.ward == nil {
 		return nil
@@ -75,8 +74,8 @@ func (r guarding) leaderKnown() {
 
 var errNoMark = errors.New("the command cannot be marked")
 
-// contain makes the cgroup that the command is to be born in. Where there is none and there need not
-// be, the command is to be stopped.
+// contain makes the cgroup that the command is born in. Without one, if that is allowed, the command will be stopped
+// before it runs.
 func (r starter) contain() error {
 	c := r.cfg.Containment
 	if c == nil || c.Rung == ContainmentBest {
@@ -92,7 +91,7 @@ func (r starter) contain() error {
 	return r.withoutCgroup(err)
 }
 
-// withoutCgroup goes on without a cgroup, for the reason given, if that may be.
+// withoutCgroup goes on without a cgroup, for the given reason, if that is allowed.
 func (r starter) withoutCgroup(reason error) error {
 	holdings(r).removeLeaf()
 	if r.cfg.Containment.Rung == ContainmentExact {
@@ -102,8 +101,8 @@ func (r starter) withoutCgroup(reason error) error {
 	return containmentError(reason)
 }
 
-// refused asks, after a start that failed, whether it was for the cgroup: then it is tried again without,
-// if that may be.
+// refused reports whether a start that failed is tried again without the cgroup, which was the reason. The error says
+// that this is not allowed.
 func (r starter) refused() (again bool, err error) {
 	if r.Leaf == nil {
 		return false, nil
@@ -135,8 +134,8 @@ func (r starter) rung() Containment {
 	return ContainmentBest
 }
 
-// unstoppable is why the command cannot be stopped or marked, and what that means where it is stopped
-// for want of a cgroup.
+// unstoppable returns why the command cannot be stopped or marked, as a ContainmentError if it is stopped for want of a
+// cgroup.
 func (r starter) unstoppable(reasons ...error) error {
 	if r.noCgroup == nil {
 		return Errors(reasons)
@@ -144,8 +143,7 @@ func (r starter) unstoppable(reasons ...error) error {
 	return containmentError(append(reasons, r.noCgroup)...)
 }
 
-// sealFDs does what the policy says. It is called right before the clone, and must cost an ordinary
-// start nothing but the system call.
+// sealFDs applies the policy, right before the clone. It must cost an ordinary start no more than the system call.
 func (r starter) sealFDs() error {
 	switch r.cfg.FDPolicy {
 	case FDOff:
@@ -174,8 +172,7 @@ func (r starter) sealFDs() error {
 	return nil
 }
 
-// passedFDs returns which descriptors are passed on by number, and which of those that were left
-// unmarked this command does not get.
+// passedFDs returns the descriptors that are passed on by number, and the unmarked ones that this command does not get.
 func (r starter) passedFDs() (passed, withheld []int) {
 	if r.cfg.FDPolicy == FDOff {
 		return r.cfg.FDs, nil

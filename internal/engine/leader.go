@@ -1,20 +1,14 @@
 package engine
 
-import "syscall"
-
 // A leader is the process of a run that was started.
 type leader struct{ *Run }
 
-// begun lets the caller have the process.
-func (r *Run) begun() {
-	if r.Lent != nil {
-		close(r.Lent)
-	}
-}
-
-// watch makes step see the leader's exit: through its pidfd, or, where that is -1, through a
+// watch makes Step see the leader's exit: through its pidfd, or, where that is -1, through a
 // goroutine that blocks a thread in waitid until the exit.
 func (r leader) watch(pidfd int) {
+	if r.actor != nil {
+		return // it wakes the poller itself
+	}
 	// A short command is over by the time its parent has come back from vfork(2), and nothing has to be watched.
 	if r.Exited = pidfd >= 0 && r.Tree.LeaderExited(); r.Exited {
 		return
@@ -44,13 +38,4 @@ func (r leader) exited() bool {
 		return r.exitSeen.Load()
 	}
 	return r.Tree.LeaderExited()
-}
-
-// signal sends it a signal.
-func (r leader) signal(sig syscall.Signal) error {
-	if r.actor != nil {
-		r.actor.program.Signal(sig)
-		return nil
-	}
-	return r.process.Signal(sig)
 }

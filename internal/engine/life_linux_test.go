@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed841d8200/safeexec/internal/proctree"
+	"github.com/seed841d8200/safeexec/internal/sys"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 	"github.com/seed841d8200/safeexec/internal/usage"
 )
@@ -174,6 +175,35 @@ func TestCommandsOwnDeadline(t *testing.T) {
 	assert.Equal(t, CauseTimeout, f.Cause)
 	assert.Equal(t, DeadlineCommands, f.Settled)
 	assert.Equal(t, []Cause{CauseCanceled}, r.host.ending, "which is all that is known at that time")
+}
+
+// Where the pipes of StdoutPipe and StderrPipe are held, so that closing them is left behind, the context of the
+// command's own is not asked: that would close them once more.
+func TestCommandsOwnContextBehindHeldPipes(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	own, _ := gated(t, "echo some; echo some >&2; exec >&- 2>&-; read x <&3")
+	cmd := exec.CommandContext(ctx, own.Path, own.Args[1:]...)
+	cmd.ExtraFiles = own.ExtraFiles
+	cfg := patient()
+	cfg.Drain = 10 * time.Millisecond
+	var readers []int
+	for _, pipe := range []func() (io.ReadCloser, error){cmd.StdoutPipe, cmd.StderrPipe} {
+		out, err := pipe()
+		require.NoError(t, err)
+		again, err := unix.Open("/proc/self/fd/"+strconv.Itoa(int(out.(*os.File).Fd())), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		require.NoError(t, err)
+		t.Cleanup(func() { unix.Close(again) })
+		readers = append(readers, again)
+	}
+	r := live(t, cmd, cfg)
+	for _, fd := range readers {
+		testproc.Wait(t, func() bool { found, err := sys.Ready(fd); return err == nil && found.Readable && found.Hangup })
+		testproc.HoldByReading(t, fd)
+	}
+	cancel()
+	f := r.ends(t)
+	assert.Equal(t, CauseCanceled, f.Cause)
+	assert.Equal(t, []Abandoned{AbandonedPipe}, f.Abandoned)
 }
 
 // forks leaves a process that ends with the gate, tells its number, and exits.
@@ -397,11 +427,11 @@ func TestRescue(t *testing.T) {
 	r, err := tried(t.Context(), cmd, patient())
 	require.NoError(t, err)
 	r.ctx = fixed{Context: r.ctx, asks: func() { panic("context") }}
-	assert.PanicsWithValue(t, "context", r.Live)
+	assert.PanicsWithValue(t, "context", r.Supervise)
 	r.ctx = t.Context()
 	r.Conclude()
 	assert.Equal(t, syscall.SIGKILL, r.Facts.Signal)
 	assert.Equal(t, SignalerSafeexec, r.Facts.SignaledBy)
 	assert.False(t, r.questions.Put(func() {}))
-	assert.Nil(t, runs.first)
+	assert.Empty(t, runs.calls)
 }

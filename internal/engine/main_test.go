@@ -28,7 +28,7 @@ func warm() {
 	r := new(Run)
 	r.Facts.Started = time.Now()
 	if err := r.Begin(context.Background(), exec.Command("true"), patient(), new(listener)); err == nil {
-		r.Live()
+		r.Supervise()
 		r.Conclude()
 	}
 }
@@ -66,7 +66,7 @@ func (l *listener) Retried(err error) {
 	}
 }
 
-func (l *listener) Ending(cause Cause)              { l.ending = append(l.ending, cause) }
+func (l *listener) BeforeSignals(cause Cause)       { l.ending = append(l.ending, cause) }
 func (l *listener) Played()                         {}
 func (l *listener) Settings() any                   { return nil }
 func (l *listener) Tee(int) *stdio.Fanout           { return nil }
@@ -98,7 +98,7 @@ func (r trial) live(t *testing.T, ctx context.Context, cmd *exec.Cmd, cfg *Confi
 	require.NoError(t, r.Begin(ctx, cmd, cfg, r.host))
 	go func() {
 		defer close(r.over)
-		r.Live()
+		r.Supervise()
 	}()
 	t.Cleanup(func() {
 		r.Kill()
@@ -173,7 +173,7 @@ func asked(cfg *Config, began time.Time) *Run {
 	r.Facts.Started, r.mark, r.exitFD = began, began, -1
 	r.Waiter = r
 	r.Streams.LastOutput = began
-	r.Streams.Init(&r.Ending)
+	r.Streams.Init(&r.Climber)
 	r.Wake = func() {}
 	r.wake = r.Wake
 	r.setDeadline(began)

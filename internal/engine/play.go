@@ -13,14 +13,13 @@ import (
 	"github.com/seed841d8200/safeexec/internal/seam"
 )
 
-// A casting starts a run whose commands a test answers for.
+// A casting starts a fake command.
 type casting struct{ starter }
 
-// A play is a run whose commands a test answers for.
+// A play is a run of a fake command, for which a test answers.
 type play struct{ *Run }
 
-// An actor is what a run has in place of a process where a test answers for its commands, package safeexectest.
-// Everything else of the run is real.
+// An actor is what the run of a fake command has in place of a process, see package safeexectest. All else is real.
 type actor struct {
 	program seam.Program
 	pid     int
@@ -29,12 +28,12 @@ type actor struct {
 	cut     atomic.Int64  // the Cause to end it for, by the program
 }
 
-// firstActor is above all process IDs of Linux, so that nothing real is meant by one.
+// firstActor is above all process IDs of Linux, so that no actor's number is that of a process.
 const firstActor = 1 << 30
 
 var actors atomic.Int32
 
-// stage is spawn for a run whose commands a test answers for.
+// stage is spawn for a fake command.
 func (r casting) stage() error {
 	r.marks.EndTurn()
 	program, err := r.fake.Start(seam.Call{Cmd: r.cmd, Deadline: r.deadline, Settings: r.host.Settings()})
@@ -78,14 +77,10 @@ func (r casting) stage() error {
 	return nil
 }
 
-// refusedByFake is why nothing is started. A start that stalls does so until it is met by a bound.
+// refusedByFake returns why nothing is started. A start that stalls does so until a bound of the run.
 func (r casting) refusedByFake(err error) error {
 	for errors.Is(err, ErrStartStalled) {
-		if cause := r.mustEnd(); cause != nil {
-			r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedStart)
-			return Errors{cause, ErrStartStalled}
-		}
-		if _, err := r.Poller.Wait(r.nextBound()); err != nil {
+		if err := r.stall(); err != nil {
 			return err
 		}
 	}
@@ -95,7 +90,7 @@ func (r casting) refusedByFake(err error) error {
 	return r.startError(err)
 }
 
-// actorsInput returns what the actor reads: our pipe or that of StdinPipe. A file of the caller's is left alone.
+// actorsInput returns what the actor reads: our pipe or that of StdinPipe, but no file of the caller's.
 func (r casting) actorsInput() io.Reader {
 	if f := r.Streams.Each[0].Child; f != nil {
 		return f
@@ -117,29 +112,11 @@ func (r casting) actorsOutput(fd int) io.Writer {
 	return r.Streams.Each[fd].ChildWriter(callers)
 }
 
-// live is live for an actor: the same steps, of which the tree has no part.
-func (r play) live() {
-	defer r.rescue()
-	r.begun()
-	r.Streams.Begin()
-	r.observe()
-	if r.Empty = r.Facts.Cause == CauseExited; !r.Empty {
-		r.host.Ending(r.Facts.Cause)
-		r.Facts.Reported = r.stuck() && !r.cfg.NoReport // by the actor
-		reporter(r).sendDiagnostic()
-		r.stop()
-	}
-	(&drainer{Run: r.Run}).drain()
-	r.reap()
-	r.seal()
-	r.over = true
-}
-
-// reap is reap for an actor.
+// reap is the reaper's for an actor.
 func (r play) reap() {
 	r.Facts.Times.Total = time.Since(r.Facts.Started)
 	if r.Exited {
-		<-r.actor.ended // it has said so, and does nothing else
+		<-r.actor.ended // which comes right after the exit
 		r.Facts.State, r.Facts.WaitErr = seam.State(r.actor.pid, r.actor.end.Status)
 		if r.Facts.End == nil { // or what Played calls has not returned
 			r.apply(&r.actor.end)
@@ -151,7 +128,7 @@ func (r play) reap() {
 	holdings(r).close()
 }
 
-// apply adds what a real run would have seen of a tree, and an actor can only tell.
+// apply adds the facts that a real run would have seen of its tree.
 func (r play) apply(end *seam.End) {
 	r.Facts.End, r.Facts.LimitErr, r.Unseen = end, end.Limits, end.Unseen
 	if end.Lost {
@@ -169,7 +146,7 @@ func (r play) release() {
 	}
 }
 
-// cause is why the actor is to be ended, which its test says in place of the time that would pass.
+// cause returns why the actor has to end, which its test says instead of letting time pass.
 func (a *actor) cause() Cause {
 	if a == nil {
 		return CauseNone

@@ -387,5 +387,5 @@ func TestFakesRefusal(t *testing.T) {
 
 	_, err = refused(ctx, func() error { return errors.New("it is not asked") })
 	assert.Equal(t, ErrCause, err)
-	assert.Nil(t, runs.first, "nothing is listed any more")
+	assert.Empty(t, runs.calls, "nothing is listed any more")
 }

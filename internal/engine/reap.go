@@ -8,13 +8,13 @@ import (
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
-// A reaper takes what is left of a tree.
+// A reaper ends what is left of a run.
 type reaper struct{ *Run }
 
 // The holdings are everything that a run keeps until its end.
 type holdings struct{ *Run }
 
-// reap takes the leader's status, which releases its numbers, and everything else that the run holds.
+// reap takes the leader's status, which gives up its numbers, and closes everything that the run holds.
 func (r reaper) reap() {
 	if r.actor != nil {
 		play(r).reap()
@@ -40,7 +40,7 @@ func (r reaper) reap() {
 		}()
 	} else {
 		if r.stops != nil {
-			<-r.stops // it returns at the exit, and asks for the number, which is ours until the next line
+			<-r.stops // closed at the exit; its goroutine uses the number, which is ours until the next line
 		}
 		r.Facts.State, r.Facts.WaitErr = r.process.Wait()
 		if r.Facts.WaitErr != nil {
@@ -56,7 +56,7 @@ func (r reaper) reap() {
 	h.removeLeaf()
 	r.Meter.Reaped(&r.Tree, r.Facts.State)
 	r.Facts.Usage = r.Meter.Total()
-	r.Facts.GuardRestarts = r.ward.End() // last: until here the guard has something to end if this process dies
+	r.Facts.GuardRestarts = r.ward.End() // last: until here the guard may have to end the tree
 	r.Facts.Times.Total = time.Since(r.Facts.Started)
 }
 
@@ -87,7 +87,7 @@ func (r reaper) takeStock() {
 	r.Facts.Killed = r.Killed(alive)
 }
 
-// close ends what wakes the run, the poller, and the marks, and gives up what was reserved.
+// close ends what wakes the run, the poller and the marks, and gives back what was reserved.
 func (r holdings) close() {
 	if r.unwatch != nil {
 		r.unwatch()
@@ -100,7 +100,10 @@ func (r holdings) close() {
 		r.Poller.Close()
 	}
 	r.marks.End()
-	r.freeLeft()
+	if r.places > 0 { // for pipes that were not left
+		leftPipes.Free(r.places)
+		r.places = 0
+	}
 }
 
 // removeLeaf removes the run's cgroup. Processes that survive keep it.
@@ -120,12 +123,4 @@ func (r holdings) removeLeaf() {
 		r.Facts.LeftCgroup = r.Leaf.Dir()
 	}
 	r.Leaf = nil
-}
-
-// freeLeft gives back the places that were not needed.
-func (r holdings) freeLeft() {
-	if r.places > 0 {
-		leftPipes.Free(r.places)
-		r.places = 0
-	}
 }

@@ -43,7 +43,7 @@ func (r *Run) reason(now time.Time) Cause {
 	return CauseNone
 }
 
-// nextBound returns when reason has to be asked again at the latest.
+// nextBound returns when to call reason again at the latest.
 func (r *Run) nextBound() time.Time {
 	bound := r.deadline
 	if r.cfg.Idle > 0 && r.Facts.PID != 0 {
@@ -70,8 +70,8 @@ func (r *Run) takeTimeout() {
 	}
 }
 
-// settle ends the time in which SetTimeout counts, since the run is to end. It reports false if a timeout was set
-// that the run has not seen: it may be a reason to go on.
+// settle makes SetTimeout too late, since the run is about to end for cause. It reports false if a timeout was set that the
+// run has not seen, and may go on for.
 func (r *Run) settle(cause Cause) bool {
 	switch {
 	case cause == CauseTimeout:
@@ -88,8 +88,8 @@ func (r *Run) forced() bool {
 		slices.ContainsFunc(r.cfg.Forces, func(ctx context.Context) bool { return ctx.Err() != nil })
 }
 
-// CutShort reports whether a wait has to end: for what the tree does after a signal that it can handle, or a
-// linger, which is the wait without a signal. Silence is no reason: what lingers may have nothing to say.
+// CutShort ends the waits after a signal that the tree can handle, and the linger, which is the wait without a signal.
+// Silence is no reason: what lingers may have nothing to say.
 func (r *Run) CutShort(rung syscall.Signal) bool {
 	switch rung {
 	case syscall.SIGKILL:
@@ -101,13 +101,12 @@ func (r *Run) CutShort(rung syscall.Signal) bool {
 	return r.forced()
 }
 
-// stuck reports whether the command may be: one that writes too much, or to a Writer that has failed,
-// is not.
+// stuck reports whether the command may be stuck: not if it writes too much, or to a Writer that has failed.
 func (r *Run) stuck() bool {
 	return r.Facts.Cause != CauseOutputLimit && r.Facts.Cause != CauseWriterFailed
 }
 
-// noteCause records what is known when the run is to end: later the context may say something else,
+// noteCause records the facts of the moment at which the run is about to end: later the context may return another error,
 // and output may have moved.
 func (r *Run) noteCause() {
 	now := time.Now()

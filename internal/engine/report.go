@@ -12,12 +12,16 @@ import (
 // The reporting is what the report leaves.
 type reporting struct{ inquiry *diagnose.Inquiry }
 
-// A reporter finds out why a tree is stuck.
+// A reporter explains why a tree is stuck.
 type reporter struct{ *Run }
 
-// diagnose finds out why the tree is stuck, before the first signal: death and SIGSTOP destroy the
-// evidence. Bytes go on moving meanwhile, or a busy command would look as if it waited for us.
+// diagnose explains why the tree is stuck, before the first signal: death and SIGSTOP destroy the evidence. Bytes go on
+// moving, or a busy command would seem to wait for this process.
 func (r reporter) diagnose() {
+	if r.actor != nil {
+		r.Facts.Reported = r.stuck() && !r.cfg.NoReport // by the actor
+		return
+	}
 	if !diagnose.Supported || r.cfg.NoReport || !r.stuck() || r.forced() || proctree.Foreign() {
 		return
 	}
@@ -44,20 +48,17 @@ func (r reporter) diagnose() {
 	r.Facts.Times.Report = r.lap()
 }
 
-// askOldest asks about what the leader left: it has nothing to say itself.
+// askOldest asks about what the leader has left, since it has exited itself.
 func askOldest(target *diagnose.Target, members []*proctree.Member) {
 	oldest := slices.MinFunc(members, func(a, b *proctree.Member) int { return cmp.Compare(a.Start, b.Start) })
 	target.PID, target.Child = oldest.PID, false
 	target.Members = slices.DeleteFunc(target.Members, func(pid int) bool { return pid == oldest.PID })
 }
 
-// explainHolders finds out what those are doing that hold a pipe, while it is still open.
+// explainHolders explains what the holders of a pipe do, while it is still open.
 func (r reporter) explainHolders() {
-	if !diagnose.Supported || r.cfg.NoReport {
-		return
-	}
-	if r.Facts.Reported || len(r.Facts.Holders) == 0 {
-		return // one from before the first signal, or of the other pipe, knows the holders too
+	if !diagnose.Supported || r.cfg.NoReport || r.Facts.Reported || len(r.Facts.Holders) == 0 {
+		return // a report from before the first signal, or of the other pipe, knows the holders too
 	}
 	target := diagnose.Target{
 		PID: r.Facts.Holders[0].PID, Pipes: r.Streams.OutputPipes(), Commands: r.cfg.Commands,
@@ -80,7 +81,7 @@ func (r reporter) attach(pid int, s *diagnose.Snapshot) {
 	r.Facts.Reported, r.Facts.Subject, r.Facts.Snapshot, r.Facts.Taken = true, pid, s, time.Now()
 }
 
-// sendDiagnostic has the tree say what it was doing. The leader, which is reaped later, pins the numbers.
+// sendDiagnostic makes the tree say what it was doing. The leader is reaped later, so it pins the numbers.
 func (r reporter) sendDiagnostic() {
 	if !r.cfg.DiagnosticSet || !r.stuck() || r.forced() || r.Facts.Cause == CauseLimits {
 		return // a command without its limits has just begun

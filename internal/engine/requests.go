@@ -10,7 +10,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/usage"
 )
 
-// Requests are what other goroutines want of a run. The poller is woken after one was written.
+// Requests are what other goroutines want of a run. They wake the poller after they have written.
 type Requests struct {
 	stopRequested atomic.Bool   // by Stop and Kill
 	killRequested atomic.Bool   // by Kill, before stopRequested
@@ -40,7 +40,7 @@ func (r *Requests) Kill() {
 	r.Stop()
 }
 
-// SetTimeout has the run end at a time, counted from Facts.Started. It reports false if that comes too late.
+// SetTimeout sets when the run ends, counted from Facts.Started. It reports false if it comes too late.
 func (r *Requests) SetTimeout(until time.Duration) bool {
 	for {
 		old := r.newTimeout.Load()
@@ -61,15 +61,19 @@ func (r *Run) Signal(sig syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	before := r.callerSent.Or(ladder.SignalBit(sig)) // first: the leader may be gone before Signal returns
-	err := leader{r}.signal(sig)
+	if r.actor != nil {
+		r.actor.program.Signal(sig)
+		return nil
+	}
+	err := r.process.Signal(sig)
 	if err != nil && before&ladder.SignalBit(sig) == 0 {
 		r.callerSent.And(^ladder.SignalBit(sig))
 	}
 	return err
 }
 
-// Ask has the goroutine of the run call f, and waits for that, until done is closed. It reports false if the run has
-// come to its end: f was not called and will not be.
+// Ask makes the goroutine of the run call f, and waits for that, until done is closed. It reports false if the run has
+// ended: f was not and will not be called.
 func (r *Run) Ask(f func(), done <-chan struct{}) bool {
 	answered := make(chan struct{})
 	if !r.questions.Put(func() { defer close(answered); f() }) {

@@ -99,12 +99,14 @@ func played(t *testing.T, ctx context.Context, cfg *Config, p *role, meanwhile f
 	r.setDeadline(p.begun)
 	r.fake = p
 	r.unwatch = context.AfterFunc(ctx, r.Wake)
-	starter{r}.watchForce()
+	for _, force := range cfg.Forces {
+		r.unforce = append(r.unforce, context.AfterFunc(force, r.Wake))
+	}
 	require.NoError(t, casting{starter{r}}.stage())
 	r.Facts.Times.Start = r.lap()
 	defer p.end(seam.End{}) // what survives would be left
 	meanwhile(r)
-	r.Live()
+	r.Supervise()
 	r.Conclude()
 	return trial{Run: r, host: host}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"os/exec"
-	"syscall"
 	"time"
 
 	"github.com/seed841d8200/safeexec/internal/engine/ladder"
@@ -12,15 +11,15 @@ import (
 	"github.com/seed841d8200/safeexec/internal/seam"
 )
 
-// A Run is one command from the start to the end. All of it belongs to the goroutine that calls Begin and then Live,
-// except Requests and what Ask, Signal and StopAll are for.
+// A Run is one command from its start to its end. It belongs to the goroutine that calls Begin and then Supervise, except
+// for Requests, Ask, Signal and StopAll.
 type Run struct {
-	ladder.Ending // of its tree
-	Streams       stdio.Streams
+	ladder.Climber // ends its tree
+	Streams        stdio.Streams
 	Requests
 	Facts Facts // what is known so far
 
-	// Lent is closed once the caller may use the process freely; nil if the caller does not wait for that.
+	// Lent is closed once the caller may use the process; nil if the caller does not wait for that.
 	Lent chan struct{}
 
 	ctx  context.Context
@@ -33,12 +32,11 @@ type Run struct {
 
 	deadline  time.Time // of the whole run
 	mark      time.Time // when the present phase began
-	byContext bool      // the context's deadline passed, and its own timer was behind ours
+	byContext bool      // the context's deadline passed, but its own timer has not fired yet
 	left      bool      // by background: the tree lives on, and is signaled no more
-	over      bool      // Live has come to its end
+	over      bool      // Supervise has come to its end
 
 	questions Questions // which wake the poller as well
-	enlisted  enlistment
 }
 
 // A Host is the caller's side of a run.
@@ -47,28 +45,27 @@ type Host interface {
 	AddEnv(cmd *exec.Cmd)
 	// Retried is called when the start is to be tried again.
 	Retried(err error)
-	// Ending is called before the first signal.
-	Ending(cause Cause)
-	// Settings are for a fake.
+	// BeforeSignals is called before the first signal.
+	BeforeSignals(cause Cause)
+	// Settings are what a fake command is told of the options.
 	Settings() any
-	// Played is called once Facts.End is there, before the run counts as ended. It may change Facts.Survivors.
+	// Played is called once Facts.End is known, before the run has ended. It may change Facts.Survivors.
 	Played()
-	// Tee returns where an output that is kept goes besides; nil for nowhere.
+	// Tee returns what else gets an output that is kept; or nil.
 	Tee(fd int) *stdio.Fanout
-	// LastLine returns what is called behind the last byte of a Writer; or nil.
+	// LastLine returns what to call after the last byte of a Writer; or nil.
 	LastLine(w io.Writer) func() error
 }
 
-// Begin does everything up to a running command. On error nothing runs and nothing is left open; a
-// command that was refused for the configuration is as it was, and can be used again. Facts.Program and Facts.Started
-// are set before.
+// Begin starts the command. On error nothing runs and nothing is left open; a command that was refused for its
+// configuration is unchanged, and can be used again. The caller sets Facts.Program and Facts.Started before.
 func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) error {
 	now := r.Facts.Started
 	r.ctx, r.cmd, r.cfg, r.host = ctx, cmd, cfg, host
 	r.mark, r.exitFD = now, -1
 	r.Waiter = r
 	r.Streams.LastOutput, r.Streams.Idle = now, cfg.Idle > 0
-	r.Streams.Init(&r.Ending)
+	r.Streams.Init(&r.Climber)
 	r.fake = seam.From(ctx)
 	s := starter{r}
 	if err := (guarding{s}).check(); err != nil {
@@ -81,7 +78,7 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 	r.setDeadline(now)
 	running := false
 	defer func() {
-		if !running { // a panic of the context's, or of a fake's, among the reasons
+		if !running { // the context, or a fake, may have panicked
 			tty{r}.abandon()
 			r.Streams.CloseAll()
 			holdings{r}.close()
@@ -98,43 +95,41 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 	return nil
 }
 
-// Live is the life of a run after its start. The order is the heart of the package: everything that
-// sends a signal comes before reap, because the leader, alive or a zombie, pins the numbers of its
-// process, its group and its session; from reap on they may belong to others.
+// Supervise is the life of a run after its start. Its order is the heart of the package: everything that sends a signal
+// comes before reap, because the leader, alive or a zombie, pins the numbers of its process, its group and its session.
+// From reap on they may belong to others.
 //
 // What can happen at the same time, and why each order ends the same way:
 //
-//   - Exit and deadline: observe checks once more whether the leader has exited before it believes the deadline,
-//     and an exit comes first. A command that made it is never reported as timed out.
-//   - Exit, then the deadline, cancellation or Stop during linger or drain: the command's own status
-//     stands. The linger is cut short, and the drain timeout counts from then at the latest. While the
-//     background is waited for, by BackgroundWait, they are what ends the tree, and the cause.
-//   - Exit, and the background is left: nothing from there on sends a signal. What is left may end,
-//     fork or write at any time, so that its pipe is read as far as it was filled at one look.
-//   - Cancel during stop: the ladder is under way and is not begun again.
-//   - Kill, or the end of a context of WithForce: the grace is over, whatever began it. A rung below SIGKILL is not
-//     begun, and one that is waited for is cut short. Kill is a Stop besides, and is the cause if nothing was before.
-//   - SetTimeout and deadline: one compare-and-swap decides. Either the run goes on, or SetTimeout says that it came
+//   - Exit and deadline: observe looks for the exit once more before it accepts the deadline, and an exit wins. A
+//     command that exits in time is never reported as timed out.
+//   - Exit, then the deadline, cancellation or Stop during linger or drain: the command's own status stands. They cut
+//     the linger short, and the drain timeout counts from then at the latest. During BackgroundWait they end the tree,
+//     and are the cause.
+//   - Exit, and the background is left: nothing sends a signal any more. What is left may end, fork or write at any
+//     time, so its pipe is read as far as one look found it filled.
+//   - Cancel during stop: the ladder is under way, and does not begin again.
+//   - Kill, or the end of a context of WithForce: the grace period is over, whatever began it. A rung below SIGKILL is
+//     skipped, or its wait cut short. Kill is a Stop as well, and the cause if there was none before.
+//   - SetTimeout and deadline: one compare-and-swap decides. Either the run goes on, or SetTimeout reports that it came
 //     too late.
-//   - The leader dies of a signal while stop waits: it stays a zombie until reap, so that group
-//     signals go on meaning our group.
-//   - A descendant is born while its parent is being killed: the next look at the tree finds it, and
-//     a look that finds the tree empty is the only end of stop before its bound.
-func (r *Run) Live() {
-	if r.actor != nil {
-		play{r}.live()
-		return
-	}
+//   - The leader dies of a signal while stop waits: it stays a zombie until reap, so its group's number stays ours.
+//   - A descendant is born while its parent is killed: the next look at the tree finds it. Only a look that finds the
+//     tree empty ends stop before its bound.
+func (r *Run) Supervise() {
 	// The pidfd is lent for the whole life: the caller has cmd.Process, and may Wait for it or Release it.
-	if !r.Tree.LendPidfd(r.liveWith) {
-		r.liveWith(-1)
+	if r.actor != nil || !r.Tree.LendPidfd(r.superviseWith) {
+		r.superviseWith(-1)
 	}
 }
 
-// liveWith is Live with the leader's pidfd, -1 where there is none.
-func (r *Run) liveWith(pidfd int) {
+// superviseWith is Supervise with the leader's pidfd, -1 where there is none. For a fake command the phases do what its
+// test sees of them.
+func (r *Run) superviseWith(pidfd int) {
 	defer r.rescue()
-	r.begun()
+	if r.Lent != nil {
+		close(r.Lent)
+	}
 	leader{r}.watch(pidfd)
 	r.Streams.Begin()
 	r.observe()
@@ -142,7 +137,7 @@ func (r *Run) liveWith(pidfd int) {
 		background{r}.treat()
 	}
 	if r.Facts.Cause != CauseExited {
-		r.host.Ending(r.Facts.Cause)
+		r.host.BeforeSignals(r.Facts.Cause)
 		reporter{r}.diagnose()
 		reporter{r}.sendDiagnostic()
 	}
@@ -156,23 +151,21 @@ func (r *Run) liveWith(pidfd int) {
 	r.over = true
 }
 
-// rescue ends the command where Live did not come to its end: the caller's code that the run calls, a
-// buffer or the context, has panicked or ended the goroutine. Nothing would supervise it any more.
+// rescue ends the command if Supervise did not return: code of the caller's that the run calls, of a buffer or the
+// context, has panicked or ended the goroutine. Nothing would supervise the command any more.
 func (r *Run) rescue() {
 	if r.over {
 		return
 	}
 	r.Streams.Abandon()
 	r.Streams.CloseAll()
-	until := time.Now().Add(r.cfg.Kill)
-	r.SignalTree(syscall.SIGKILL, until)
-	r.AwaitEmpty(until, syscall.SIGKILL)
+	r.End(ladder.Rungs{Kill: r.cfg.Kill})
 	tty{r}.takeBack()
 	reaper{r}.reap()
 	r.seal()
 }
 
-// seal ends what others may ask, and puts what is kept in order: from now on it is only read.
+// seal ends Ask, and puts in order what is kept: from now on it is only read.
 func (r *Run) seal() {
 	r.questions.Close()
 	r.Streams.Seal()
@@ -183,7 +176,7 @@ func (r *Run) observe() {
 	for {
 		r.Facts.Cause = r.reason(time.Now())
 		if r.Facts.Cause != CauseNone && !r.Exited {
-			r.Step(ladder.Past) // this goroutine may come late to an exit that came in time
+			r.Step(ladder.Past) // this goroutine may be late for an exit that came in time
 			r.Exited = r.Exited || r.exitFD < 0 && leader{r}.exited()
 		}
 		if r.Exited {
@@ -199,8 +192,8 @@ func (r *Run) observe() {
 	}
 }
 
-// stop climbs the ladder until the tree is empty or the ladder ends. The grace period watches the
-// tree and not the leader: a leader that goes at once must not cost its workers their time.
+// stop climbs the ladder until the tree is empty or the ladder ends. The grace period is the tree's and not the leader's:
+// a leader that exits at once must not take its workers' time.
 func (r *Run) stop() {
 	r.End(r.cfg.Rungs())
 	r.Facts.Times.Stop = r.lap()
@@ -221,7 +214,7 @@ func (r *Run) Step(until time.Time) {
 			r.MemberDied(e.Token)
 		case e.Token == 0:
 			r.Streams.Push(&r.Streams.Each[0])
-		default: // a hangup as well: the kernel can report it a moment before the bytes that came first
+		default: // also for a hangup, which the kernel can report before the bytes that came first
 			r.Streams.Pull(e.Token)
 		}
 	}

@@ -60,7 +60,9 @@ func (r starter) prepare(attr *syscall.SysProcAttr) (err error) {
 	if r.ctx.Done() != nil {
 		r.unwatch = context.AfterFunc(r.ctx, r.Wake)
 	}
-	r.watchForce()
+	for _, ctx := range r.cfg.Forces {
+		r.unforce = append(r.unforce, context.AfterFunc(ctx, r.Wake))
+	}
 	enlist(r.Run)
 	if err = r.examine(); err != nil {
 		return err
@@ -89,14 +91,7 @@ func (r starter) mustEnd() error {
 	return ErrCause
 }
 
-// watchForce has the run told when its grace period is over.
-func (r starter) watchForce() {
-	for _, ctx := range r.cfg.Forces {
-		r.unforce = append(r.unforce, context.AfterFunc(ctx, r.Wake))
-	}
-}
-
-// takeTurn waits until not too many others are being started. Thousands at once take seconds.
+// takeTurn waits while too many others are being started. Thousands at once take seconds.
 func (r starter) takeTurn() error {
 	for {
 		r.marks.TakeTurn(r.ctx.Done(), r.deadline)
@@ -109,21 +104,17 @@ func (r starter) takeTurn() error {
 	}
 }
 
-// examine touches what the start will touch, so that a file system that does not answer is met by
-// the deadline and not by a child that holds up the whole Go runtime.
+// examine touches what the start will touch, so that the deadline counts for a file system that does not answer. A child
+// that touched it first would hold up the whole Go runtime.
 func (r starter) examine() error {
 	if r.cmd.Err != nil || r.cmd.Path == "" || r.fake != nil {
 		return nil //nolint:nilerr // Start says so, and touches nothing
 	}
-	var look preflight.Look // not of the run, which the look that does not end would keep
+	var look preflight.Look // not in the Run, which a look that never ends would keep alive
 	look.Begin(r.cmd, r.Wake)
 	for !look.Done() && !look.Await() {
-		r.marks.EndTurn() // this may take long, and other starts need not wait for it
-		if cause := r.mustEnd(); cause != nil {
-			r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedStart)
-			return Errors{cause, ErrStartStalled}
-		}
-		if _, err := r.Poller.Wait(r.nextBound()); err != nil {
+		r.marks.EndTurn() // other starts need not wait for this
+		if err := r.stall(); err != nil {
 			return err
 		}
 	}
@@ -137,6 +128,16 @@ func (r starter) examine() error {
 		}
 	}
 	return nil
+}
+
+// stall waits for what keeps the start waiting. The error says that the run has to end, and what is left behind.
+func (r starter) stall() error {
+	if cause := r.mustEnd(); cause != nil {
+		r.Facts.Abandoned = append(r.Facts.Abandoned, AbandonedStart)
+		return Errors{cause, ErrStartStalled}
+	}
+	_, err := r.Poller.Wait(r.nextBound())
+	return err
 }
 
 // openStreams makes the pipes. At the first error the caller closes what there is.
@@ -180,8 +181,8 @@ func (r starter) openOutput(fd int, w io.Writer) error {
 	return nil
 }
 
-// reserveLeft takes the places that the pipes of this run may need, before the command is started: a
-// command whose pipes found none could only be killed.
+// reserveLeft takes the places that the pipes of this run may need. It comes before the start: a command whose pipes
+// found no place could only be killed.
 func (r starter) reserveLeft() error {
 	if r.cfg.Background != BackgroundLeave {
 		return nil
@@ -206,18 +207,18 @@ func (r starter) reserveLeft() error {
 	return nil
 }
 
-// ETXTBSY comes about when another goroutine forks while this process writes a program (go.dev/issue/22315).
+// ETXTBSY happens where another goroutine forks while this process writes a program (go.dev/issue/22315).
 const (
 	firstRetryDelay = time.Millisecond
 	lastRetryDelay  = 128 * time.Millisecond
 )
 
-// spawn starts the command, from a fresh copy of it at each try, and begins to watch it.
+// spawn starts the command, from a fresh copy at each try, and begins to watch it.
 func (r starter) spawn(attr *syscall.SysProcAttr) error {
 	defer r.Streams.CloseChildEnds()
 	var until time.Time // of the last try
 	for delay := firstRetryDelay; ; delay = min(2*delay, lastRetryDelay) {
-		if err := r.takeTurn(); err != nil { // of another try, whose first has given it back
+		if err := r.takeTurn(); err != nil { // the first try has given its turn back
 			return err
 		}
 		err, ours := r.try(attr)
@@ -257,8 +258,8 @@ func (r starter) spawn(attr *syscall.SysProcAttr) error {
 	return nil
 }
 
-// startError is what the kernel or os/exec said about a start. It may be that the context of exec.CommandContext was
-// done before.
+// startError returns what the kernel or os/exec said about a start. The context of exec.CommandContext may have been done
+// before.
 func (r starter) startError(err error) error {
 	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return &StartError{err}
@@ -271,8 +272,8 @@ func (r starter) startError(err error) error {
 	return Errors{ErrCause, err}
 }
 
-// copyCmd returns the command that os/exec is to start: the caller's, with our pipes, a session of
-// its own, and a Cancel that does nothing but wake us, so that both contexts lead to one ladder.
+// copyCmd returns the command that os/exec starts: the caller's, with our pipes, a session of its own, and a Cancel that
+// only wakes the run, so that both contexts lead to one ladder.
 func (r starter) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 	own := *r.cmd
 	own.SysProcAttr = attr
@@ -284,7 +285,7 @@ func (r starter) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 		own.Cancel = func() error {
 			run.cmdCanceled.Store(true)
 			run.Wake()
-			return os.ErrProcessDone // which makes Wait say nothing about it
+			return os.ErrProcessDone // or Wait would return it
 		}
 	}
 	own.Stdin = r.Streams.Each[0].ChildReader(own.Stdin)
@@ -296,8 +297,8 @@ func (r starter) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 	return &own
 }
 
-// try is one try. The first error is what os/exec says; the second is ours: the command was not started, or
-// killed before it ran, and is not to be tried again.
+// try is one try. The first error is that of os/exec. The second is ours: the command was not started, or killed before
+// it ran, and is not tried again.
 func (r starter) try(attr *syscall.SysProcAttr) (err, ours error) {
 	r.own = r.copyCmd(attr)
 	if err := r.sealFDs(); err != nil {
@@ -357,7 +358,7 @@ func (r starter) startOwn() (err, ours error) {
 	return nil, nil
 }
 
-// forget lets go of what only the start needs: thousands of commands may be asleep at once.
+// forget drops what only the start needs: thousands of commands may sleep at once.
 func (r starter) forget() {
 	r.own.Env, r.own.SysProcAttr, r.own.ExtraFiles = nil, nil, nil
 	r.pipesOut = stdio.HasPipes(r.own)
@@ -367,7 +368,7 @@ func (r starter) forget() {
 	}
 }
 
-// setLimits sets what the options say, on our unreaped child.
+// setLimits sets the limits of the options on our unreaped child.
 func (r starter) setLimits() error {
 	pid := r.own.Process.Pid
 	for _, l := range r.cfg.Limits {
@@ -381,8 +382,8 @@ func (r starter) setLimits() error {
 	return nil
 }
 
-// Merged reports whether both outputs go through one pipe: CombinedOutput, or the same Writer twice,
-// which is then never called by two goroutines at once.
+// Merged reports whether both outputs go through one pipe: for CombinedOutput, or where both have the same Writer, which
+// two goroutines would call at once otherwise.
 func (r *Run) Merged() bool {
 	return r.cfg.Merge || r.cmd.Stdout != nil && SameWriter(r.cmd.Stdout, r.cmd.Stderr)
 }

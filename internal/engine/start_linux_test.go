@@ -70,7 +70,7 @@ func TestRefused(t *testing.T) {
 			assert.Zero(t, r.Facts.PID)
 			assert.Nil(t, cmd.Process)
 			assert.Zero(t, r.Facts.StartRetries)
-			assert.Nil(t, runs.first)
+			assert.Empty(t, runs.calls)
 			for i := range r.Streams.Each {
 				assert.False(t, r.Streams.Each[i].End.Open())
 			}
@@ -90,7 +90,7 @@ func TestFDPolicies(t *testing.T) {
 		cfg.FDPolicy = policy
 		r, err := tried(t.Context(), exec.Command("true"), cfg)
 		if err == nil {
-			r.Live()
+			r.Supervise()
 			r.Conclude()
 		}
 		has := func(list []fdtable.FD) bool {
@@ -180,7 +180,8 @@ func TestStartStalls(t *testing.T) {
 	testproc.Wait(t, func() bool {
 		runs.Lock()
 		defer runs.Unlock()
-		return runs.first == r.Run // it has its turn
+		_, listed := runs.calls[r.Run]
+		return listed // it has its turn
 	})
 	r.Stop()
 	assert.Equal(t, Errors{ErrCause, ErrStartStalled}, <-refused)

@@ -9,18 +9,11 @@ import (
 )
 
 // runs are those of this process, from shortly before their start to their end.
-var runs struct {
+var runs = struct {
 	sync.Mutex
-	first   *Run
-	stopped time.Time // what began before this is to end
-}
-
-// An enlistment is the place of a run among the others. It is guarded by their lock.
-type enlistment struct {
-	on         bool
-	prev, next *Run
-	calls      []*stopping // that wait for this run
-}
+	calls   map[*Run][]*stopping // that wait for the run
+	stopped time.Time            // what began before this is to end
+}{calls: make(map[*Run][]*stopping)}
 
 // A stopping is a call of StopAll.
 type stopping struct {
@@ -46,9 +39,9 @@ func (call *stopping) begin() {
 	runs.Lock()
 	defer runs.Unlock()
 	runs.stopped = time.Now()
-	for r := runs.first; r != nil; r = r.enlisted.next {
+	for r, calls := range runs.calls {
 		call.left++
-		r.enlisted.calls = append(r.enlisted.calls, call)
+		runs.calls[r] = append(calls, call)
 		r.Stop()
 	}
 	if call.left == 0 {
@@ -60,8 +53,8 @@ func (call *stopping) begin() {
 func (call *stopping) force() {
 	runs.Lock()
 	defer runs.Unlock()
-	for r := runs.first; r != nil; r = r.enlisted.next {
-		if slices.Contains(r.enlisted.calls, call) {
+	for r, calls := range runs.calls {
+		if slices.Contains(calls, call) {
 			r.Kill()
 		}
 	}
@@ -74,34 +67,18 @@ func enlist(r *Run) {
 	if r.Facts.Started.Before(runs.stopped) {
 		r.stopRequested.Store(true) // it waited for its turn
 	}
-	r.enlisted.on, r.enlisted.next = true, runs.first
-	if runs.first != nil {
-		runs.first.enlisted.prev = r
-	}
-	runs.first = r
+	runs.calls[r] = nil
 }
 
-// delist takes r from the runs. It has ended.
+// delist takes r from the runs, if it is one of them. It has ended.
 func delist(r *Run) {
 	runs.Lock()
 	defer runs.Unlock()
-	e := &r.enlisted
-	if !e.on {
-		return
-	}
-	if e.next != nil {
-		e.next.enlisted.prev = e.prev
-	}
-	if e.prev != nil {
-		e.prev.enlisted.next = e.next
-	} else {
-		runs.first = e.next
-	}
-	for _, call := range e.calls {
+	for _, call := range runs.calls[r] {
 		call.survivors = append(call.survivors, r.Facts.Survivors...)
 		if call.left--; call.left == 0 {
 			close(call.done)
 		}
 	}
-	*e = enlistment{}
+	delete(runs.calls, r)
 }

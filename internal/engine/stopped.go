@@ -8,14 +8,14 @@ import (
 	"github.com/seed841d8200/safeexec/internal/fdtable"
 )
 
-// A held is a command that is stopped at its execve.
-type held struct {
+// An execStopped is a command that is stopped at its execve.
+type execStopped struct {
 	starter
 	stop *execstop.Stop
 }
 
-// startStopped starts the command up to its exec stop, and lets it go if it has what was declared
-// and nothing else. On error it has been killed.
+// startStopped starts the command up to its exec stop, and lets it run if it has what was declared and nothing else. On
+// error it has been killed.
 func (r starter) startStopped() (err, ours error) {
 	var stop *execstop.Stop
 	err = r.marks.Start(func() (err error) {
@@ -29,10 +29,10 @@ func (r starter) startStopped() (err, ours error) {
 		return err, nil
 	}
 	defer stop.Close()
-	h := held{r, stop}
+	h := execStopped{r, stop}
 	runs := false
 	defer func() {
-		if !runs { // a panic of the context's, among the reasons
+		if !runs { // the context may have panicked
 			h.kill()
 		}
 	}()
@@ -45,15 +45,14 @@ func (r starter) startStopped() (err, ours error) {
 	return nil, nil
 }
 
-// The pauses between two looks at a command on its way to its stop, which takes it microseconds
-// unless a file system is slow.
+// The pauses between two looks at a command on its way to its stop, which takes microseconds unless a file system is slow.
 const (
 	firstPause = 20 * time.Microsecond
 	lastPause  = time.Millisecond
 )
 
-// await waits until the command has stopped or is dead, or the run has to end.
-func (r held) await() error {
+// await waits until the command has stopped or died, or the run has to end.
+func (r execStopped) await() error {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		there, err := r.stop.Stopped()
 		if there || err != nil {
@@ -70,7 +69,7 @@ func (r held) await() error {
 }
 
 // prove compares what the command has with what was declared.
-func (r held) prove() error {
+func (r execStopped) prove() error {
 	if !r.cfg.Proof || r.stop.Exited() {
 		return nil
 	}
@@ -93,7 +92,7 @@ func (r held) prove() error {
 }
 
 // keepPrivilege refuses a program that would run without the privilege of its file.
-func (r held) keepPrivilege() error {
+func (r execStopped) keepPrivilege() error {
 	if r.stop.Exited() {
 		return nil
 	}
@@ -109,25 +108,25 @@ func (r held) keepPrivilege() error {
 	return nil
 }
 
-// mark gives the command, in its exec stop, the limit mark, which all that it starts will have.
-// It is what stands in for a cgroup where containment is required.
-func (r held) mark() error {
+// mark gives the command, in its exec stop, the limit mark, which all that it starts inherits. It stands in for a cgroup
+// where containment is required.
+func (r execStopped) mark() error {
 	if !r.marks.Limit(r.own.Process.Pid) && r.noCgroup != nil && !r.stop.Exited() {
 		return r.unstoppable(errNoMark)
 	}
 	return nil
 }
 
-func (r held) limit() error {
+func (r execStopped) limit() error {
 	if err := r.setLimits(); err != nil && !r.stop.Exited() {
 		return Errors{ErrLimits, err}
 	}
 	return nil
 }
 
-// kill ends a command that has not run. Its exit closes files, which can take for ever on a
-// dead file system, and is waited for no longer than any other death by SIGKILL.
-func (r held) kill() {
+// kill ends a command that has not run. Its exit closes files, which can take for ever on a dead file system, so it is
+// waited for no longer than any other death by SIGKILL.
+func (r execStopped) kill() {
 	r.Facts.FDsProved = false
 	r.stop.Kill()
 	bound := time.Now().Add(r.cfg.Kill)

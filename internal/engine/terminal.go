@@ -12,8 +12,8 @@ import (
 // A tty is the terminal that is lent to the command, if it is.
 type tty struct{ *Run }
 
-// attributes returns those that the command is started with, and claims the terminal if it is to have
-// it. The error says why nothing is started.
+// attributes returns the attributes of the start, and claims the terminal if the command gets it. The error says why
+// nothing is started.
 func (r starter) attributes() (*syscall.SysProcAttr, error) {
 	attributes := proctree.SessionAttr
 	if r.cfg.Terminal && r.fake == nil {
@@ -42,7 +42,7 @@ func (r starter) attributes() (*syscall.SysProcAttr, error) {
 	return attr, r.controlPTY(attr)
 }
 
-// controlPTY has the command take its standard output for its controlling terminal.
+// controlPTY makes standard output the controlling terminal of the command.
 func (r starter) controlPTY(attr *syscall.SysProcAttr) error {
 	if r.cfg.PTY == (Size{}) || r.fake != nil {
 		return nil
@@ -68,8 +68,8 @@ func (r starter) openPTY() error {
 	return nil
 }
 
-// watchStops has observe told when a signal stopped the leader. The goroutine blocks a thread until the
-// leader has exited; reap waits for it.
+// watchStops tells observe when a signal has stopped the leader. Its goroutine blocks a thread until the leader has
+// exited; reap waits for it.
 func (r tty) watchStops() {
 	if r.terminal == nil {
 		return
@@ -88,8 +88,8 @@ func (r tty) watchStops() {
 	}()
 }
 
-// goOn continues a command that the terminal has stopped. One that does not have the terminal is left
-// alone: it would be stopped again as soon as it reads.
+// goOn continues a command that the terminal has stopped, unless it does not have the terminal: it would stop again at its
+// next read.
 func (r tty) goOn() {
 	if r.terminal == nil {
 		return
@@ -102,8 +102,7 @@ func (r tty) goOn() {
 	}
 }
 
-// takeBack takes the terminal back. It comes before reap: the leader pins the number by which
-// its group is told from another.
+// takeBack takes the terminal back. It comes before reap: the leader pins the number of its group.
 func (r tty) takeBack() {
 	if r.terminal == nil {
 		return
@@ -115,7 +114,7 @@ func (r tty) takeBack() {
 	r.gaveBack(r.terminal.TakeBack(end, r.leads))
 }
 
-// leads reports whether group belongs to the tree, as far as the tree still lives.
+// leads reports whether a process of the tree is in group.
 func (r tty) leads(group int) bool {
 	if group == r.Facts.PID && r.Tree.Pinned() {
 		return true
@@ -129,8 +128,7 @@ func (r tty) leads(group int) bool {
 	return false
 }
 
-// abandon takes the terminal back from a start that failed: os/exec has reaped the child, so
-// that its group is dead, or it was killed before it ran.
+// abandon takes the terminal back from a start that failed: the child was reaped by os/exec, or killed before it ran.
 func (r tty) abandon() {
 	if r.terminal == nil {
 		return
@@ -140,7 +138,7 @@ func (r tty) abandon() {
 	}))
 }
 
-// gaveBack records that the terminal was closed, or is held and will be.
+// gaveBack records that the terminal was closed, or will be once a process lets go of it.
 func (r tty) gaveBack(closed bool) { //nolint:revive // a fact, not a mode
 	r.terminal = nil
 	if !closed {

@@ -34,6 +34,7 @@ func size(t *testing.T, e *End) int {
 }
 
 func TestGrow(t *testing.T) {
+	patient(t)
 	testproc.NoLeaks(t)
 	e, child := newOutput(t)
 	before := size(t, e)
@@ -61,6 +62,7 @@ func TestGrow(t *testing.T) {
 
 // One that holds too much stays large until it is closed.
 func TestMoveOfAFullPipe(t *testing.T) {
+	patient(t)
 	testproc.NoLeaks(t)
 	e, child := newOutput(t)
 	require.True(t, e.Grow())
@@ -75,6 +77,7 @@ func TestMoveOfAFullPipe(t *testing.T) {
 
 // Where pages have 64 KiB, a pipe has 1 MiB from the beginning.
 func TestGrowNeverShrinks(t *testing.T) {
+	patient(t)
 	e, _ := newOutput(t)
 	_, err := unix.FcntlInt(uintptr(e.FD()), unix.F_SETPIPE_SZ, 4*LargeSize)
 	if err != nil {
@@ -85,6 +88,7 @@ func TestGrowNeverShrinks(t *testing.T) {
 }
 
 func TestGrowIsForSome(t *testing.T) {
+	patient(t)
 	testproc.NoLeaks(t)
 	var ends []*End
 	for range maxLarge {
@@ -106,6 +110,7 @@ func TestGrowIsForSome(t *testing.T) {
 
 // What is no pipe is refused, and its place is given back.
 func TestGrowRefused(t *testing.T) {
+	patient(t)
 	null, err := os.Open(os.DevNull)
 	require.NoError(t, err)
 	defer null.Close()
@@ -116,6 +121,7 @@ func TestGrowRefused(t *testing.T) {
 // An ordinary user has an allowance for all their pipes. Once it is used up a pipe stays as it was, and
 // goes on working.
 func TestGrowBeyondTheAllowance(t *testing.T) {
+	patient(t)
 	if os.Geteuid() != 0 {
 		t.Skip("only root can be somebody who has nothing else open")
 	}

@@ -13,12 +13,13 @@ import (
 // that memory is a page that never comes, of a file on a dead file system or of userfaultfd(2), the process
 // keeps the mutex, and each read, write, ioctl, F_SETPIPE_SZ and last close of the pipe sleeps
 // uninterruptibly until the process dies, O_NONBLOCK or not. epoll_wait(2), poll(2) and fstat(2) take no
-// mutex. So a hand makes all other calls on a pipe whose other end a process has: the owner of the pipe waits for
-// the hand for a moment, and then goes on without it.
+// mutex. So a hand makes all other calls on a pipe: its owner waits for the hand for a moment, and then goes on
+// without it. That no process has the other end is no reason to do without a hand: a command can open its own end in
+// /proc/self/fd for the other direction, and hold the pipe by what it has then.
 
 // patience is how long a call is waited for before it counts as held. One that copies a full pipe takes some ten
-// microseconds; the rest is for a busy machine, where nothing is lost but the way around the poller.
-const patience = 10 * time.Millisecond
+// microseconds; the rest is for a busy machine, where nothing is lost but the way around the poller. Tests change it.
+var patience = 10 * time.Millisecond
 
 // A call is what a hand can do.
 type call int8

@@ -3,8 +3,6 @@
 package pipe
 
 import (
-	"os"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -61,22 +59,4 @@ func TestHandThatIsBack(t *testing.T) {
 	<-told
 	assert.True(t, h.leave().Done())
 	assert.Equal(t, before, idleHands())
-}
-
-// A pipe whose other end no process has cannot be held, and needs no hand.
-func TestAlone(t *testing.T) {
-	for name, open := range map[string]func(e *End) (*os.File, error){"output": (*End).Output, "input": (*End).Input} {
-		t.Run(name, func(t *testing.T) {
-			var e End
-			child, err := open(&e)
-			require.NoError(t, err)
-			assert.False(t, e.alone())
-			require.NoError(t, child.Close())
-			assert.True(t, e.alone())
-			fd := e.FD()
-			e.Close()
-			assert.False(t, e.Held())
-			assert.ErrorIs(t, syscall.Fstat(fd, new(syscall.Stat_t)), syscall.EBADF)
-		})
-	}
 }

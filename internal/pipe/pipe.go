@@ -16,7 +16,6 @@ import (
 type End struct {
 	fd     int
 	open   bool
-	lonely bool       // alone was true once
 	master bool       // it is no pipe, but the master of a pseudo-terminal
 	slave  uint64     // the key of its slave
 	small  int        // what it held before Grow, which took a place of largePipes; else 0
@@ -52,11 +51,6 @@ func (e *End) do(c call, p []byte, n int) (int, error) {
 			return n, err
 		}
 	}
-	if e.alone() {
-		h := hand{call: c, fd: e.fd, p: p, n: n}
-		h.make()
-		return h.n, h.err
-	}
 	h := takeHand()
 	h.call, h.fd, h.p, h.n, h.notify = c, e.fd, p, n, e.notify
 	if !h.begin() {
@@ -66,13 +60,6 @@ func (e *End) do(c call, p []byte, n int) (int, error) {
 	n, err := h.n, h.err
 	h.giveBack()
 	return n, err
-}
-
-// alone reports whether no process has the other end: then none can hold the pipe, and no call needs a hand. One
-// that may open ours in /proc/PID/fd has as much power over this process as a tracer, and needs no pipe.
-func (e *End) alone() bool {
-	e.lonely = e.lonely || !e.master && e.Hangup() // a terminal can be opened again
-	return e.lonely
 }
 
 // Output makes the pipe of an output stream, read by this process, and returns the end that the
@@ -122,8 +109,26 @@ func (e *End) Read(p []byte) (int, error) {
 	if !e.open {
 		return 0, os.ErrClosed
 	}
+	if e.late == nil && e.ended() {
+		return 0, nil
+	}
 	n, err := e.do(callRead, p, 0)
 	return n, e.endOfMaster(err, nil)
+}
+
+// ended reports whether the pipe is at its end, and spares a hand what nearly every run asks once for each output. It
+// asks twice: the kernel looks at the bytes before it looks at the writers, the last of which may have written in
+// between.
+func (e *End) ended() bool {
+	if e.master {
+		return false
+	}
+	for range 2 {
+		if found, err := sys.Ready(e.fd); err != nil || !found.Hangup || found.Readable {
+			return false
+		}
+	}
+	return true
 }
 
 // Write writes once. The error is EAGAIN when the pipe is full, EPIPE when it has no reader.
@@ -196,14 +201,8 @@ func (e *End) Close() {
 	if !e.open {
 		return
 	}
-	direct := e.late == nil && e.alone()
 	e.open = false
 	e.leaveLarge()
-	if direct {
-		h := hand{call: callClose, fd: e.fd, files: [3]*os.File{e.file}}
-		h.make()
-		return
-	}
 	if e.late != nil {
 		late := e.late
 		e.late = nil

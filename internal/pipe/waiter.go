@@ -18,7 +18,7 @@ type Waiter struct {
 
 // Waiter returns the Waiter of an open End, which has one at most; that of a pseudo-terminal has none.
 func (e *End) Waiter() (*Waiter, error) {
-	if !e.open || e.file != nil || e.master {
+	if !e.open || e.file != nil || e.master || !sys.Enabled(sys.Lending) {
 		return nil, os.ErrInvalid
 	}
 	e.file = os.NewFile(uintptr(e.fd), "|")

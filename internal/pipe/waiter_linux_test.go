@@ -25,6 +25,7 @@ func fill(t *testing.T, w io.Writer) (n int) {
 }
 
 func TestAwaitRoom(t *testing.T) {
+	patient(t)
 	testproc.NoLeaks(t)
 	var e End
 	child, err := e.Input()
@@ -56,6 +57,7 @@ func TestAwaitRoom(t *testing.T) {
 }
 
 func TestAwaitRoomEnds(t *testing.T) {
+	patient(t)
 	testproc.NoLeaks(t)
 	for _, how := range []string{"interrupted", "closed"} {
 		var e End

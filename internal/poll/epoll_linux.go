@@ -159,7 +159,7 @@ func (p *epoll) Wait(deadline time.Time) ([]Event, error) {
 			return nil, err
 		}
 		early := later(deadline, p.set)
-		p.stale = true // whoever moved it
+		p.stale = true // it passed, or was moved
 		if woken := p.woken.Swap(false); woken || !early {
 			p.fetch(uintptr(p.fd)) // the runtime looks at the deadline first: what is ready is still reported
 			break

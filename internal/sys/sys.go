@@ -39,6 +39,7 @@ const (
 	EnvironMark                     // "environmark": the variable that marks them
 	Cached                          // "cached": looking at files without waiting, by openat2
 	Sweep                           // "sweep": looking for the processes of a tree at all
+	Lending                         // "lending": a pipe may be lent to the goroutine of a Reader or Writer
 )
 
 var names = map[string]Feature{
@@ -49,6 +50,7 @@ var names = map[string]Feature{
 	"cgroup_kill": CgroupKill,
 	"slice":       SliceMark,
 	"cached":      Cached,
+	"lending":     Lending,
 }
 
 // shares are no fast paths: without them a promise is not kept. They are forced off to show what they

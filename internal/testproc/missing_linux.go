@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"unsafe"
 
@@ -52,6 +54,37 @@ func MissingPage() (uffd int, page []byte, err error) {
 		return int(fd), nil, errno
 	}
 	return int(fd), page, nil
+}
+
+// HoldByReading has a thread read from a pipe that has something into a page that does not come before letGo is called,
+// and returns once it does. Until then the pipe is held. The caller closes fd after letGo.
+func HoldByReading(t testing.TB, fd int) (letGo func()) {
+	t.Helper()
+	NeedsMissingPages(t)
+	uffd, page, err := MissingPage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_, _ = unix.Read(fd, page)
+	}()
+	letGo = sync.OnceFunc(func() {
+		_ = unix.Close(uffd)
+		<-over
+		_ = unix.Munmap(page)
+	})
+	t.Cleanup(letGo)
+	call := fmt.Sprintf("%d %#x %#x ", unix.SYS_READ, fd, uintptr(unsafe.Pointer(&page[0])))
+	Wait(t, func() bool {
+		tasks, _ := filepath.Glob("/proc/self/task/*/syscall")
+		return slices.ContainsFunc(tasks, func(task string) bool {
+			text, _ := os.ReadFile(task)
+			return strings.HasPrefix(string(text), call)
+		})
+	})
+	return letGo
 }
 
 // SleepsIn reports whether a thread of the process sleeps in a system call, and not because a pipe is empty or full.

@@ -36,7 +36,7 @@ type Rungs struct {
 
 // A kill is the end of a tree that another program started. All of it belongs to the calling goroutine.
 type kill struct {
-	Ending
+	Climber
 
 	ctx     context.Context
 	unwatch func() bool // of ctx, if there is a poller to wake

@@ -167,7 +167,7 @@ func TestClimb(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()
 				p := &player{begun: begun, hears: tt.hears}
-				e := &Ending{Actor: p}
+				e := &Climber{Actor: p}
 				e.Waiter = &waiter{
 					step: func(until time.Time) {
 						next := until
@@ -200,7 +200,7 @@ func TestClimb(t *testing.T) {
 // What has exited is sent nothing that counts as the leader's, and an empty tree nothing at all.
 func TestNothingIsSentToNobody(t *testing.T) {
 	p := new(player)
-	e := &Ending{Actor: p, Waiter: new(waiter), Empty: true}
+	e := &Climber{Actor: p, Waiter: new(waiter), Empty: true}
 	e.End(Rungs{syscall.SIGTERM, never, never})
 	assert.Empty(t, p.heard)
 	e.Empty, e.Exited = false, true
@@ -214,7 +214,7 @@ func TestNothingIsSentToNobody(t *testing.T) {
 func TestBlind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &watch{fails: errors.New("gone")}
-		e := &Ending{Poller: w}
+		e := &Climber{Poller: w}
 		begun := time.Now()
 		assert.Empty(t, e.Await(begun.Add(never)))
 		assert.True(t, e.Blind)
@@ -242,7 +242,7 @@ func members(n int) (all []*proctree.Member) {
 
 func TestWatchMembers(t *testing.T) {
 	w := &watch{tokens: map[int]int{}}
-	e := &Ending{Poller: w}
+	e := &Climber{Poller: w}
 	assert.True(t, e.WatchMembers(nil))
 	few := members(2)
 	assert.True(t, e.WatchMembers(few))
@@ -266,7 +266,7 @@ func TestWatchMembers(t *testing.T) {
 // Of many the last are watched.
 func TestWatchMany(t *testing.T) {
 	w := &watch{tokens: map[int]int{}}
-	e := &Ending{Poller: w}
+	e := &Climber{Poller: w}
 	many := members(maxWatched + 1)
 	assert.False(t, e.WatchMembers(many))
 	assert.Equal(t, maxWatched, e.Watched())
@@ -279,7 +279,7 @@ func TestWatchMany(t *testing.T) {
 
 // Who was signaled is named by its first name, and once; the oldest come first, and who lives is not among them.
 func TestKilled(t *testing.T) {
-	var e Ending
+	var e Climber
 	assert.False(t, e.Signaled())
 	assert.Empty(t, e.Killed(nil))
 	p := func(pid int, start uint64, name string) proctree.Process {

@@ -68,11 +68,11 @@ func (c child) says(t *testing.T) int {
 }
 
 // ending returns the end of the child's tree, whose waiter looks at everything for itself, a millisecond at a time.
-func (c child) ending(t *testing.T) (*Ending, *waiter) {
+func (c child) ending(t *testing.T) (*Climber, *waiter) {
 	t.Helper()
 	poller, err := poll.New()
 	require.NoError(t, err)
-	e := &Ending{Poller: poller}
+	e := &Climber{Poller: poller}
 	e.Tree.Init(proctree.Origin{Process: c.cmd.Process, Started: c.started, Leaving: e.UnwatchMember})
 	w := new(waiter)
 	w.step = func(until time.Time) {
@@ -172,6 +172,27 @@ func TestMembersAreWaitedFor(t *testing.T) {
 	assert.True(t, e.Empty)
 	assert.GreaterOrEqual(t, len(w.steps), 3)
 	assert.Empty(t, e.Killed(nil), "it has ended by itself")
+}
+
+// What was born between an earlier wait and SIGKILL, which reaches it by the group's number, is named as well.
+func TestNamedBeforeSIGKILL(t *testing.T) {
+	enumerates(t)
+	const born20 = `for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do cat <&3 & echo $!; done`
+	c := born(t, `trap '`+born20+`' USR1; cat <&3 & echo $!; while :; do sleep 0.05; done`)
+	born := []int{c.says(t)}
+	e, _ := c.ending(t)
+	e.AwaitEmpty(Past, 0)
+	require.NoError(t, c.cmd.Process.Signal(syscall.SIGUSR1))
+	for range 20 {
+		born = append(born, c.says(t))
+	}
+	e.End(Rungs{Kill: never})
+	assert.True(t, e.Empty)
+	var killed []int
+	for _, p := range e.Killed(nil) {
+		killed = append(killed, p.PID)
+	}
+	assert.Subset(t, killed, born)
 }
 
 // What has left the group of the leader has the signal as well.

@@ -8,81 +8,80 @@ import (
 	"github.com/seed841d8200/safeexec/internal/proctree"
 )
 
-// maxWatched is how many members step watches. When all of them are dead it is time for a look, however
-// many others there are.
+// maxWatched is how many members the poller watches. Once all of them are dead, a look finds the others.
 const maxWatched = 64
 
-// WatchMembers makes step watch for the members' deaths, and reports whether it watches all. Of many it
-// prefers the last, which Kill has signaled last.
-func (e *Ending) WatchMembers(members []*proctree.Member) bool {
-	if e.Blind {
+// WatchMembers makes Await report the members' deaths, and reports whether all are watched. Of many it prefers the last,
+// which Kill signals last.
+func (c *Climber) WatchMembers(members []*proctree.Member) bool {
+	if c.Blind {
 		return false
 	}
 	all := true
 	for _, m := range slices.Backward(members) {
 		token := TokenMember + m.PID
-		if e.watched[token] == m {
+		if c.watched[token] == m {
 			continue
 		}
-		if m.FD < 0 || len(e.watched) >= maxWatched || e.Poller.Add(m.FD, poll.Read, token) != nil {
+		if m.FD < 0 || len(c.watched) >= maxWatched || c.Poller.Add(m.FD, poll.Read, token) != nil {
 			all = false
 			continue
 		}
-		if e.watched == nil {
-			e.watched = make(map[int]*proctree.Member)
+		if c.watched == nil {
+			c.watched = make(map[int]*proctree.Member)
 		}
-		e.watched[token] = m
+		c.watched[token] = m
 	}
 	return all
 }
 
 // MemberDied takes note of the death of the member with the token.
-func (e *Ending) MemberDied(token int) {
-	if m := e.watched[token]; m != nil {
-		e.Tree.Gone(m)
+func (c *Climber) MemberDied(token int) {
+	if m := c.watched[token]; m != nil {
+		c.Tree.Gone(m)
 	}
 }
 
 // UnwatchMember is called by the tree before it closes a member's descriptor.
-func (e *Ending) UnwatchMember(m *proctree.Member) {
-	if token := TokenMember + m.PID; e.watched[token] == m {
-		delete(e.watched, token)
-		_ = e.Poller.Remove(m.FD)
+func (c *Climber) UnwatchMember(m *proctree.Member) {
+	if token := TokenMember + m.PID; c.watched[token] == m {
+		delete(c.watched, token)
+		_ = c.Poller.Remove(m.FD)
 	}
 }
 
-// leafDeath is how long those in a cgroup have to die at once before they are looked at one by one. To do
-// that meanwhile takes longer: thousands of processes need a tenth of a second.
+// leafDeath is how long the processes of a cgroup have to die together before they are looked at one by one, which takes
+// longer: thousands of processes need a tenth of a second to die.
 const leafDeath = 500 * time.Millisecond
 
-// vacates reports whether the cgroup, which was killed, becomes empty within that, or half of the
-// time that is left if that is shorter.
-func (e *Ending) vacates(until time.Time) bool {
-	e.watchLeaf()
+// vacates reports whether the killed cgroup becomes empty within leafDeath, or within half of the time that is left if
+// that is shorter.
+func (c *Climber) vacates(until time.Time) bool {
+	c.watchLeaf()
 	until = time.Now().Add(min(leafDeath, time.Until(until)/2))
-	for e.LookAtLeaf(); !e.vacated && time.Now().Before(until); e.LookAtLeaf() {
-		e.Waiter.Step(Earlier(until, time.Now().Add(FirstLook)))
+	for c.LookAtLeaf(); !c.vacated && time.Now().Before(until); c.LookAtLeaf() {
+		c.Waiter.Step(Earlier(until, time.Now().Add(FirstLook)))
 	}
-	// A dying process leaves the cgroup a moment before its exit is seen. For one that had left the cgroup the wait is
-	// short.
-	for soon := Earlier(until, time.Now().Add(FirstLook)); e.vacated && !e.Exited && time.Now().Before(soon); {
-		e.Waiter.Step(soon)
+	// A dying process leaves the cgroup shortly before its exit is seen. A leader that had left the cgroup may live, so
+	// this wait is short.
+	for soon := Earlier(until, time.Now().Add(FirstLook)); c.vacated && !c.Exited && time.Now().Before(soon); {
+		c.Waiter.Step(soon)
 	}
-	return e.vacated
+	return c.vacated
 }
 
-// watchLeaf has step told when the cgroup becomes empty. Where that cannot be had, it is looked at.
-func (e *Ending) watchLeaf() {
-	if e.Leaf == nil || e.leafWatched {
+// watchLeaf makes Await report changes of the cgroup. Where it cannot, the cgroup is looked at.
+func (c *Climber) watchLeaf() {
+	if c.Leaf == nil || c.leafWatched {
 		return
 	}
-	e.leafWatched = true
-	_ = e.Poller.Add(e.Leaf.EventsFD(), poll.Change, TokenCgroup)
-	e.LookAtLeaf() // a change is one of what was last read
+	c.leafWatched = true
+	_ = c.Poller.Add(c.Leaf.EventsFD(), poll.Change, TokenCgroup)
+	c.LookAtLeaf() // the kernel reports changes since the last read
 }
 
 // LookAtLeaf sees whether the cgroup is empty.
-func (e *Ending) LookAtLeaf() {
-	populated, err := e.Leaf.Populated()
-	e.vacated = err == nil && !populated
+func (c *Climber) LookAtLeaf() {
+	populated, err := c.Leaf.Populated()
+	c.vacated = err == nil && !populated
 }

@@ -13,7 +13,7 @@ import (
 // OpenInput makes the pipe of standard input.
 func (all *Streams) OpenInput() (err error) {
 	s := &all.Each[0]
-	s.End.Notify(all.ending.Wake)
+	s.End.Notify(all.climber.Wake)
 	if all.pty != nil {
 		err = all.pty.Input(&s.End)
 	} else {
@@ -29,7 +29,7 @@ func (all *Streams) OpenInput() (err error) {
 // OpenOutput makes the pipe of an output.
 func (all *Streams) OpenOutput(fd int) (err error) {
 	s := &all.Each[fd]
-	s.End.Notify(all.ending.Wake)
+	s.End.Notify(all.climber.Wake)
 	if all.pty != nil && fd == 1 {
 		all.pty.Output(&s.End)
 	} else if s.Child, err = s.End.Output(); err != nil {
@@ -56,7 +56,7 @@ func (all *Streams) OpenPTY(size pty.Size, cmd *exec.Cmd) (err error) {
 // ReleasePTY lets the pseudo-terminal come to its end, once no other process has it.
 func (all *Streams) ReleasePTY() {
 	if all.pty != nil {
-		all.ChildEnds = pipe.Both(all.ChildEnds, all.pty.Release(all.ending.Wake))
+		all.ChildEnds = pipe.Both(all.ChildEnds, all.pty.Release(all.climber.Wake))
 	}
 }
 

@@ -23,7 +23,7 @@ type Stream struct {
 	Owed     int           // bytes that were in the pipe when it was given up, if Final
 	Look     time.Duration // between two looks for the holders of the pipe
 	NextLook time.Time
-	taken    time.Time // when the pipe was taken back from the Writer's goroutine
+	overdue  time.Time // when it was Held for the first time after the drain timeout
 	Final    bool      // Owed is set
 	Finished bool      // nothing of it is under way any more
 	Lost     bool      // a call on the pipe was left behind
@@ -89,8 +89,8 @@ func (s *Stream) Stream(w io.Writer, end func() error, wake func()) {
 	s.Out.Lend(s.Lend)
 }
 
-// Tap writes what comes from now on to w, and returns what was kept before. It returns no Fanout if w gets nothing:
-// the stream is not kept, or has ended, or a process holds it. wake is called when a call on the stream can go on.
+// Tap writes to w as well, beginning with the next byte, and returns what was kept before. It returns no Fanout if w gets
+// nothing: the stream is not kept, or has ended, or a process holds it. wake is called when the stream can go on.
 func (s *Stream) Tap(w io.Writer, wake func()) (o Kept, from *Fanout) {
 	if !s.Kind.IsOutput() || !s.Kind.Keeps() || s.Finished {
 		return o, nil
@@ -107,7 +107,7 @@ func (s *Stream) Tap(w io.Writer, wake func()) (o Kept, from *Fanout) {
 	return o, s.Fanout
 }
 
-// Lend makes our end one that the goroutine of the caller's Writer can wait for.
+// Lend returns our end as one that the goroutine of the caller's Writer can wait for.
 func (s *Stream) Lend() drain.Source {
 	if w, err := s.End.Waiter(); err == nil {
 		return w
@@ -115,7 +115,7 @@ func (s *Stream) Lend() drain.Source {
 	return nil
 }
 
-// LendRoom makes our end one that the goroutine of the caller's Reader can wait for.
+// LendRoom returns our end as one that the goroutine of the caller's Reader can wait for.
 func (s *Stream) LendRoom() drain.Sink {
 	if w, err := s.End.Waiter(); err == nil {
 		return w
@@ -144,8 +144,8 @@ func (s *Stream) ChildWriter(callers io.Writer) io.Writer {
 	return callers
 }
 
-// Limit returns how much the next pull may read, zero for no limit. Once it is known what is owed, that
-// is all; where it is nothing, one byte, so that the end is still met.
+// Limit returns how much the next pull may read, zero for no limit. Once Final it is what is owed, and at least one byte,
+// so that the end is still met.
 func (s *Stream) Limit() int {
 	if s.Final {
 		return max(s.Owed, 1)
@@ -162,33 +162,30 @@ func (s *Stream) DrawingBlocked() bool {
 }
 
 // Held reports whether a call on the pipe has not returned: the run's, or a read of the Writer's goroutine from which
-// the pipe was taken back.
-func (s *Stream) Held() bool { return s.End.Held() || s.Out.Reading() && !s.Out.Drawing() }
-
-// TakeBack has the Writer's goroutine read the pipe no more. A read that is under way goes on.
-func (s *Stream) TakeBack() {
-	if s.taken.IsZero() {
-		s.taken = time.Now()
-	}
-	s.Out.TakeBack()
+// the pipe was taken back. While it is lent the pipe is the goroutine's, calls included.
+func (s *Stream) Held() bool {
+	return !s.Out.Drawing() && (s.End.Held() || s.Out.Reading())
 }
 
-// HeldUntil returns until when a pipe that is Held is not given up: the given time, and no earlier than the read that
-// TakeBack has fallen into, which may be any, can be over.
-func (s *Stream) HeldUntil(given time.Time) time.Time {
-	if over := s.taken.Add(readTime); !s.End.Held() && given.Before(over) {
-		return over
+// HeldUntil returns until when a pipe that is Held is not given up: the given time, and then for as long as a call may
+// take that no process holds up.
+func (s *Stream) HeldUntil(given, now time.Time) time.Time {
+	if now.Before(given) {
+		return given
 	}
-	return given
+	if s.overdue.IsZero() {
+		s.overdue = now
+	}
+	return s.overdue.Add(callTime)
 }
 
-// readTime is more than a read of a pipe takes that no process holds.
-const readTime = 50 * time.Millisecond
+// callTime is more than a call on a pipe takes that no process holds, on a busy machine.
+const callTime = 50 * time.Millisecond
 
 // ErrHeld says that a process holds the pipe.
 var ErrHeld = drain.ErrHeld
 
-// Kept is what is known of a stream.
+// Kept is what a stream came to.
 type Kept struct {
 	Kind           StreamKind
 	Total, Dropped int64
@@ -214,7 +211,7 @@ func (s *Stream) Summary() Kept {
 		head, tail := s.Keep.Kept()
 		o.Data, o.Head = s.Keep.Bytes(), len(head)
 		if s.Lost {
-			o.Data = bytes.Clone(o.Data) // a call that comes back late writes to what is behind it
+			o.Data = bytes.Clone(o.Data) // a call that returns late writes to the buffer behind it
 		}
 		o.Dropped = o.Total - int64(len(head)+len(tail))
 	}

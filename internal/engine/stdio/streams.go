@@ -12,49 +12,47 @@ import (
 	"github.com/seed841d8200/safeexec/internal/pty"
 )
 
-// Streams are the standard streams of a command, by its descriptors, and what moves their bytes. They belong to the
-// goroutine of their run.
+// Streams are the standard streams of a command, by descriptor. They belong to the goroutine of their run.
 type Streams struct {
 	Each [3]Stream
-	// ChildEnds closes the child's ends, which a process can hold up.
+	// ChildEnds is the closing of the child's ends, which a process can hold up.
 	ChildEnds  pipe.Closing
 	LastOutput time.Time
 	Idle       bool // LastOutput is of interest
 
-	pty    *pty.Terminal  // of the command; else nil
-	ending *ladder.Ending // whose poller tells of them
+	pty     *pty.Terminal   // of the command; else nil
+	climber *ladder.Climber // its poller watches them
 }
 
-// Init has the poller of e tell of the streams.
-func (all *Streams) Init(e *ladder.Ending) { all.ending = e }
+// Init makes the poller of c watch the streams.
+func (all *Streams) Init(c *ladder.Climber) { all.climber = c }
 
-// CloseChildEnds leaves the command alone with its ends, so that its exit is the end of the pipe.
+// CloseChildEnds closes the child's ends, so that the command's exit is the end of the pipe.
 func (all *Streams) CloseChildEnds() {
 	var files [3]*os.File
 	for i := range all.Each {
 		files[i], all.Each[i].Child = all.Each[i].Child, nil
 	}
 	if files != [3]*os.File{} {
-		all.ChildEnds = pipe.CloseFiles(files, all.ending.Wake)
+		all.ChildEnds = pipe.CloseFiles(files, all.climber.Wake)
 	}
 }
 
-// Feed begins to read the caller's Reader: a start that fails reads nothing, and after Start the field is the
-// caller's again.
+// Feed begins to read the caller's Reader. It comes after the start: one that fails reads nothing.
 func (all *Streams) Feed(stdin io.Reader) {
 	if s := &all.Each[0]; s.Kind == StreamInput {
-		s.In.Feed(&s.End, all.typed(stdin), all.ending.Wake)
+		s.In.Feed(&s.End, all.typed(stdin), all.climber.Wake)
 		s.In.Lend(s)
 	}
 }
 
-// Begin begins to watch the pipes. What can be written at once is written at once.
+// Begin begins to watch the pipes, and writes what can be written at once.
 func (all *Streams) Begin() {
 	for i := range all.Each {
 		switch s := &all.Each[i]; {
 		case s.Kind == StreamInput:
 			all.Push(s)
-		case s.Kind.IsOutput() && all.ending.Exited:
+		case s.Kind.IsOutput() && all.climber.Exited:
 			all.Pull(i)
 		case s.Kind.IsOutput():
 			all.watch(i, poll.Read)
@@ -67,18 +65,18 @@ func (all *Streams) watch(fd int, dir poll.Direction) {
 	if s.Watched || !s.End.Open() {
 		return
 	}
-	if err := all.ending.Poller.Add(s.End.FD(), dir, fd); err != nil {
-		all.ending.Blind = true
+	if err := all.climber.Poller.Add(s.End.FD(), dir, fd); err != nil {
+		all.climber.Blind = true
 		return
 	}
 	s.Watched = true
 }
 
-// Unwatch has step told of a stream no more.
+// Unwatch ends the watch on a stream.
 func (all *Streams) Unwatch(s *Stream) {
 	if s.Watched {
 		s.Watched = false
-		_ = all.ending.Poller.Remove(s.End.FD())
+		_ = all.climber.Poller.Remove(s.End.FD())
 	}
 }
 
@@ -99,11 +97,11 @@ func (all *Streams) CloseAll() {
 	}
 }
 
-// Resume tries the streams that wait for a Reader or Writer, and without a poller all of them.
+// Resume tries the streams that wait for a Reader or Writer, and if the poller has failed all of them.
 func (all *Streams) Resume() {
 	for i := range all.Each {
 		s := &all.Each[i]
-		if !s.End.Open() || s.Watched && !all.ending.Blind {
+		if !s.End.Open() || s.Watched && !all.climber.Blind {
 			continue
 		}
 		if s.Kind == StreamInput {
@@ -114,8 +112,8 @@ func (all *Streams) Resume() {
 	}
 }
 
-// Pull moves what one turn may of an output. It does not go on until the pipe is empty: one turn takes all
-// that the pipe holds, and a writer that fills it again has it locked meanwhile.
+// Pull moves what one turn may of an output. It does not go on until the pipe is empty: one turn takes all that the pipe
+// holds, and a writer that fills it again has it locked meanwhile.
 func (all *Streams) Pull(fd int) {
 	s := &all.Each[fd]
 	before := s.Out.Total()
@@ -132,7 +130,7 @@ func (all *Streams) Pull(fd int) {
 			s.Owed = 0
 		}
 		all.watch(fd, poll.Read)
-	case drain.Blocked, drain.Drawn, drain.Held: // the poller wakes when it goes on
+	case drain.Blocked, drain.Drawn, drain.Held: // a wake-up comes when it goes on
 		all.Unwatch(s)
 	case drain.Ended:
 		all.Close(s)
@@ -162,7 +160,7 @@ func (all *Streams) WriterBusy() bool {
 	return false
 }
 
-// NoteDrawn brings lastOutput up to date where the goroutine of a Writer reads the pipe.
+// NoteDrawn updates LastOutput where the goroutine of a Writer reads the pipe.
 func (all *Streams) NoteDrawn() {
 	for i := range all.Each {
 		if s := &all.Each[i]; s.Kind.HasWriter() {
@@ -191,11 +189,11 @@ func (all *Streams) Overflowed() bool {
 	return false
 }
 
-// Abandon has no Reader or Writer of the caller's called again.
+// Abandon ends all calls of the caller's Readers and Writers.
 func (all *Streams) Abandon() {
 	for i := range all.Each {
 		if s := &all.Each[i]; s.Kind.IsOutput() {
-			s.Out.Abandon() // the Writer is not called again
+			s.Out.Abandon()
 		}
 	}
 	if s := &all.Each[0]; s.Kind == StreamInput {
@@ -213,7 +211,7 @@ func (all *Streams) Seal() {
 	}
 }
 
-// OutputPipes returns what names the pipes of the outputs in /proc.
+// OutputPipes returns the inode numbers of the outputs, which name them in /proc.
 func (all *Streams) OutputPipes() []uint64 {
 	var pipes []uint64
 	for i := 1; i < len(all.Each); i++ {
