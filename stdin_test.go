@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -122,7 +123,11 @@ func TestStdinReaderBlocks(t *testing.T) {
 	cmd := testproc.Command("echo-stdin")
 	cmd.Stdin = reader
 	canary := testproc.WithCanary(t, cmd)
-	res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(testrun.Soon))
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound), safeexec.WithDrainTimeout(testrun.Soon))
+	require.NoError(t, err)
+	<-reader.Entered()
+	require.NoError(t, p.SetTimeout(time.Millisecond))
+	res, err := p.Wait()
 	assert.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.ErrorIs(t, err, safeexec.ErrReaderStuck)
 	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedStdin}, res.Abandoned)
@@ -131,7 +136,7 @@ func TestStdinReaderBlocks(t *testing.T) {
 	late := testproc.NewStalledReader([]byte("late"))
 	cmd = testproc.Command("echo-stdin")
 	cmd.Stdin = late
-	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
+	p, err = safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	<-late.Entered()
 	late.Release()

@@ -124,9 +124,7 @@ func startHost(t *testing.T, dir string, env ...string) *program {
 
 func (p *program) line(t *testing.T) string {
 	t.Helper()
-	line, err := p.out.ReadString('\n')
-	require.NoError(t, err)
-	return strings.TrimSpace(line)
+	return strings.TrimSpace(testproc.ReadLine(t, p.out))
 }
 
 func (p *program) kill() {

@@ -156,7 +156,7 @@ func TestHungFileReleasesBeforeDeadline(t *testing.T) {
 	if Unprivileged() {
 		t.Skip("needs root to mount a FUSE file system")
 	}
-	out, code := rerun(t, "blocked for ever", "-test.run=^TestLeaky$", "-test.timeout=8s")
+	out, code := rerun(t, "blocked for ever", "-test.run=^TestLeaky$", "-test.timeout=4s")
 	assert.Zero(t, code, out)
 }
 

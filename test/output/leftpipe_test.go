@@ -204,7 +204,7 @@ func TestLeaveOnlyWhatExits(t *testing.T) {
 
 	cmd = testproc.Command("fork", "2")
 	canary = testproc.WithCanary(t, cmd)
-	res, err = safeexec.Run(context.Background(), cmd, leaves, safeexec.WithTimeout(time.Second))
+	res, err = testrun.Expires(t, cmd, leaves)
 	canary.WaitGone(t)
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.Empty(t, res.Left)
