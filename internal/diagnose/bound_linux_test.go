@@ -79,7 +79,7 @@ func TestBounds(t *testing.T) {
 				}
 				require.NoError(t, ready.Err(), "%d processes, chain %v", len(s.Processes), s.Chain)
 			}
-			const rounds = 20
+			const rounds = 10
 			var times []time.Duration
 			complete, chains := 0, 0
 			// A busy machine lets the timer, or this goroutine, come late: not every time.
