@@ -262,7 +262,7 @@ func TestTracedLeaderIsNotWaitedFor(t *testing.T) {
 		safeexec.WithKillTimeout(100*time.Millisecond))
 	require.NoError(t, err)
 	// The tracer is none of the tree's, outlives the run, and is ended by the end of its input.
-	tracer := exec.Command("python3", "-S", "-c", `import ctypes, os, sys
+	tracer := exec.Command(testproc.HasProgram(t, "python3"), "-S", "-c", `import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
 ok = libc.ptrace(0x4206, int(sys.argv[1]), 0, 0) == 0  # PTRACE_SEIZE
 print("ready", os.getpid() if ok else 1, flush=True)

@@ -176,7 +176,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		}
 		return time.Time{}
 	case !r.hold(fd, now):
-		if now.Before(r.mark.Add(r.cfg.Drain)) {
+		if now.Before(r.mark.Add(r.cfg.Drain)) || s.Look < ladder.LastLook/4 { // looks count too: see hold
 			s.Final = false
 			s.Look = min(2*max(s.Look, ladder.FirstLook/2), ladder.LastLook)
 			s.NextLook = now.Add(s.Look)
@@ -240,7 +240,7 @@ func (r *drainer) leavePipe(fd int, now time.Time) bool {
 // any to stay. A child of another run does not stay: it has a copy of everything between its fork and
 // its exec. Finding no holder proves nothing: a descriptor leaves its table shortly before the pipe is
 // released, and there may be no time to look at every process. So without one that stays the drain
-// timeout decides.
+// timeout decides, and five looks: a machine that stood still has used up the time without one.
 func (r *drainer) hold(fd int, now time.Time) bool {
 	stays := false
 	for _, h := range r.holdersOf(fd, now) {

@@ -90,7 +90,7 @@ func TestZooShells(t *testing.T) {
 }
 
 func runScript(t *testing.T, r rung, shell, script string, w way) {
-	testproc.HasProgram(t, shell)
+	path := testproc.HasProgram(t, shell)
 	args := []string{"-c", script + scriptEnd(shell, w)}
 	switch shell {
 	case "python3":
@@ -98,7 +98,7 @@ func runScript(t *testing.T, r rung, shell, script string, w way) {
 	case "perl":
 		args[0] = "-e"
 	}
-	cmd := exec.Command(shell, args...)
+	cmd := exec.Command(path, args...)
 	realProgram{name: shell, cmd: cmd, grace: 20 * time.Millisecond}.run(t, r, w)
 }
 
