@@ -232,7 +232,7 @@ func TestHeldPipeIsLeft(t *testing.T) {
 	leave := func(script string, args ...string) (safeexec.Result, error) {
 		cmd := exec.Command("sh", append([]string{"-c", script}, args...)...)
 		cmd.Env = append(os.Environ(), testproc.RoleVariable+"=hold-stream", releaseVariable+"="+fifo, "GORACE=atexit_sleep_ms=0")
-		return safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithBackground(safeexec.BackgroundLeave))
+		return safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithBackground(safeexec.BackgroundLeave), safeexec.WithDrainTimeout(testrun.Soon))
 	}
 	res, err := leave(`"$0" stdout 3>/dev/null & until grep -q userfault /proc/$!/task/*/wchan; do sleep 0.01; done`, exe)
 	require.NoError(t, err, "%s", res.Stderr.String())
