@@ -158,7 +158,7 @@ func failures() []failure {
 			[]error{safeexec.ErrOutputLimit}, true, false},
 		{"writer_stuck", with(shell("echo; exit 3"), stuckWriter), []safeexec.Option{safeexec.WithDrainTimeout(testrun.Soon)},
 			[]error{safeexec.ErrWriterStuck, exec.ErrWaitDelay}, true, false},
-		{"reader_stuck", with(shell("cat <&3; exit 3"), stuckReader), nil,
+		{"reader_stuck", with(shell("cat <&3; exit 3"), stuckReader), []safeexec.Option{safeexec.WithDrainTimeout(testrun.Soon)},
 			[]error{safeexec.ErrReaderStuck, exec.ErrWaitDelay}, true, false},
 		{"everything", with(with(shell("echo; cat <&3; sleep 61"), stuckReader), stuckWriter),
 			[]safeexec.Option{safeexec.WithDrainTimeout(testrun.Soon)},

@@ -107,7 +107,7 @@ func TestStdinNotWanted(t *testing.T) {
 		for _, script := range []string{"exit 0", "head -c 10 >/dev/null", "exec <&-; echo closed"} {
 			cmd := exec.Command("sh", "-c", script)
 			cmd.Stdin = reader
-			res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
+			res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound), safeexec.WithDrainTimeout(testrun.Bound))
 			assert.NoError(t, err, "%s: %s", name, script)
 			assert.True(t, res.Success())
 			assert.Empty(t, res.Abandoned)
@@ -225,7 +225,7 @@ func TestPipeAsExtraFile(t *testing.T) {
 // After Start the Cmd's field is the caller's again, as with os/exec.
 func TestStdinIsTakenByStart(t *testing.T) {
 	t.Parallel()
-	for range 200 {
+	for range testproc.Rounds(20) {
 		cmd := exec.Command("cat")
 		cmd.Stdin = strings.NewReader("given")
 		p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))

@@ -306,7 +306,10 @@ func TestLeaveIsLimited(t *testing.T) {
 	assert.Equal(t, safeexec.CauseStartFailed, res.Cause)
 	assert.Nil(t, cmd.Process)
 	for _, p := range running {
-		_, _ = p.Stop()
+		p.Kill()
+	}
+	for _, p := range running {
+		_, _ = p.Wait()
 	}
 	_, err = safeexec.Run(context.Background(), testproc.Command("exit", "0"), leaves)
 	require.NoError(t, err)

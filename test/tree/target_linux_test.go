@@ -136,7 +136,7 @@ func TestKillTreeForkStorm(t *testing.T) {
 	testproc.HasProgram(t, "setsid")
 	testproc.NoLeaks(t)
 	watched(t)
-	for range testproc.Rounds(5) {
+	for range testproc.Rounds(2) {
 		cmd := exec.Command("sh", "-c", `trap "" TERM; echo ready $$; i=0
 			while [ $i -lt 300 ]; do setsid sh -c 'sleep 600 & exec sleep 600' & (sleep 600 &) ; i=$((i+1)); done; wait`)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // or those are lost that were orphans before
