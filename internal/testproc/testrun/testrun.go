@@ -66,11 +66,11 @@ func Expires(t testing.TB, cmd *exec.Cmd, opts ...safeexec.Option) (safeexec.Res
 }
 
 // Talks runs a command with an idle timeout that is less than it takes, and four times as much as it is silent. It is
-// made for a time to be silent, in seconds, which is doubled where the machine held it up.
-func Talks(t testing.TB, make func(pause string) *exec.Cmd, opts ...safeexec.Option) (res safeexec.Result, err error) {
+// made for how long it is silent each time, in seconds; that is doubled where the machine held it up.
+func Talks(t testing.TB, command func(pause string) *exec.Cmd, opts ...safeexec.Option) (res safeexec.Result, err error) {
 	t.Helper()
 	for pause := Soon / 2; ; pause *= 2 {
-		res, err = Run(t, make(fmt.Sprint(pause.Seconds())), append(opts, safeexec.WithIdleTimeout(4*pause))...)
+		res, err = Run(t, command(fmt.Sprint(pause.Seconds())), append(opts, safeexec.WithIdleTimeout(4*pause))...)
 		if !errors.Is(err, safeexec.ErrIdle) || pause > Bound/16 {
 			return res, err
 		}
