@@ -235,35 +235,35 @@ func TestStartsTakeTurns(t *testing.T) {
 		stalls.timer = before
 		stalls.armed.Store(false)
 	}()
+	begin := func(n int, start func() error) (over *atomic.Bool) {
+		over = new(atomic.Bool)
+		go func() {
+			together(n, func(m *Mark) { assert.NoError(t, m.Start(start)) })
+			over.Store(true)
+		}()
+		return over
+	}
 	var at, most atomic.Int32
-	together(20*maxStarting, func(m *Mark) {
-		_ = m.Start(func() error {
-			now := at.Add(1)
-			for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
-			}
-			runtime.Gosched()
-			at.Add(-1)
-			return nil
-		})
-	})
+	await(t, begin(20*maxStarting, func() error {
+		now := at.Add(1)
+		for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
+		}
+		runtime.Gosched()
+		at.Add(-1)
+		return nil
+	}).Load)
 	assert.LessOrEqual(t, most.Load(), int32(maxStarting))
 
 	release := make(chan struct{})
-	var held sync.WaitGroup
-	held.Go(func() {
-		together(maxStarting, func(m *Mark) { _ = m.Start(func() error { <-release; return nil }) })
-	})
+	held := begin(maxStarting, func() error { <-release; return nil })
 	await(t, func() bool { return len(starting) == maxStarting })
 	stalls.armed.Store(false)
-	var others sync.WaitGroup
-	others.Go(func() {
-		together(20*maxStarting, func(m *Mark) { assert.NoError(t, m.Start(func() error { return nil })) })
-	})
+	others := begin(20*maxStarting, func() error { return nil })
 	await(t, func() bool { return stalls.waiting.Load() == 20*maxStarting })
 	stalls.tick()
-	others.Wait() // one tick is for all of them, not for each
+	await(t, others.Load) // one tick is for all of them, not for each
 	close(release)
-	held.Wait()
+	await(t, held.Load)
 }
 
 // together calls f in n goroutines at once, each with a mark of its own.
