@@ -344,6 +344,7 @@ func TestLinesOfAProcess(t *testing.T) {
 		t.Parallel()
 		p := start(t, manyLines(lineCount()), safeexec.WithDrainTimeout(50*time.Millisecond))
 		for range p.Lines(t.Context()) {
+			testproc.Wait(t, func() bool { waits, _ := safeexec.OutputWaits(p); return waits }) // for this loop
 			require.NoError(t, p.SetTimeout(time.Millisecond))
 			_, err := p.Wait() // is bounded all the same
 			require.ErrorIs(t, err, safeexec.ErrWriterStuck)
