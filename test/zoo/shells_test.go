@@ -79,7 +79,7 @@ func TestZooShells(t *testing.T) {
 	skipShort(t)
 	onEachRung(t, func(t *testing.T, r rung) {
 		for i, s := range scripts {
-			for _, w := range r.waysOf(i) {
+			for _, w := range r.sharesOf(i) {
 				t.Run(s.shell+"/"+s.name+"/"+string(w), func(t *testing.T) {
 					t.Parallel()
 					runScript(t, r, s.shell, s.script, w)
