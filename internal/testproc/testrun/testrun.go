@@ -67,7 +67,9 @@ func Expires(t testing.TB, cmd *exec.Cmd, opts ...safeexec.Option) (safeexec.Res
 
 // Talks runs a command with an idle timeout that is less than it takes, and four times as much as it is silent. It is
 // made for how long it is silent each time, in seconds; that is doubled where the machine held it up.
-func Talks(t testing.TB, command func(pause string) *exec.Cmd, opts ...safeexec.Option) (res safeexec.Result, err error) {
+func Talks(
+	t testing.TB, command func(pause string) *exec.Cmd, opts ...safeexec.Option,
+) (res safeexec.Result, err error) {
 	t.Helper()
 	for pause := Soon / 2; ; pause *= 2 {
 		res, err = Run(t, command(fmt.Sprint(pause.Seconds())), append(opts, safeexec.WithIdleTimeout(4*pause))...)
