@@ -55,7 +55,7 @@ func TestBoundIsRefused(t *testing.T) {
 
 func TestTimeoutCode(t *testing.T) {
 	t.Parallel()
-	res, err := testrun.Run(t, exec.Command("sleep", "600"), safeexec.WithTimeout(testrun.Soon))
+	res, err := testrun.Expires(t, exec.Command("sleep", "600"))
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.Equal(t, 128+int(syscall.SIGTERM), res.ShellCode())
 	assert.Equal(t, 124, res.TimeoutCode())
@@ -69,7 +69,7 @@ func TestTimeoutCode(t *testing.T) {
 
 func TestWithoutReport(t *testing.T) {
 	t.Parallel()
-	res, err := testrun.Run(t, exec.Command("sleep", "600"), safeexec.WithTimeout(testrun.Soon), safeexec.WithoutReport())
+	res, err := testrun.Expires(t, exec.Command("sleep", "600"), safeexec.WithoutReport())
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.Nil(t, res.Report)
 }

@@ -120,12 +120,15 @@ func killHolders(canary *testproc.Canary) {
 const backgroundJob = "sleep 61 & echo hi"
 
 func osBackgroundHoldsOutput(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), testrun.Soon)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", backgroundJob)
 	canary := testproc.WithCanary(t, cmd)
-	a := try(func() error { _, err := cmd.CombinedOutput(); return err })
-	<-ctx.Done()
+	cmd.Stdout = new(bytes.Buffer)
+	require.NoError(t, cmd.Start())
+	testproc.WaitState(t, cmd.Process.Pid, "Z")
+	a := try(cmd.Wait)
+	cancel()
 	a.stillBlocked(t, func() { killHolders(canary) })
 }
 
@@ -257,7 +260,7 @@ func exitAndHeldPipe(t *testing.T) {
 	canary.WaitGone(t)
 
 	// A stranger, which no rule allows to kill, is this process.
-	p, release := startHeld(t, "exit 3", safeexec.WithTimeout(testrun.Bound))
+	p, release := startHeld(t, "exit 3", safeexec.WithTimeout(testrun.Bound), safeexec.WithDrainTimeout(testrun.Bound))
 	defer release()
 	a := try(func() error { _, err := p.Wait(); return err })
 	err = a.wait(t)
@@ -283,15 +286,26 @@ func startHeld(t *testing.T, script string, opts ...safeexec.Option) (p *safeexe
 }
 
 func osDeadlineInError(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), testrun.Soon)
-	defer cancel()
-	err := try(exec.CommandContext(ctx, "sleep", "61").Run).wait(t)
-	assert.Error(t, err)
-	assert.NotErrorIs(t, err, context.DeadlineExceeded)
+	for timeout := testrun.Soon; ; timeout *= 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		cmd := exec.CommandContext(ctx, "sleep", "61")
+		err := try(cmd.Run).wait(t)
+		cancel()
+		if cmd.Process == nil && timeout < testrun.Bound { // the machine is busy
+			continue
+		}
+		assert.Error(t, err)
+		assert.NotErrorIs(t, err, context.DeadlineExceeded)
+		return
+	}
 }
 
 func deadlineInError(t *testing.T) {
-	res, err := testrun.Run(t, exec.Command("sleep", "61"), safeexec.WithTimeout(testrun.Soon))
+	var res safeexec.Result
+	var err error
+	for timeout := testrun.Soon; res.PID == 0 && timeout < testrun.Bound; timeout *= 2 { // on a busy machine it is not started in time
+		res, err = testrun.Run(t, exec.Command("sleep", "61"), safeexec.WithTimeout(timeout))
+	}
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 	var exit *exec.ExitError
 	assert.ErrorAs(t, err, &exit)
@@ -327,15 +341,14 @@ func stoppedChild(t *testing.T) {
 // sinkSize fits into a pipe, so that the command ends without being read.
 const sinkSize = 60_000
 
-// lateSink is a Writer that does not return before the command has exited, and then takes longer
-// than soon.
-func lateSink(pid <-chan int) *testproc.SlowWriter {
+// lateSink is a Writer that does not return before the command is gone, and then takes longer than soon.
+func lateSink(pid <-chan int, gone func(pid int) bool) *testproc.SlowWriter {
 	of := 0
 	return testproc.NewSlowWriter(func() {
 		if of == 0 {
 			of = <-pid
 		}
-		for !testproc.Dead(of) {
+		for !gone(of) {
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(2 * testrun.Soon)
@@ -344,7 +357,7 @@ func lateSink(pid <-chan int) *testproc.SlowWriter {
 
 func osSlowSink(t *testing.T) {
 	pid := make(chan int, 1)
-	sink := lateSink(pid)
+	sink := lateSink(pid, func(pid int) bool { return testproc.State(pid) == 0 }) // reaped: the delay begins
 	cmd := exec.Command("head", "-c", "60000", "/dev/zero")
 	cmd.Stdout, cmd.WaitDelay = sink, testrun.Soon
 	require.NoError(t, cmd.Start())
@@ -356,10 +369,10 @@ func osSlowSink(t *testing.T) {
 
 func slowSink(t *testing.T) {
 	pid := make(chan int, 1)
-	sink := lateSink(pid)
+	sink := lateSink(pid, testproc.Dead)
 	cmd := exec.Command("head", "-c", "60000", "/dev/zero")
 	cmd.Stdout = sink
-	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound), safeexec.WithDrainTimeout(testrun.Bound))
 	require.NoError(t, err)
 	pid <- p.PID()
 	assert.NoError(t, try(func() error { _, err := p.Wait(); return err }).wait(t))

@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -76,6 +78,40 @@ type failure struct {
 	opts []safeexec.Option
 	is   []error
 	exit bool // it is an *exec.ExitError as well
+	// expires has the timeout come once the streams of the test's are in use.
+	expires bool
+}
+
+// run runs the command.
+func (f failure) run(t *testing.T, cmd *exec.Cmd) (safeexec.Result, error) {
+	t.Helper()
+	opts := append([]safeexec.Option{safeexec.WithTimeout(testrun.Bound)}, f.opts...)
+	if !f.expires {
+		return safeexec.Run(t.Context(), cmd, opts...)
+	}
+	streams := []any{cmd.Stdin, cmd.Stdout} // which the run replaces
+	p, err := safeexec.Start(t.Context(), cmd, opts...)
+	require.NoError(t, err)
+	for _, s := range streams {
+		if s, ok := s.(interface{ Entered() <-chan struct{} }); ok {
+			<-s.Entered()
+		}
+	}
+	require.NoError(t, p.SetTimeout(time.Millisecond))
+	return p.Wait()
+}
+
+// A told Writer tells of its first call.
+type told struct {
+	once sync.Once
+	came chan struct{}
+}
+
+func (w *told) Entered() <-chan struct{} { return w.came }
+
+func (w *told) Write(p []byte) (int, error) {
+	w.once.Do(func() { close(w.came) })
+	return len(p), nil
 }
 
 func failures() []failure {
@@ -92,6 +128,11 @@ func failures() []failure {
 		t.Cleanup(w.Release)
 		cmd.Stdout = w
 	}
+	traps := func(status string) func(*testing.T) *exec.Cmd { // once it has told
+		return with(shell("trap 'exit "+status+"' TERM; echo; while :; do sleep 0.01; done"), func(_ *testing.T, cmd *exec.Cmd) {
+			cmd.Stdout = &told{came: make(chan struct{})}
+		})
+	}
 	stuckReader := func(t *testing.T, cmd *exec.Cmd) {
 		r := testproc.NewStalledReader(nil)
 		t.Cleanup(r.Release)
@@ -99,36 +140,33 @@ func failures() []failure {
 		opensOnce(t, cmd, r.Entered())
 	}
 	return []failure{
-		{"exit", shell("exit 3"), nil, nil, true},
-		{"not_found", command("/nonexistent/program"), nil, []error{safeexec.ErrNotFound}, false},
-		{"name_not_found", command("no-such-program-of-safeexec"), nil, []error{safeexec.ErrNotFound}, false},
-		{"not_executable", command("/"), nil, []error{safeexec.ErrNotExecutable}, false},
-		{"bad_dir", inDir("/nonexistent"), nil, []error{safeexec.ErrBadDir}, false},
-		{"config", command("true"), []safeexec.Option{safeexec.WithLinger(-1)}, nil, false},
-		{"too_long", command("true", strings.Repeat("x", 200<<10)), nil, nil, false},
-		{"nul", command("true", "\x00"), nil, nil, false},
-		{"nul_in_variable", inEnv("A=\x00"), nil, nil, false},
-		{"timeout", shell("echo; sleep 61"), []safeexec.Option{safeexec.WithTimeout(testrun.Soon)},
-			[]error{safeexec.ErrTimeout, context.DeadlineExceeded}, true},
-		{"timeout_and_exit", shell("trap 'exit 5' TERM; while :; do sleep 0.01; done"), []safeexec.Option{safeexec.WithTimeout(testrun.Soon)},
-			[]error{safeexec.ErrTimeout, context.DeadlineExceeded}, true},
-		{"timeout_and_exit_0", shell("trap 'exit 0' TERM; while :; do sleep 0.01; done"), []safeexec.Option{safeexec.WithTimeout(testrun.Soon)},
-			[]error{safeexec.ErrTimeout}, false},
+		{"exit", shell("exit 3"), nil, nil, true, false},
+		{"not_found", command("/nonexistent/program"), nil, []error{safeexec.ErrNotFound}, false, false},
+		{"name_not_found", command("no-such-program-of-safeexec"), nil, []error{safeexec.ErrNotFound}, false, false},
+		{"not_executable", command("/"), nil, []error{safeexec.ErrNotExecutable}, false, false},
+		{"bad_dir", inDir("/nonexistent"), nil, []error{safeexec.ErrBadDir}, false, false},
+		{"config", command("true"), []safeexec.Option{safeexec.WithLinger(-1)}, nil, false, false},
+		{"too_long", command("true", strings.Repeat("x", 200<<10)), nil, nil, false, false},
+		{"nul", command("true", "\x00"), nil, nil, false, false},
+		{"nul_in_variable", inEnv("A=\x00"), nil, nil, false, false},
+		{"timeout", shell("echo; sleep 61"), nil, []error{safeexec.ErrTimeout, context.DeadlineExceeded}, true, true},
+		{"timeout_and_exit", traps("5"), nil, []error{safeexec.ErrTimeout, context.DeadlineExceeded}, true, true},
+		{"timeout_and_exit_0", traps("0"), nil, []error{safeexec.ErrTimeout}, false, true},
 		{"idle", shell("sleep 61"), []safeexec.Option{safeexec.WithIdleTimeout(testrun.Soon)},
-			[]error{safeexec.ErrIdle, os.ErrDeadlineExceeded}, true},
+			[]error{safeexec.ErrIdle, os.ErrDeadlineExceeded}, true, false},
 		{"output_limit", shell("yes"), []safeexec.Option{safeexec.WithOverflow(safeexec.OverflowStop)},
-			[]error{safeexec.ErrOutputLimit}, true},
+			[]error{safeexec.ErrOutputLimit}, true, false},
 		{"writer_stuck", with(shell("echo; exit 3"), stuckWriter), []safeexec.Option{safeexec.WithDrainTimeout(testrun.Soon)},
-			[]error{safeexec.ErrWriterStuck, exec.ErrWaitDelay}, true},
-		{"reader_stuck", with(shell("cat <&3; exit 3"), stuckReader), nil,
-			[]error{safeexec.ErrReaderStuck, exec.ErrWaitDelay}, true},
+			[]error{safeexec.ErrWriterStuck, exec.ErrWaitDelay}, true, false},
+		{"reader_stuck", with(shell("cat <&3; exit 3"), stuckReader), []safeexec.Option{safeexec.WithDrainTimeout(testrun.Soon)},
+			[]error{safeexec.ErrReaderStuck, exec.ErrWaitDelay}, true, false},
 		{"everything", with(with(shell("echo; cat <&3; sleep 61"), stuckReader), stuckWriter),
-			[]safeexec.Option{safeexec.WithTimeout(testrun.Soon), safeexec.WithDrainTimeout(testrun.Soon)},
-			[]error{safeexec.ErrTimeout, context.DeadlineExceeded, safeexec.ErrWriterStuck, safeexec.ErrReaderStuck}, true},
+			[]safeexec.Option{safeexec.WithDrainTimeout(testrun.Soon)},
+			[]error{safeexec.ErrTimeout, context.DeadlineExceeded, safeexec.ErrWriterStuck, safeexec.ErrReaderStuck}, true, true},
 		{"writer_fails", with(shell("echo; exit 3"), func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdout = &refusingWriter{} }), nil,
-			[]error{errRefused, safeexec.ErrWriterFailed}, true},
+			[]error{errRefused, safeexec.ErrWriterFailed}, true, false},
 		{"reader_fails", with(shell("cat; exit 3"), func(_ *testing.T, cmd *exec.Cmd) { cmd.Stdin = errorReader{} }), nil,
-			[]error{errReader}, true},
+			[]error{errReader}, true, false},
 	}
 }
 
@@ -146,7 +184,7 @@ func TestErrorsMatch(t *testing.T) {
 			if strings.Contains(strings.Join(f.cmd(t).Env, ""), "\x00") {
 				cmd.Env = []string{"SECRET=" + secret + "\x00"} // Environ leaves out what has a NUL
 			}
-			res, err := safeexec.Run(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(testrun.Bound)}, f.opts...)...)
+			res, err := f.run(t, cmd)
 			require.Error(t, err)
 			for _, is := range f.is {
 				assert.ErrorIs(t, err, is)
@@ -176,7 +214,7 @@ func TestErrorsOfManyFacts(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd/0"); err != nil {
 		t.Skipf("needs /proc to hold a pipe: %v", err)
 	}
-	p, release := startHeld(t, "exit 3", safeexec.WithTimeout(testrun.Bound))
+	p, release := startHeld(t, "exit 3", safeexec.WithTimeout(testrun.Bound), safeexec.WithDrainTimeout(testrun.Bound))
 	defer release()
 	res, err := p.Wait()
 	assert.ErrorIs(t, err, safeexec.ErrPipeHeld)
@@ -238,7 +276,7 @@ func TestErrorIsOneLine(t *testing.T) {
 
 func TestErrorFields(t *testing.T) {
 	t.Parallel()
-	res, err := safeexec.Run(t.Context(), exec.Command("sleep", "61"), safeexec.WithTimeout(testrun.Soon))
+	res, err := testrun.Expires(t, exec.Command("sleep", "61"))
 	var failed *safeexec.Error
 	require.ErrorAs(t, err, &failed)
 	assert.Equal(t, "run", failed.Op)

@@ -41,11 +41,8 @@ func ExampleRun_background() {
 func ExampleRun_timeout() {
 	cmd := exec.Command("sleep", "600")
 	res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(50*time.Millisecond))
-	fmt.Println(errors.Is(err, safeexec.ErrTimeout), errors.Is(err, context.DeadlineExceeded))
-	fmt.Println(res.Cause, res.Signal, res.SignaledBy)
-	// Output:
-	// true true
-	// timeout terminated safeexec
+	fmt.Println(res.Cause, errors.Is(err, safeexec.ErrTimeout), errors.Is(err, context.DeadlineExceeded))
+	// Output: timeout true true
 }
 
 // The deadline of the context serves as well as WithTimeout.
@@ -230,10 +227,15 @@ func ExampleKillTree() {
 
 // Several things can be true at once, and then all of them match.
 func ExampleError() {
-	_, err := safeexec.Run(context.Background(), exec.Command("sleep", "600"), safeexec.WithTimeout(50*time.Millisecond))
+	p, err := safeexec.Start(context.Background(), exec.Command("sleep", "600"), safeexec.WithTimeout(time.Hour))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = p.Stop()
 	var e *safeexec.Error
 	var exit *exec.ExitError
-	fmt.Println(errors.As(err, &e), errors.As(err, &exit), errors.Is(err, safeexec.ErrTimeout))
+	fmt.Println(errors.As(err, &e), errors.As(err, &exit), errors.Is(err, safeexec.ErrStopped))
 	fmt.Println(e.Op, e.Program, exit)
 	// Output:
 	// true true true

@@ -107,8 +107,9 @@ func TestProcessNeverWaitedFor(t *testing.T) {
 	canary := testproc.NewCanary(t)
 	cmd := testproc.Command("hang")
 	cmd.ExtraFiles = []*os.File{canary.File()}
-	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(time.Second))
+	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded))
 	require.NoError(t, err)
+	require.NoError(t, p.SetTimeout(time.Millisecond))
 	canary.WaitGone(t)
 	<-p.Done()
 	require.Nil(t, cmd.ProcessState, "as with os/exec, Wait sets it")
@@ -154,26 +155,33 @@ func TestContextEndsRun(t *testing.T) {
 	errWhy := errors.New("the budget is spent")
 	for _, c := range []struct {
 		name  string
-		ctx   func() (context.Context, context.CancelFunc)
+		ctx   func(soon time.Duration) (context.Context, context.CancelFunc)
 		cause safeexec.Cause
 		is    []error
 	}{
-		{"cancel", func() (context.Context, context.CancelFunc) {
+		{"cancel", func(time.Duration) (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancelCause(context.Background())
 			return ctx, func() { cancel(errWhy) }
 		}, safeexec.CauseCanceled, []error{safeexec.ErrCanceled, context.Canceled, errWhy}},
-		{"deadline", func() (context.Context, context.CancelFunc) {
-			ctx, cancel := context.WithTimeoutCause(context.Background(), 2*time.Second, errWhy)
+		{"deadline", func(soon time.Duration) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithTimeoutCause(context.Background(), soon, errWhy)
 			context.AfterFunc(ctx, cancel) // it ends by itself
 			return ctx, func() {}
 		}, safeexec.CauseTimeout, []error{safeexec.ErrTimeout, context.DeadlineExceeded, errWhy}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := c.ctx()
-			cmd := testproc.Command("hang")
-			p, err := safeexec.Start(ctx, cmd, safeexec.WithTimeout(testrun.Unbounded))
-			require.NoError(t, err)
+			var p *safeexec.Process
+			var cancel context.CancelFunc
+			for soon := testrun.Soon; p == nil; soon *= 2 { // until the machine starts it in that time
+				var ctx context.Context
+				var err error
+				ctx, cancel = c.ctx(soon)
+				if p, err = safeexec.Start(ctx, testproc.Command("hang"), safeexec.WithTimeout(testrun.Unbounded)); err != nil {
+					require.ErrorIs(t, err, safeexec.ErrTimeout)
+					require.Less(t, soon, testrun.Bound)
+				}
+			}
 			cancel()
 			res, err := p.Wait()
 			assert.Equal(t, c.cause, res.Cause)
@@ -191,8 +199,9 @@ func TestContextEndsRun(t *testing.T) {
 func TestLateCancelChangesNothing(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(context.Background())
-	p, err := safeexec.Start(ctx, testproc.Command("hang"), safeexec.WithTimeout(time.Second))
+	p, err := safeexec.Start(ctx, testproc.Command("hang"), safeexec.WithTimeout(testrun.Unbounded))
 	require.NoError(t, err)
+	require.NoError(t, p.SetTimeout(time.Millisecond))
 	<-p.Done()
 	cancel(errors.New("deferred clean-up"))
 	res, err := p.Wait()

@@ -161,7 +161,7 @@ func TestHolderIsNamed(t *testing.T) {
 	stdin, release := io.Pipe()
 	cmd := exec.Command("sh", "-c", "read x; echo start ok")
 	cmd.Stdin = stdin
-	p, err := safeexec.Start(testproc.Deadline(t), cmd, safeexec.WithDrainTimeout(testrun.Soon))
+	p, err := safeexec.Start(testproc.Deadline(t), cmd, safeexec.WithDrainTimeout(testrun.Bound))
 	require.NoError(t, err)
 	stranger := testproc.HoldPipes(t, p.PID())
 	require.NoError(t, release.Close())
@@ -182,10 +182,12 @@ func TestSurvivorIsReported(t *testing.T) {
 	testproc.NoLeaks(t)
 	file := testproc.HungFile(t)
 	cmd := exec.Command("cat", file)
-	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(2*time.Second),
+	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded),
 		safeexec.WithGracePeriod(50*time.Millisecond), safeexec.WithKillTimeout(50*time.Millisecond),
 		safeexec.WithDrainTimeout(50*time.Millisecond))
 	require.NoError(t, err)
+	testproc.WaitHung(t, file)
+	require.NoError(t, p.SetTimeout(time.Millisecond))
 	res, err := p.Wait()
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
 	require.ErrorIs(t, err, safeexec.ErrSurvivors)
@@ -228,10 +230,17 @@ func TestLingerIsCutShort(t *testing.T) {
 	lingers := safeexec.Options(safeexec.WithLinger(testrun.Unbounded), safeexec.WithGracePeriod(testrun.Unbounded))
 	t.Run("timeout", func(t *testing.T) {
 		t.Parallel()
-		res, err := safeexec.Run(context.Background(), script(), lingers, safeexec.WithTimeout(time.Second))
-		require.NoError(t, err)
-		assert.Equal(t, safeexec.CauseExited, res.Cause)
-		assert.Len(t, res.Killed, 1)
+		for timeout := testrun.Soon; ; timeout *= 2 {
+			res, err := safeexec.Run(context.Background(), script(), lingers, safeexec.WithTimeout(timeout))
+			if err != nil && timeout < testrun.Bound { // the shell had no time to exit
+				require.ErrorIs(t, err, safeexec.ErrTimeout)
+				continue
+			}
+			require.NoError(t, err)
+			assert.Equal(t, safeexec.CauseExited, res.Cause)
+			assert.Len(t, res.Killed, 1)
+			return
+		}
 	})
 	t.Run("stop", func(t *testing.T) {
 		t.Parallel()
@@ -253,7 +262,7 @@ func TestTracedLeaderIsNotWaitedFor(t *testing.T) {
 		safeexec.WithKillTimeout(100*time.Millisecond))
 	require.NoError(t, err)
 	// The tracer is none of the tree's, outlives the run, and is ended by the end of its input.
-	tracer := exec.Command("python3", "-S", "-c", `import ctypes, os, sys
+	tracer := exec.Command(testproc.HasProgram(t, "python3"), "-S", "-c", `import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
 ok = libc.ptrace(0x4206, int(sys.argv[1]), 0, 0) == 0  # PTRACE_SEIZE
 print("ready", os.getpid() if ok else 1, flush=True)

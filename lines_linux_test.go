@@ -342,8 +342,10 @@ func TestLinesOfAProcess(t *testing.T) {
 	})
 	t.Run("a loop that does not go on", func(t *testing.T) {
 		t.Parallel()
-		p := start(t, manyLines(lineCount()), safeexec.WithDrainTimeout(50*time.Millisecond), safeexec.WithTimeout(time.Second))
+		p := start(t, manyLines(lineCount()), safeexec.WithDrainTimeout(50*time.Millisecond))
 		for range p.Lines(t.Context()) {
+			testproc.Wait(t, func() bool { waits, _ := safeexec.OutputWaits(p); return waits }) // for this loop
+			require.NoError(t, p.SetTimeout(time.Millisecond))
 			_, err := p.Wait() // is bounded all the same
 			require.ErrorIs(t, err, safeexec.ErrWriterStuck)
 			break

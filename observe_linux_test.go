@@ -80,21 +80,17 @@ func TestObserver(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		cmd  *exec.Cmd
-		opts []safeexec.Option
+		run  func(testing.TB, *exec.Cmd, ...safeexec.Option) (safeexec.Result, error)
 		want []string
 	}{
-		{"exit", testproc.Command("exit", "3"), nil, []string{"observe", "started", "ended exited"}},
-		{
-			"timeout", testproc.Command("hang"), []safeexec.Option{safeexec.WithTimeout(testrun.Soon)},
-			[]string{"observe", "started", "ending timeout", "ended timeout"},
-		},
-		{"not found", exec.Command("/nowhere/program"), nil, []string{"observe", "ended start failed"}},
+		{"exit", testproc.Command("exit", "3"), testrun.Run, []string{"observe", "started", "ended exited"}},
+		{"timeout", testproc.Command("hang"), testrun.Expires, []string{"observe", "started", "ending timeout", "ended timeout"}},
+		{"not found", exec.Command("/nowhere/program"), testrun.Run, []string{"observe", "ended start failed"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			one, two := newRecorder(), newRecorder()
-			res, err := testrun.Run(t, test.cmd, append(test.opts,
-				safeexec.WithObserver(one), safeexec.WithObserver(nil), safeexec.WithObserver(two))...)
+			res, err := test.run(t, test.cmd, safeexec.WithObserver(one), safeexec.WithObserver(nil), safeexec.WithObserver(two))
 			for _, o := range []*recorder{one, two} {
 				assert.Equal(t, test.want, o.told())
 				assert.Equal(t, res.PID, o.pid)
@@ -203,7 +199,7 @@ func TestObserverMisbehaves(t *testing.T) {
 		} {
 			t.Run(name+" in "+where, func(t *testing.T) {
 				after := newRecorder()
-				res, err := testrun.Run(t, testproc.Command("hang"), safeexec.WithTimeout(testrun.Soon), safeexec.WithDrainTimeout(50*time.Millisecond),
+				res, err := testrun.Expires(t, testproc.Command("hang"), safeexec.WithDrainTimeout(50*time.Millisecond),
 					safeexec.WithObserver(o), safeexec.WithObserver(after))
 				require.ErrorIs(t, err, safeexec.ErrTimeout)
 				assert.Empty(t, res.Survivors)
@@ -323,6 +319,25 @@ func (c brokenContext) Err() error {
 	return c.Context.Err()
 }
 
+// panics has a run panic through a context that breaks once the command has started, and an observer of its own see it.
+func panics(t *testing.T, ctx context.Context, o **recorder, opts ...safeexec.Option) {
+	t.Helper()
+	for timeout := testrun.Soon; ; timeout *= 2 { // until the machine starts it in that time
+		*o = newRecorder()
+		panicked := func() (panicked bool) {
+			defer func() { panicked = recover() != nil }()
+			_, _ = safeexec.Run(ctx, testproc.Command("hang"),
+				append(opts, safeexec.WithTimeout(timeout), safeexec.WithObserver(*o))...)
+			return false
+		}()
+		if panicked {
+			return
+		}
+		require.NotContains(t, (*o).told(), "started")
+		require.Less(t, timeout, testrun.Bound)
+	}
+}
+
 // Where the caller's own code panics through Run, the observers learn of the end.
 func TestObserverOfPanic(t *testing.T) {
 	t.Parallel()
@@ -331,10 +346,7 @@ func TestObserverOfPanic(t *testing.T) {
 	breaker := observerFunc(func() safeexec.Observation {
 		return safeexec.Observation{Started: func(int) { ctx.broken.Store(true) }}
 	})
-	assert.Panics(t, func() {
-		_, _ = safeexec.Run(ctx, testproc.Command("hang"), safeexec.WithTimeout(testrun.Soon), safeexec.WithReportBound(testrun.Bound),
-			safeexec.WithObserver(o), safeexec.WithObserver(breaker))
-	})
+	panics(t, ctx, &o, safeexec.WithReportBound(testrun.Bound), safeexec.WithObserver(breaker))
 	select {
 	case <-o.ended:
 		assert.Error(t, o.err)
@@ -370,10 +382,7 @@ func TestObserverOfPanicAtTheEnd(t *testing.T) {
 	breaker := observerFunc(func() safeexec.Observation {
 		return safeexec.Observation{Started: func(int) { ctx.broken.Store(true) }}
 	})
-	assert.Panics(t, func() {
-		_, _ = safeexec.Run(ctx, testproc.Command("hang"), safeexec.WithTimeout(testrun.Soon), safeexec.WithObserver(o),
-			safeexec.WithObserver(breaker))
-	})
+	panics(t, ctx, &o, safeexec.WithObserver(breaker))
 	o.awaitEnd(t)
 	assert.Error(t, o.err)
 }

@@ -304,12 +304,14 @@ const (
 	lookBound   = 500 * time.Millisecond
 	looksBound  = 10 * lookBound
 	askingBound = 3 * lookBound
+	// Looks for the holders of pipes: one at the end of the drain timeout, and five when it has passed.
+	holdersBound = 6 * engine.HolderBound
 )
 
 // ending is how long a run may go on after its deadline: the sum of all that can take time then. It is
 // computed nowhere else.
 func (c *config) ending() time.Duration {
-	d := sum(c.Linger, c.Grace, c.Kill, c.Drain, engine.HolderBound, engine.TimerSlack, looksBound)
+	d := sum(c.Linger, c.Grace, c.Kill, c.Drain, holdersBound, engine.TimerSlack, looksBound)
 	if !c.NoReport {
 		d = sum(d, c.Report) // one: holders are only explained where there is no report yet
 	}

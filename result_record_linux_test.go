@@ -42,7 +42,7 @@ func TestResultAsJSON(t *testing.T) {
 			return testrun.Run(t, testproc.Command("spew", "300000"), safeexec.WithOutputLimit(1001), safeexec.WithRedact(safeexec.RedactSecrets))
 		},
 		"timeout": func() (safeexec.Result, error) {
-			return testrun.Run(t, testproc.Shell("echo before; sleep 600 & wait"), safeexec.WithTimeout(testrun.Soon))
+			return testrun.Expires(t, testproc.Shell("echo before; sleep 600 & wait"))
 		},
 		"nothing started": func() (safeexec.Result, error) { return testrun.Run(t, exec.Command("/nowhere/program")) },
 		"panic": func() (safeexec.Result, error) {
@@ -94,7 +94,7 @@ func TestResultInALog(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))
-	res, err := testrun.Run(t, testproc.Shell("exec sleep 600"), safeexec.WithTimeout(testrun.Soon))
+	res, err := testrun.Expires(t, testproc.Shell("exec sleep 600"))
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
 	logger.Info("over", "run", res, "err", err)
 	for _, part := range []string{

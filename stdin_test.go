@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -106,7 +107,7 @@ func TestStdinNotWanted(t *testing.T) {
 		for _, script := range []string{"exit 0", "head -c 10 >/dev/null", "exec <&-; echo closed"} {
 			cmd := exec.Command("sh", "-c", script)
 			cmd.Stdin = reader
-			res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
+			res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound), safeexec.WithDrainTimeout(testrun.Bound))
 			assert.NoError(t, err, "%s: %s", name, script)
 			assert.True(t, res.Success())
 			assert.Empty(t, res.Abandoned)
@@ -122,7 +123,11 @@ func TestStdinReaderBlocks(t *testing.T) {
 	cmd := testproc.Command("echo-stdin")
 	cmd.Stdin = reader
 	canary := testproc.WithCanary(t, cmd)
-	res, err := safeexec.Run(t.Context(), cmd, safeexec.WithTimeout(testrun.Soon))
+	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound), safeexec.WithDrainTimeout(testrun.Soon))
+	require.NoError(t, err)
+	<-reader.Entered()
+	require.NoError(t, p.SetTimeout(time.Millisecond))
+	res, err := p.Wait()
 	assert.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.ErrorIs(t, err, safeexec.ErrReaderStuck)
 	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedStdin}, res.Abandoned)
@@ -131,7 +136,7 @@ func TestStdinReaderBlocks(t *testing.T) {
 	late := testproc.NewStalledReader([]byte("late"))
 	cmd = testproc.Command("echo-stdin")
 	cmd.Stdin = late
-	p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
+	p, err = safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))
 	require.NoError(t, err)
 	<-late.Entered()
 	late.Release()
@@ -220,7 +225,7 @@ func TestPipeAsExtraFile(t *testing.T) {
 // After Start the Cmd's field is the caller's again, as with os/exec.
 func TestStdinIsTakenByStart(t *testing.T) {
 	t.Parallel()
-	for range 200 {
+	for range testproc.Rounds(20) {
 		cmd := exec.Command("cat")
 		cmd.Stdin = strings.NewReader("given")
 		p, err := safeexec.Start(t.Context(), cmd, safeexec.WithTimeout(testrun.Bound))

@@ -82,9 +82,7 @@ func startWith(t *testing.T, files []*os.File, what, script string, env ...strin
 
 func (p *program) line(t *testing.T) string {
 	t.Helper()
-	line, err := p.out.ReadString('\n')
-	require.NoError(t, err)
-	return strings.TrimSpace(line)
+	return strings.TrimSpace(testproc.ReadLine(t, p.out))
 }
 
 func (p *program) tell(t *testing.T, what string) {

@@ -36,7 +36,7 @@ func foreignProc(args []string) int {
 	}
 	cmd := exec.Command("sh", "-c", "setsid sleep 600 & sleep 600 & exit 0")
 	res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Bound), safeexec.WithLinger(0), safeexec.WithGracePeriod(0),
-		safeexec.WithKillTimeout(0))
+		safeexec.WithKillTimeout(0), safeexec.WithDrainTimeout(testrun.Soon))
 	fmt.Println("unseen", errors.Is(err, safeexec.ErrTreeUnseen))
 	fmt.Println("named", len(res.Killed)+len(res.Survivors)+len(res.Holders))
 	_, err = safeexec.Explain(context.Background(), os.Getpid())

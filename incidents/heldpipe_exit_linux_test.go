@@ -79,7 +79,8 @@ func leavingHost([]string) int {
 	cmd := exec.Command("sh", "-c", `"$0" stdout & until grep -q userfault /proc/$!/task/*/wchan; do sleep 0.01; done`, os.Args[0])
 	cmd.Env = append(os.Environ(), testproc.RoleVariable+"=hold-stream")
 	cmd.ExtraFiles = []*os.File{os.NewFile(3, "3")}
-	_, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded), safeexec.WithBackground(safeexec.BackgroundLeave))
+	_, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded), safeexec.WithBackground(safeexec.BackgroundLeave),
+		safeexec.WithDrainTimeout(testrun.Soon))
 	return exitWhenTold(err)
 }
 

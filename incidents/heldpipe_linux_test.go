@@ -172,17 +172,12 @@ func TestIncidentHeldPipe(t *testing.T) {
 	}
 }
 
-// TestHeldPipeAtTheTimeout is the same for Run and its deadline.
+// TestHeldPipeAtTheTimeout is the same for the deadline.
 func TestHeldPipeAtTheTimeout(t *testing.T) {
 	testproc.NoLeaks(t)
-	testproc.NeedsMissingPages(t)
-	cmd := testproc.RoleCommand(t, "hold-stream", "stdout")
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	require.NoError(t, err)
-	defer null.Close()
-	cmd.ExtraFiles = []*os.File{null}
-	cmd.Stderr = nil
-	res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(time.Second), safeexec.WithGracePeriod(10*time.Millisecond))
+	p := startHolding(t, func(*exec.Cmd) error { return nil }, []string{"stdout"}, safeexec.WithGracePeriod(10*time.Millisecond))
+	require.NoError(t, p.SetTimeout(time.Millisecond))
+	res, err := p.Wait()
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.Empty(t, res.Survivors)
 	assert.LessOrEqual(t, len(res.Stdout.Bytes()), 2*os.Getpagesize())
@@ -237,7 +232,7 @@ func TestHeldPipeIsLeft(t *testing.T) {
 	leave := func(script string, args ...string) (safeexec.Result, error) {
 		cmd := exec.Command("sh", append([]string{"-c", script}, args...)...)
 		cmd.Env = append(os.Environ(), testproc.RoleVariable+"=hold-stream", releaseVariable+"="+fifo, "GORACE=atexit_sleep_ms=0")
-		return safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithBackground(safeexec.BackgroundLeave))
+		return safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithBackground(safeexec.BackgroundLeave), safeexec.WithDrainTimeout(testrun.Soon))
 	}
 	res, err := leave(`"$0" stdout 3>/dev/null & until grep -q userfault /proc/$!/task/*/wchan; do sleep 0.01; done`, exe)
 	require.NoError(t, err, "%s", res.Stderr.String())

@@ -183,10 +183,8 @@ func TestIncidentLostLocks(t *testing.T) {
 		_, err = bufio.NewReader(out).ReadString('\n')
 		require.NoError(t, err)
 		for range testproc.Rounds(2) {
-			_, err := p.Report()
-			require.NoError(t, err)
-			_, err = safeexec.Explain(t.Context(), p.PID())
-			require.NoError(t, err)
+			testproc.Wait(t, func() bool { _, err := p.Report(); return err == nil }) // on a busy machine one can come too late
+			testrun.Explained(t, p.PID(), ".")
 		}
 		all.held(t, "reports on "+how)
 		p.Stop()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -56,7 +57,7 @@ func TestIncidentMySQLSafe(t *testing.T) {
 		defer open.Close()
 		cmd := exec.Command("sh", "-c", "read go; echo start ok")
 		cmd.Stdin = gate
-		p, err := safeexec.Start(testproc.Deadline(t), cmd, safeexec.WithDrainTimeout(50*time.Millisecond))
+		p, err := safeexec.Start(testproc.Deadline(t), cmd, safeexec.WithDrainTimeout(bound))
 		require.NoError(t, err)
 		require.NoError(t, gate.Close())
 		daemon := exec.Command(testproc.HasProgram(t, "bash"), "-c", `exec 12>/proc/$0/fd/1 13>/proc/$0/fd/1; echo ready $$; exec sleep 600 >/dev/null`,
@@ -127,8 +128,15 @@ func TestIncidentFinishedJob(t *testing.T) {
 	job := func() *exec.Cmd { return exec.Command("sh", "-c", "echo finished; exec sleep 600") }
 	t.Run("it is silent", func(t *testing.T) {
 		testproc.NoLeaks(t)
-		res, err := safeexec.Run(testproc.Deadline(t), job(), safeexec.WithIdleTimeout(300*time.Millisecond))
-		require.ErrorIs(t, err, safeexec.ErrIdle)
+		var res safeexec.Result
+		for idle := testrun.Soon; ; idle *= 2 {
+			var err error
+			res, err = safeexec.Run(testproc.Deadline(t), job(), safeexec.WithIdleTimeout(idle))
+			require.ErrorIs(t, err, safeexec.ErrIdle)
+			if idle > bound/4 || res.Report != nil && strings.Contains(res.Report.Verdict, "sleep") {
+				break // else it had not come that far, on a busy machine
+			}
+		}
 		assert.Equal(t, "finished", res.Stdout.String())
 		assert.Equal(t, safeexec.CauseIdle, res.Cause)
 		assert.Equal(t, syscall.SIGTERM, res.Signal)
@@ -181,9 +189,14 @@ func TestIncidentTenThousandCloseWait(t *testing.T) {
 		require.NoError(t, err)
 		defer r.Close()
 		defer w.Close()
-		require.NoError(t, w.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
-		n, err := w.Write(make([]byte, 1<<20)) // nobody reads
-		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		conn, err := w.SyscallConn()
+		require.NoError(t, err)
+		n := 0
+		require.NoError(t, conn.Write(func(fd uintptr) bool { // as much as there is room for; nobody reads
+			n, err = syscall.Write(int(fd), make([]byte, 1<<20))
+			return true
+		}))
+		require.NoError(t, err)
 		list, err := safeexec.AuditFDs()
 		require.NoError(t, err)
 		var found *safeexec.PipeInfo

@@ -79,7 +79,7 @@ func isCopy(pid int) bool {
 
 // TestKilledAtAnyMoment kills the program that works on its jobs. Another one must find each job in
 // its record or find that there is none, and end all; no record may be torn.
-func TestKilledAtAnyMoment(t *testing.T) { killedOften(t, 10) }
+func TestKilledAtAnyMoment(t *testing.T) { killedOften(t, 5) }
 
 // TestHeldIsKilledAtAnyMoment does the same where a process holds the status of each job.
 func TestHeldIsKilledAtAnyMoment(t *testing.T) { killedOften(t, 2, heldVariable+"=1") }

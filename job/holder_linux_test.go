@@ -141,7 +141,8 @@ func TestHolderHasNothing(t *testing.T) {
 	defer w.Close()
 	_, _, errno := syscall.Syscall(syscall.SYS_FCNTL, w.Fd(), syscall.F_SETFD, 0) // not sealed by its maker
 	require.Zero(t, errno)
-	j, err := s.Start(deadline(t), sh("sleep 1000 & wait"), Name("a"), Endless(), KeepStatus())
+	// What waited for its child could exit when that is ended.
+	j, err := s.Start(deadline(t), sh("sleep 1000 & exec sleep 1001"), Name("a"), Endless(), KeepStatus())
 	require.NoError(t, err)
 	st := status(t, j)
 	holder := holderOf(t, st)

@@ -124,9 +124,7 @@ func startHost(t *testing.T, dir string, env ...string) *program {
 
 func (p *program) line(t *testing.T) string {
 	t.Helper()
-	line, err := p.out.ReadString('\n')
-	require.NoError(t, err)
-	return strings.TrimSpace(line)
+	return strings.TrimSpace(testproc.ReadLine(t, p.out))
 }
 
 func (p *program) kill() {
@@ -360,7 +358,8 @@ func TestOverdue(t *testing.T) {
 func TestOverdueIsToldOnce(t *testing.T) {
 	dir := t.TempDir()
 	first := startHost(t, dir)
-	fmt.Fprintln(first.in, `a trap "echo term" TERM; sleep 1000 & echo up; wait; wait; sleep 0.3`)
+	// A child has the shell's trap on the way to its exec, and would lose the signal there.
+	fmt.Fprintln(first.in, `a trap "echo term" TERM; sleep 1000 & until grep -q sleep /proc/$!/comm; do :; done; echo up; wait; wait; sleep 0.3`)
 	require.Equal(t, "started a", first.line(t))
 	first.kill()
 	s := open(t, dir)

@@ -403,7 +403,7 @@ func TestBuild(t *testing.T) {
 	p.Env = append(p.Env, env[len(env)-3:]...)
 	out, code := p.run(t)
 	if code != exitPassed && strings.Contains(out, "download * failed") {
-		plain := exec.CommandContext(testproc.Deadline(t), "go", "mod", "download")
+		plain := exec.CommandContext(testproc.WholeDeadline(t), "go", "mod", "download")
 		plain.Dir, plain.Env = dir, env
 		if text, err := plain.CombinedOutput(); err != nil {
 			t.Skipf("the module proxy does not answer: %v: %s", err, text)

@@ -23,9 +23,6 @@ const (
 
 // notStarted returns the exit code where there is no process to take it from.
 func notStarted(command string, err error) int {
-	if errors.Is(err, safeexec.ErrTimeout) {
-		return exitTimedOut
-	}
 	errno := syscall.ENOENT // not in PATH, or no name at all: there was no system call to fail
 	errors.As(err, &errno)
 	reason := errno.Error()

@@ -52,10 +52,14 @@ func (req *request) start(command []string) (*safeexec.Process, error) {
 	if term == 0 {
 		term = syscall.SIGCONT // which comes after any signal, and so does here as good as none
 	}
-	return safeexec.Start(context.Background(), cmd,
-		safeexec.WithTimeout(cmp.Or(req.timeout, forever)),
+	p, err := safeexec.Start(context.Background(), cmd,
+		safeexec.WithTimeout(forever),
 		safeexec.WithTermSignal(term),
 		safeexec.WithGracePeriod(cmp.Or(req.killAfter, lastGrace)))
+	if err == nil && req.timeout > 0 {
+		_ = p.SetTimeout(req.timeout) // it counts once the command runs, or a busy machine would keep that from starting
+	}
+	return p, err
 }
 
 // forward does with a signal that came to us what -s, -k and -v say.

@@ -27,7 +27,7 @@ const gnu = "/usr/bin/timeout"
 // TestTimeout runs the same command lines by GNU's program and by ours.
 func TestTimeout(t *testing.T) {
 	ours := filepath.Join(t.TempDir(), "timeout")
-	out, err := exec.CommandContext(testproc.Deadline(t), "go", "build", "-o", ours, ".").CombinedOutput()
+	out, err := exec.CommandContext(testproc.WholeDeadline(t), "go", "build", "-o", ours, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	programs := []program{{"safeexec", ours}}
 	if out, _ := exec.Command(gnu, "--version").Output(); bytes.Contains(out, []byte("GNU coreutils")) {

@@ -87,7 +87,7 @@ func TestWhy(t *testing.T) {
 // No cause: threads that wait for each other in ways that cannot be told from outside.
 func TestWhyWithoutCause(t *testing.T) {
 	testproc.HasProgram(t, "python3")
-	cmd := exec.Command("python3", "-c", "import threading; print('ready', flush=True); threading.Semaphore(0).acquire()")
+	cmd := exec.Command(testproc.HasProgram(t, "python3"), "-c", "import threading; print('ready', flush=True); threading.Semaphore(0).acquire()")
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())

@@ -94,7 +94,7 @@ func TestForkStorm(t *testing.T) {
 	for name, kill := range map[string]func(*Leaf) error{"kill": (*Leaf).Kill, "kill each": (*Leaf).killEach} {
 		t.Run(name, func(t *testing.T) {
 			l := realLeaf(t)
-			startIn(t, l, exec.Command("python3", "-S", "-c", storm, "87"))
+			startIn(t, l, exec.Command(testproc.HasProgram(t, "python3"), "-S", "-c", storm, "87"))
 			eventually(t, func() bool { return len(list(t, l)) > 80 }, "87 processes")
 			began := time.Now()
 			require.NoError(t, kill(l))

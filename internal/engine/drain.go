@@ -176,7 +176,7 @@ func (r *drainer) settlePipe(fd int, now, giveUp, writers time.Time) time.Time {
 		}
 		return time.Time{}
 	case !r.findHolders(fd, now):
-		if now.Before(r.mark.Add(r.cfg.Drain)) {
+		if now.Before(r.mark.Add(r.cfg.Drain)) || s.Look < ladder.LastLook/4 { // looks count too: see findHolders
 			s.Final = false
 			s.Look = min(2*max(s.Look, ladder.FirstLook/2), ladder.LastLook)
 			s.NextLook = now.Add(s.Look)
@@ -238,7 +238,8 @@ func (r *drainer) leavePipe(fd int, now time.Time) bool {
 // findHolders names the processes that still have the other end of a pipe, and reports whether one of them will keep it.
 // A child of another run has a copy of everything between its fork and its exec, and keeps nothing. Finding no holder
 // proves nothing: a descriptor leaves its table shortly before the pipe is released, and there may be no time to look at
-// every process. So the drain timeout decides where no holder is found.
+// every process. So the drain timeout decides where no holder is found, and five looks: a machine that stood still has used
+// up the time without one.
 func (r *drainer) findHolders(fd int, now time.Time) bool {
 	stays := false
 	for _, h := range r.holdersOf(fd, now) {

@@ -3,6 +3,7 @@ package engine
 import (
 	"io"
 	"os"
+	"os/exec"
 	"strconv"
 	"sync"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/seed841d8200/safeexec/internal/drain"
 	"github.com/seed841d8200/safeexec/internal/poll"
@@ -57,7 +59,7 @@ func (s heldSource) Read([]byte) (int, error) {
 // turns.
 func drained(t *testing.T, cfg *Config, tooMany func()) (*Run, *countingPoller) {
 	t.Helper()
-	r := &Run{cfg: cfg, mark: time.Now()}
+	r := &Run{ctx: t.Context(), cmd: new(exec.Cmd), host: new(listener), cfg: cfg, mark: time.Now()}
 	require.NoError(t, r.Open())
 	poller := &countingPoller{Poller: r.Poller, tooMany: tooMany}
 	t.Cleanup(poller.Close)
@@ -113,6 +115,28 @@ func TestLateCallAfterTheDrainTimeout(t *testing.T) {
 	(&drainer{Run: r}).drain()
 	assert.Empty(t, r.Facts.Abandoned)
 	assert.Zero(t, r.Facts.Held)
+}
+
+// A machine that stands still uses up the drain timeout without a look. A pipe whose descriptor is in no table, as that
+// of a child on its way to its exec may be, gets some looks before it counts as held.
+func TestTimeAloneHoldsNoPipe(t *testing.T) {
+	r, poller := drained(t, &Config{NoReport: true}, func() {})
+	r.Empty = true
+	s := &r.Streams.Each[1]
+	s.Capture(100)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	require.NoError(t, unix.Sendmsg(pair[0], []byte("x"), unix.UnixRights(int(s.Child.Fd())), nil, 0))
+	require.NoError(t, s.Child.Close())
+	poller.onWait = func() {
+		if poller.waits == 3 {
+			assert.NoError(t, unix.Close(pair[0]))
+			assert.NoError(t, unix.Close(pair[1])) // and with it what is in there
+		}
+	}
+	(&drainer{Run: r}).drain()
+	assert.False(t, r.Facts.Held[1])
+	assert.Empty(t, r.Facts.Holders)
 }
 
 // While the goroutine of a Writer is in a read that a process holds, the drain sleeps, and gives up the pipe in time.

@@ -202,7 +202,7 @@ func live(t *testing.T, args ...string) (string, error) {
 	testproc.HasProgram(t, "go")
 	program, err := build()
 	require.NoError(t, err)
-	out, err := exec.CommandContext(testproc.Deadline(t), program, args...).CombinedOutput()
+	out, err := exec.CommandContext(testproc.WholeDeadline(t), program, args...).CombinedOutput()
 	return string(out), err
 }
 

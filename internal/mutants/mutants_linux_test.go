@@ -81,14 +81,14 @@ func TestMutants(t *testing.T) {
 func build(t *testing.T, folder, program string, flags ...string) {
 	t.Helper()
 	args := append([]string{"test", "-c", "-vet=off", "-ldflags=-w", "-o", program}, flags...)
-	out, err := exec.CommandContext(testproc.Deadline(t), "go", append(args, folder)...).CombinedOutput()
+	out, err := exec.CommandContext(testproc.WholeDeadline(t), "go", append(args, folder)...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 }
 
 // run makes a run of the mutant's tests.
 func (m mutant) run(t *testing.T, program string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(testproc.Deadline(t), program, "-test.v", "-test.timeout=2m", "-test.run", "^("+m.tests+")$")
+	cmd := exec.CommandContext(testproc.WholeDeadline(t), program, "-test.v", "-test.timeout=2m", "-test.run", "^("+m.tests+")$")
 	cmd.Dir = filepath.Dir(m.path())
 	cmd.Env = append(os.Environ(), testproc.DisableVariable+"="+m.off, testproc.SoakVariable+"=")
 	out, err := cmd.CombinedOutput()

@@ -227,30 +227,43 @@ func TestSliceIsPutBack(t *testing.T) {
 
 // Many starts at once are few threads; one that is held up holds up nobody.
 func TestStartsTakeTurns(t *testing.T) {
+	await(t, func() bool { return !stalls.armed.Load() })
+	before := stalls.timer
+	stalls.timer = time.NewTimer(time.Hour) // nobody goes ahead but by a tick of the test's
+	defer func() {
+		stalls.timer.Stop()
+		stalls.timer = before
+		stalls.armed.Store(false)
+	}()
+	begin := func(n int, start func() error) (over *atomic.Bool) {
+		over = new(atomic.Bool)
+		go func() {
+			together(n, func(m *Mark) { assert.NoError(t, m.Start(start)) })
+			over.Store(true)
+		}()
+		return over
+	}
 	var at, most atomic.Int32
-	together(20*maxStarting, func(m *Mark) {
-		_ = m.Start(func() error {
-			now := at.Add(1)
-			for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
-			}
-			runtime.Gosched()
-			at.Add(-1)
-			return nil
-		})
-	})
-	assert.LessOrEqual(t, most.Load(), int32(2*maxStarting), "some may be one too many, on a busy machine")
+	await(t, begin(20*maxStarting, func() error {
+		now := at.Add(1)
+		for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
+		}
+		runtime.Gosched()
+		at.Add(-1)
+		return nil
+	}).Load)
+	assert.LessOrEqual(t, most.Load(), int32(maxStarting))
 
 	release := make(chan struct{})
-	var held sync.WaitGroup
-	held.Go(func() {
-		together(maxStarting, func(m *Mark) { _ = m.Start(func() error { <-release; return nil }) })
-	})
+	held := begin(maxStarting, func() error { <-release; return nil })
 	await(t, func() bool { return len(starting) == maxStarting })
-	began := time.Now()
-	together(20*maxStarting, func(m *Mark) { assert.NoError(t, m.Start(func() error { return nil })) })
-	assert.Less(t, time.Since(began), 20*maxStarting*stalledTurn/2, "they wait for that once, not each of them")
+	stalls.armed.Store(false)
+	others := begin(20*maxStarting, func() error { return nil })
+	await(t, func() bool { return stalls.waiting.Load() == 20*maxStarting })
+	stalls.tick()
+	await(t, others.Load) // one tick is for all of them, not for each
 	close(release)
-	held.Wait()
+	await(t, held.Load)
 }
 
 // together calls f in n goroutines at once, each with a mark of its own.

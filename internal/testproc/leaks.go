@@ -10,7 +10,7 @@ import (
 
 // settleBound is how long what is on its way out may take to end before it counts as left. Only
 // the tests of this package shorten it.
-var settleBound = 5 * time.Second
+var settleBound = 30 * time.Second
 
 // A baseline is the state of the process that leaks are measured against.
 type baseline struct {

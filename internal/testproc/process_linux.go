@@ -106,6 +106,23 @@ func Lives(pid int, start uint64) bool {
 	return err == nil && p.start == start && p.state != 'Z' && p.state != 'X'
 }
 
+// descendants describes those of this process, for a test that waits in vain: with the function of the kernel that
+// each sleeps in.
+func descendants() (list []string) {
+	below := map[int]bool{os.Getpid(): true}
+	for again := true; again; {
+		again = false
+		for _, pid := range pids() {
+			if p, err := readProcess(pid); err == nil && below[p.ppid] && !below[pid] {
+				below[pid], again = true, true
+				wchan, _ := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
+				list = append(list, fmt.Sprintf("%v child of %d in %s", p, p.ppid, wchan))
+			}
+		}
+	}
+	return list
+}
+
 // signalMask returns a set of signals of /proc/PID/status: SigPnd, SigIgn … of the first thread.
 func signalMask(pid int, name string) uint64 {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -26,6 +26,8 @@ func Dead(pid int) bool {
 	return err != nil
 }
 
+func descendants() []string { return nil }
+
 func holders(target string) []process { return nil }
 
 func holds(pid int, target string) bool { return false }

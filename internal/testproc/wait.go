@@ -10,17 +10,34 @@ import (
 	"time"
 )
 
-// Deadline returns a context that ends a little before the test's own deadline, so that a test that
-// waits for too long can still say what for. Without a deadline of the test it is ten minutes. It is
-// canceled when the test ends.
-func Deadline(t testing.TB) context.Context {
-	ctx, cancel := context.WithDeadline(context.Background(), deadline(t))
+// patience is how long a test waits for one thing. One that is stuck says so then, and does not use up the time of all
+// tests of its package. A soak and an emulated machine have more to do.
+const patience = 2 * time.Minute
+
+// Deadline returns a context that ends after two minutes, or a little before the test's own deadline if that is
+// earlier, so that a test that waits for too long can still say what for. It is canceled when the test ends.
+func Deadline(t testing.TB) context.Context { return until(t, deadline(t)) }
+
+// WholeDeadline is Deadline without the two minutes, for what takes as long as it takes: a compiler, or a test
+// binary. Without a deadline of the test it is ten minutes.
+func WholeDeadline(t testing.TB) context.Context { return until(t, wholeDeadline(t)) }
+
+func until(t testing.TB, end time.Time) context.Context {
+	ctx, cancel := context.WithDeadline(context.Background(), end)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// deadline keeps a tenth of what is left, at most five seconds, for the test to fail in.
 func deadline(t testing.TB) time.Time {
+	whole, own := wholeDeadline(t), time.Now().Add(patience)
+	if whole.Before(own) || Soaking() || Emulated() {
+		return whole
+	}
+	return own
+}
+
+// wholeDeadline keeps a tenth of what is left, at most five seconds, for the test to fail in.
+func wholeDeadline(t testing.TB) time.Time {
 	now := time.Now()
 	left := 10 * time.Minute
 	if d, ok := t.(interface{ Deadline() (time.Time, bool) }); ok { // not a benchmark
@@ -32,8 +49,8 @@ func deadline(t testing.TB) time.Time {
 }
 
 // ReadLine reads from r up to the next newline and returns the line without it. It reads no byte
-// more than that, so r needs no buffer. The test fails at its deadline, at the end of r, and on an
-// error; what there was of the line is in the message.
+// more than that, so r needs no buffer. The test fails at the deadline, at the end of r, and on an
+// error; what there was of the line is in the message, or who of this process's tree there is.
 func ReadLine(t testing.TB, r io.Reader) string {
 	t.Helper()
 	type result struct {
@@ -55,7 +72,7 @@ func ReadLine(t testing.TB, r io.Reader) string {
 		}
 		return res.line
 	case <-timer.C:
-		t.Fatal("reading a line: nothing came before the test's deadline")
+		t.Fatalf("reading a line: none came before the deadline; there are %v", descendants())
 		return ""
 	}
 }
@@ -108,7 +125,7 @@ func parseReady(line string) ([]int, error) {
 func Wait(t testing.TB, ok func() bool) {
 	t.Helper()
 	if !poll(t, ok) {
-		t.Fatal("what was waited for did not come before the test's deadline")
+		t.Fatalf("what was waited for did not come before the deadline; there are %v", descendants())
 	}
 }
 

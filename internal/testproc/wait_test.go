@@ -14,8 +14,12 @@ func TestDeadline(t *testing.T) {
 	end, ok := Deadline(t).Deadline()
 	require.True(t, ok)
 	assert.True(t, end.After(time.Now()))
+	assert.True(t, Soaking() || Emulated() || time.Until(end) <= patience)
 	if own, ok := t.Deadline(); ok {
 		assert.True(t, end.Before(own))
+		whole, _ := WholeDeadline(t).Deadline()
+		assert.False(t, whole.Before(end))
+		assert.True(t, whole.Before(own))
 	}
 }
 

@@ -60,7 +60,7 @@ func TestCgroupLimits(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
 		needs(t, "memory")
 		testproc.HasProgram(t, "python3")
-		res, err := testrun.Run(t, exec.Command("python3", "-S", "-c", `import os
+		res, err := testrun.Run(t, exec.Command(testproc.HasProgram(t, "python3"), "-S", "-c", `import os
 if os.fork(): os.wait()
 else: b = bytearray(256 << 20)`), safeexec.WithCgroupParent(parent), safeexec.WithMemoryMax(64<<20))
 		require.ErrorIs(t, err, safeexec.ErrOOMKilled)

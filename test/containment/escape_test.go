@@ -36,7 +36,7 @@ func TestCgroupEndsAForkStorm(t *testing.T) {
 		crowd = 87
 	}
 	for _, opt := range []safeexec.Option{safeexec.WithTermSignal(syscall.SIGKILL), safeexec.WithGracePeriod(10 * time.Millisecond)} {
-		cmd := exec.Command("python3", "-S", "-c", `import os, signal, sys, time
+		cmd := exec.Command(testproc.HasProgram(t, "python3"), "-S", "-c", `import os, signal, sys, time
 r, w = os.pipe()
 crowd = int(sys.argv[1])
 for _ in range(crowd):

@@ -204,7 +204,7 @@ func TestLeaveOnlyWhatExits(t *testing.T) {
 
 	cmd = testproc.Command("fork", "2")
 	canary = testproc.WithCanary(t, cmd)
-	res, err = safeexec.Run(context.Background(), cmd, leaves, safeexec.WithTimeout(time.Second))
+	res, err = testrun.Expires(t, cmd, leaves)
 	canary.WaitGone(t)
 	require.ErrorIs(t, err, safeexec.ErrTimeout)
 	assert.Empty(t, res.Left)
@@ -306,7 +306,10 @@ func TestLeaveIsLimited(t *testing.T) {
 	assert.Equal(t, safeexec.CauseStartFailed, res.Cause)
 	assert.Nil(t, cmd.Process)
 	for _, p := range running {
-		_, _ = p.Stop()
+		p.Kill()
+	}
+	for _, p := range running {
+		_, _ = p.Wait()
 	}
 	_, err = safeexec.Run(context.Background(), testproc.Command("exit", "0"), leaves)
 	require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 func init() { testproc.Roles["hold-pipe"] = holdPipe }
@@ -59,8 +60,7 @@ func TestHeldPipeHoldsNoReport(t *testing.T) {
 		return strings.HasPrefix(string(text), fmt.Sprint(syscall.SYS_WRITE)+" ") && strings.Contains(string(wchan), "wait_answer")
 	})
 	name := filepath.Base(os.Args[0]) // the kernel keeps 15 bytes of it
-	report, err := safeexec.Explain(testproc.Deadline(t), pid)
-	require.NoError(t, err)
+	report := testrun.Explained(t, pid, ".")
 	holder := process(t, &report, name[:min(len(name), 15)])
 	assert.True(t, holder.Unreadable, "it did not answer")
 	assert.NotEmpty(t, holder.Threads)

@@ -23,7 +23,7 @@ func TestRedactFails(t *testing.T) {
 		"Goexit": runtime.Goexit,
 		"stuck":  func() { <-release },
 	} {
-		res, err := safeexec.Run(testproc.Deadline(t), exec.Command("sleep", "600"), safeexec.WithTimeout(testrun.Soon),
+		res, err := testrun.Expires(t, exec.Command("sleep", "600"),
 			safeexec.WithRedact(func([]string) []string { leave(); return []string{"shown"} }))
 		require.ErrorIs(t, err, safeexec.ErrTimeout, name)
 		var failed *safeexec.RedactError
@@ -51,7 +51,7 @@ func TestRedactComesAfterTheEnd(t *testing.T) {
 	cmd := exec.Command("sleep", "600")
 	canary := testproc.WithCanary(t, cmd)
 	calls := 0
-	res, err := safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithTimeout(testrun.Soon),
+	res, err := testrun.Expires(t, cmd,
 		safeexec.WithRedact(func(command []string) []string {
 			calls++
 			assert.Empty(t, canary.Holders())

@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"os/exec"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/internal/testproc/testrun"
 )
 
 // Each value is read again from what it is written as, and nothing else is read.
@@ -59,10 +59,11 @@ func TestDescribe(t *testing.T) {
 		res, err := safeexec.Run(testproc.Deadline(t), cmd, opts...)
 		return res.Describe(err)
 	}
+	expired := func(res safeexec.Result, err error) string { return res.Describe(err) }
 	assert.Regexp(t, `^true succeeded in \S+\.$`, describe(exec.Command("true", "secret")))
 	assert.Regexp(t, `^sh failed with exit status 3 after \S+\.$`, describe(exec.Command("sh", "-c", "exit 3")))
 	assert.Regexp(t, `^sh was killed by a signal \(killed\) from elsewhere after \S+\.$`, describe(exec.Command("sh", "-c", "kill -KILL $$")))
-	assert.Regexp(t, `^sleep was ended after \S+ \(timeout\): .*timed out.*\.$`, describe(exec.Command("sleep", "600"), safeexec.WithTimeout(50*time.Millisecond)))
+	assert.Regexp(t, `^sleep was ended after \S+ \(timeout\): .*timed out.*\.$`, expired(testrun.Expires(t, exec.Command("sleep", "600"))))
 	assert.Regexp(t, `^no-such-program was not started: .*\.$`, describe(exec.Command("/no-such-program", "secret")))
 	assert.Regexp(t, `^true \*\*\* succeeded in \S+\.$`, describe(exec.Command("true", "secret"),
 		safeexec.WithRedact(func(args []string) []string { return []string{args[0], "***"} })))
@@ -75,7 +76,7 @@ func TestRetryable(t *testing.T) {
 		require.Error(t, err)
 		assert.False(t, safeexec.Retryable(err), err)
 	}
-	_, err := safeexec.Run(testproc.Deadline(t), exec.Command("sleep", "600"), safeexec.WithTimeout(50*time.Millisecond))
+	_, err := testrun.Expires(t, exec.Command("sleep", "600"))
 	assert.False(t, safeexec.Retryable(err), "part of the work may have been done")
 	_, err = safeexec.Run(testproc.Deadline(t), exec.Command(testproc.BusyProgram(t)))
 	assert.True(t, safeexec.Retryable(err), err)

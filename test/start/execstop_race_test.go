@@ -29,7 +29,7 @@ func TestProofLosesNoSignal(t *testing.T) {
 	testproc.NoLeaks(t)
 	safeexectest.NoLeakedFDs(t)
 	safeexectest.NoLeakedProcesses(t)
-	for range 20 {
+	for range testproc.Rounds(8) {
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		sent := make(chan int, 1)
@@ -80,7 +80,7 @@ func TestProofKilled(t *testing.T) {
 	testproc.NoLeaks(t)
 	safeexectest.NoLeakedFDs(t)
 	safeexectest.NoLeakedProcesses(t)
-	for range 30 {
+	for range testproc.Rounds(10) {
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -112,12 +112,12 @@ func TestProofAtTheDeadline(t *testing.T) {
 	testproc.NoLeaks(t)
 	safeexectest.NoLeakedFDs(t)
 	safeexectest.NoLeakedProcesses(t)
-	for i := range 60 {
+	for i := range testproc.Rounds(20) {
 		canary := testproc.NewCanary(t)
 		cmd := testproc.Command("hang")
 		cmd.ExtraFiles = []*os.File{canary.File()}
 		_, err := safeexec.Run(context.Background(), cmd, safeexec.WithFDProof(),
-			safeexec.WithTimeout(time.Duration(1+i)*50*time.Microsecond), safeexec.WithGracePeriod(0))
+			safeexec.WithTimeout(time.Duration(1+7*i%60)*50*time.Microsecond), safeexec.WithGracePeriod(0))
 		require.ErrorIs(t, err, safeexec.ErrTimeout)
 		canary.WaitGone(t)
 	}

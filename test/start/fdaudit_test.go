@@ -142,8 +142,9 @@ func TestAuditFDs(t *testing.T) {
 }
 
 // TestAuditNamesPeers has another process at the other end of a pipe.
+//
+// No other test runs meanwhile, as with TestStderrThatNobodyReads: what it starts has both ends until its exec.
 func TestAuditNamesPeers(t *testing.T) {
-	t.Parallel()
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()
@@ -228,7 +229,6 @@ func service(args []string) int {
 // not read it: after a day the pipe was full, and every thread waited in write(2, …). The check
 // finds it before that.
 func TestStderrThatNobodyReads(t *testing.T) {
-	t.Parallel()
 	pipe := func() (r, w *os.File) {
 		r, w, err := os.Pipe()
 		require.NoError(t, err)

@@ -51,8 +51,9 @@ func TestStartTextBusy(t *testing.T) {
 	assert.ErrorIs(t, err, context.DeadlineExceeded, "no retry goes on after the deadline")
 
 	// When it is released comes down to time: there is another try if that was too late or too soon.
-	for range 20 {
-		timer := time.AfterFunc(5*time.Millisecond, func() { writer.Close() })
+	deadline := testproc.Deadline(t)
+	for wait := 5 * time.Millisecond; deadline.Err() == nil; wait = min(2*wait, safeexec.DefaultStartRetry/2) {
+		timer := time.AfterFunc(wait, func() { writer.Close() })
 		res, err := testrun.Run(t, exec.Command(path))
 		if timer.Stop() {
 			writer.Close()
@@ -78,11 +79,15 @@ func noProcesses([]string) int {
 		return 1
 	}
 	// The runtime must not need a new thread later on, which it would not get either.
-	var threads sync.WaitGroup
-	for range 16 {
+	var all, threads sync.WaitGroup
+	const n = 16
+	all.Add(n)
+	for range n {
 		threads.Go(func() {
-			ts := syscall.NsecToTimespec(int64(50 * time.Millisecond))
-			syscall.Nanosleep(&ts, nil)
+			runtime.LockOSThread() // each has one of its own until all have
+			defer runtime.UnlockOSThread()
+			all.Done()
+			all.Wait()
 		})
 	}
 	threads.Wait()

@@ -28,9 +28,9 @@ func init() {
 // hosting is what a terminalHost is to do.
 type hosting struct {
 	Command []string
-	Helper  string        // the testproc helper that Command runs; "" for none
-	Role    string        // the role that Command performs; "" for none
-	Timeout time.Duration // 0: unbounded
+	Helper  string // the testproc helper that Command runs; "" for none
+	Role    string // the role that Command performs; "" for none
+	Expires bool   // its timeout comes at SIGUSR2
 	Grace   time.Duration
 	Term    syscall.Signal // 0: SIGTERM
 	Capture bool           // of standard output
@@ -82,9 +82,6 @@ func terminalHost(args []string) int {
 	}
 	cmd.ExtraFiles = []*os.File{canary}
 	opts := []safeexec.Option{safeexec.WithTerminal(), safeexec.WithTimeout(testrun.Unbounded), safeexec.WithGracePeriod(todo.Grace)}
-	if todo.Timeout > 0 {
-		opts = append(opts, safeexec.WithTimeout(todo.Timeout))
-	}
 	if todo.Term != 0 {
 		opts = append(opts, safeexec.WithTermSignal(todo.Term))
 	}
@@ -95,6 +92,11 @@ func terminalHost(args []string) int {
 	canary.Close()
 	var res safeexec.Result
 	if err == nil {
+		if todo.Expires {
+			expire := make(chan os.Signal, 1)
+			signal.Notify(expire, syscall.SIGUSR2)
+			go func() { <-expire; _ = p.SetTimeout(time.Millisecond) }()
+		}
 		fmt.Fprintln(events, "ready", p.PID())
 		res, err = p.Wait()
 	}

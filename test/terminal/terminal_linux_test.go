@@ -109,8 +109,10 @@ func TestTerminalUnderShell(t *testing.T) {
 
 func TestTerminalTimeout(t *testing.T) {
 	testproc.NoLeaks(t)
-	h := startHost(t, hosting{Command: bash(t, "-c", "sleep 600 & read -r line"), Timeout: time.Second, Grace: testrun.Unbounded})
+	h := startHost(t, hosting{Command: bash(t, "-c", "sleep 600 & echo waiting; read -r line"), Expires: true, Grace: testrun.Unbounded})
 	h.started(t)
+	h.WaitScreen(t, "waiting")
+	require.NoError(t, h.cmd.Process.Signal(syscall.SIGUSR2))
 	report := h.report(t)
 	assert.Equal(t, safeexec.CauseTimeout, report.Cause)
 	assert.Equal(t, syscall.SIGTERM, report.Signal)

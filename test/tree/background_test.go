@@ -88,13 +88,13 @@ func TestWaitIsBounded(t *testing.T) {
 	why := errors.New("because")
 	for _, test := range []struct {
 		name  string
-		opts  []safeexec.Option
+		opt   func(time.Duration) safeexec.Option // is doubled until the command exits in that time
 		end   func(p *safeexec.Process, cancel context.CancelCauseFunc)
 		cause safeexec.Cause
 		err   error
 	}{
-		{"timeout", []safeexec.Option{safeexec.WithTimeout(2 * time.Second)}, nil, safeexec.CauseTimeout, safeexec.ErrTimeout},
-		{"idle", []safeexec.Option{safeexec.WithIdleTimeout(2 * time.Second)}, nil, safeexec.CauseIdle, safeexec.ErrIdle},
+		{"timeout", safeexec.WithTimeout, nil, safeexec.CauseTimeout, safeexec.ErrTimeout},
+		{"idle", safeexec.WithIdleTimeout, nil, safeexec.CauseIdle, safeexec.ErrIdle},
 		{"cancel", nil, func(_ *safeexec.Process, cancel context.CancelCauseFunc) { cancel(why) },
 			safeexec.CauseCanceled, safeexec.ErrCanceled},
 		{"stop", nil, func(p *safeexec.Process, _ context.CancelCauseFunc) { _, _ = p.Stop() },
@@ -104,20 +104,31 @@ func TestWaitIsBounded(t *testing.T) {
 			name := test.name + map[int]string{0: "", 3: ", failed"}[code]
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				cmd := testproc.Shell("sleep 600 & exit $0")
-				cmd.Args = append(cmd.Args, map[int]string{0: "0", 3: "3"}[code])
-				canary := testproc.WithCanary(t, cmd)
-				ctx, cancel := context.WithCancelCause(context.Background())
-				defer cancel(nil)
-				opts := append([]safeexec.Option{safeexec.WithTimeout(testrun.Unbounded), waits}, test.opts...)
-				p, err := safeexec.Start(ctx, cmd, opts...)
-				require.NoError(t, err)
-				testproc.WaitState(t, p.PID(), "Z\x00")
-				if test.end != nil {
-					test.end(p, cancel)
+				var res safeexec.Result
+				var err error
+				for d := 2 * testrun.Soon; ; d *= 2 {
+					cmd := testproc.Shell("sleep 600 & exit $0")
+					cmd.Args = append(cmd.Args, map[int]string{0: "0", 3: "3"}[code])
+					canary := testproc.WithCanary(t, cmd)
+					ctx, cancel := context.WithCancelCause(context.Background())
+					defer cancel(nil)
+					opts := []safeexec.Option{safeexec.WithTimeout(testrun.Unbounded), waits}
+					if test.opt != nil {
+						opts = append(opts, test.opt(d))
+					}
+					var p *safeexec.Process
+					if p, err = safeexec.Start(ctx, cmd, opts...); err == nil {
+						if test.end != nil {
+							testproc.WaitState(t, p.PID(), "Z\x00")
+							test.end(p, cancel)
+						}
+						res, err = p.Wait()
+					}
+					canary.WaitGone(t)
+					if test.opt == nil || res.PID != 0 && res.Signal == 0 || d > testrun.Bound {
+						break
+					}
 				}
-				res, err := p.Wait()
-				canary.WaitGone(t)
 				require.ErrorIs(t, err, test.err)
 				assert.Equal(t, test.cause, res.Cause)
 				assert.Equal(t, code, res.ExitCode)
@@ -158,11 +169,12 @@ func TestWaitIsBoundedByTheOutputLimit(t *testing.T) {
 // Output of the background is no silence.
 func TestWaitIsNotIdleWhileOutputMoves(t *testing.T) {
 	t.Parallel()
-	res, err := safeexec.Run(testproc.Deadline(t), testproc.Shell("(for i in 1 2 3 4 5 6 7 8; do sleep 0.3; echo $i; done) & exit 0"),
-		waits, safeexec.WithIdleTimeout(2*time.Second))
+	res, err := testrun.Talks(t, func(pause string) *exec.Cmd {
+		return testproc.Shell("(for i in 1 2 3 4 5 6; do sleep " + pause + "; echo $i; done) & exit 0")
+	}, waits)
 	require.NoError(t, err)
-	assert.Equal(t, "1\n2\n3\n4\n5\n6\n7\n8", res.Stdout.String())
-	assert.Greater(t, res.Times.Start+res.Times.Run, 2*time.Second)
+	assert.Equal(t, "1\n2\n3\n4\n5\n6", res.Stdout.String())
+	assert.Greater(t, res.Times.Start+res.Times.Run, 2*testrun.Soon, "than the idle timeout")
 }
 
 // Standard input goes on to those that wait for it.

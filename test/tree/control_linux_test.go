@@ -182,12 +182,13 @@ func TestSetTimeout(t *testing.T) {
 	})
 	t.Run("the context stands", func(t *testing.T) {
 		t.Parallel()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), testrun.Soon)
 		defer cancel()
 		p, err := safeexec.Start(ctx, testproc.Command("hang"), safeexec.WithTimeout(testrun.Unbounded))
-		require.NoError(t, err)
-		_ = p.SetTimeout(testrun.Unbounded)
-		_, err = p.Wait()
+		if err == nil { // or the machine is busy
+			_ = p.SetTimeout(testrun.Unbounded)
+			_, err = p.Wait()
+		}
 		require.ErrorIs(t, err, safeexec.ErrTimeout)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 	})

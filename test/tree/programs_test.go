@@ -128,7 +128,7 @@ func TestPython(t *testing.T) {
 	t.Parallel()
 	testproc.HasProgram(t, "python3")
 	ctx := testproc.Deadline(t)
-	cmd := exec.Command("python3", "-c", "import sys; d = sys.stdin.buffer.read(); sys.stdout.buffer.write(d[::-1]); sys.exit(len(d) & 0xff)")
+	cmd := exec.Command(testproc.HasProgram(t, "python3"), "-c", "import sys; d = sys.stdin.buffer.read(); sys.stdout.buffer.write(d[::-1]); sys.exit(len(d) & 0xff)")
 	input := make([]byte, 3<<20+5)
 	for i := range input {
 		input[i] = byte(i * i >> 3)
@@ -144,7 +144,7 @@ func TestPython(t *testing.T) {
 	assert.True(t, bytes.Equal(input, res.Stdout.Bytes()))
 
 	// A traceback, and a child that python itself started and waits for.
-	res, err = safeexec.Run(ctx, exec.Command("python3", "-c", "import subprocess; subprocess.run(['sleep', '600'], timeout=0.2)"))
+	res, err = safeexec.Run(ctx, exec.Command(testproc.HasProgram(t, "python3"), "-c", "import subprocess; subprocess.run(['sleep', '600'], timeout=0.2)"))
 	require.ErrorAs(t, err, &exit)
 	assert.Contains(t, res.Stderr.String(), "TimeoutExpired")
 }

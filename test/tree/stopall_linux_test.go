@@ -11,7 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -206,6 +205,13 @@ func TestInfo(t *testing.T) {
 	assert.Equal(t, info, p.Info(), "it is known for good")
 }
 
+// retried is an observer of retries.
+type retried func()
+
+func (f retried) Observe(context.Context, *exec.Cmd) safeexec.Observation {
+	return safeexec.Observation{Retried: func(error) { f() }}
+}
+
 func TestWithStartRetry(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(testproc.HasProgram(t, "true"))
@@ -221,9 +227,13 @@ func TestWithStartRetry(t *testing.T) {
 	assert.Zero(t, res.StartRetries)
 	testrun.Refused(t, "WithStartRetry", exec.Command(path), safeexec.WithStartRetry(-1))
 
-	timer := time.AfterFunc(400*time.Millisecond, func() { writer.Close() })
-	defer timer.Stop()
-	res, err = testrun.Run(t, exec.Command(path), safeexec.WithStartRetry(testrun.Bound))
+	const retries = 20 // more than the default window has room for
+	left := retries
+	res, err = testrun.Run(t, exec.Command(path), safeexec.WithStartRetry(testrun.Bound), safeexec.WithObserver(retried(func() {
+		if left--; left == 0 {
+			writer.Close()
+		}
+	})))
 	require.NoError(t, err)
-	assert.Positive(t, res.StartRetries)
+	assert.GreaterOrEqual(t, res.StartRetries, retries)
 }

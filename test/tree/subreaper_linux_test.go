@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -45,9 +46,14 @@ var orphans = []string{
 	`sh -c 'sleep 0.01 & exec sleep 600' >/dev/null 2>&1 & sleep 0.05`,
 }
 
-// subreaper runs what leaves orphans beside others' children. Its argument is who reaps them as well.
+// subreaper runs what leaves orphans beside others' children, so many times. Its first argument is who reaps them as
+// well.
 func subreaper(args []string) int {
 	var got subreaperOutcome
+	rounds, err := strconv.Atoi(args[1])
+	if err != nil {
+		return testproc.Fail(err)
+	}
 	if err := safeexec.SetSubreaper(); err != nil {
 		return testproc.Fail(err)
 	}
@@ -67,7 +73,7 @@ func subreaper(args []string) int {
 		}()
 	}
 	got.others(args[0] == "nobody", func() {
-		for range 5 {
+		for range rounds {
 			for _, script := range orphans {
 				// What it starts before it bears the limit mark is lost where there is no other.
 				cmd := exec.Command("sh", "-c", "read go; "+script)
@@ -180,11 +186,11 @@ func awaitZombie(pid int) {
 	}
 }
 
-func runSubreaper(t *testing.T, reaper string) subreaperOutcome {
+func runSubreaper(t *testing.T, reaper string, rounds int) subreaperOutcome {
 	t.Helper()
 	testproc.HasProgram(t, "setsid")
 	testproc.NoLeaks(t)
-	cmd := testproc.RoleCommand(t, "subreaper", reaper)
+	cmd := testproc.RoleCommand(t, "subreaper", reaper, strconv.Itoa(rounds))
 	canary := testproc.WithCanary(t, cmd)
 	out, err := cmd.Output()
 	require.NoError(t, err, "%s", out)
@@ -199,7 +205,7 @@ func runSubreaper(t *testing.T, reaper string) subreaperOutcome {
 
 // Orphans that became our children are reaped with their run, and nobody else's children are.
 func TestSubreaper(t *testing.T) {
-	got := runSubreaper(t, "nobody")
+	got := runSubreaper(t, "nobody", testproc.Rounds(2))
 	assert.Equal(t, 7, got.Exit)
 	assert.Equal(t, 4, got.Others)
 	assert.Zero(t, got.Unknown)
@@ -207,11 +213,11 @@ func TestSubreaper(t *testing.T) {
 
 // Somebody else in the process reaps whatever dies. Statuses may be lost, and nothing waits for ever.
 func TestSubreaperBesideAnother(t *testing.T) {
-	runSubreaper(t, "wait")
+	runSubreaper(t, "wait", testproc.Rounds(2))
 }
 
 func TestSubreaperBesideTheKernel(t *testing.T) {
-	got := runSubreaper(t, "ignore")
+	got := runSubreaper(t, "ignore", testproc.Rounds(2))
 	assert.NotZero(t, got.Unknown)
 }
 

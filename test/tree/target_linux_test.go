@@ -136,7 +136,7 @@ func TestKillTreeForkStorm(t *testing.T) {
 	testproc.HasProgram(t, "setsid")
 	testproc.NoLeaks(t)
 	watched(t)
-	for range testproc.Rounds(5) {
+	for range testproc.Rounds(2) {
 		cmd := exec.Command("sh", "-c", `trap "" TERM; echo ready $$; i=0
 			while [ $i -lt 300 ]; do setsid sh -c 'sleep 600 & exec sleep 600' & (sleep 600 &) ; i=$((i+1)); done; wait`)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // or those are lost that were orphans before
@@ -271,17 +271,29 @@ func (c *late) Done() <-chan struct{} {
 // A context that is over, and no reason to send nothing more, does not keep the call from waiting.
 func TestKillTreeOwnContext(t *testing.T) {
 	testproc.NoLeaks(t)
-	p := grow(t, exec.Command("sh", "-c", `trap "echo asked" TERM; echo ready $$; while :; do sleep 0.01; done`))
+	in, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer in.Close()
+	defer w.Close()
+	cmd := testproc.Command("grandchild-term")
+	cmd.Stdin = in
+	p := grow(t, cmd)
 	base, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ctx := &late{Context: base}
 	done := make(chan error)
 	go func() {
-		_, err := safeexec.KillTree(ctx, p.root(), safeexec.WithGracePeriod(300*time.Millisecond))
+		_, err := safeexec.KillTree(ctx, p.root(), safeexec.WithGracePeriod(testrun.Unbounded))
 		done <- err
 	}()
-	require.Equal(t, "asked", testproc.ReadLine(t, p.out))
+	require.Equal(t, "child got TERM", testproc.ReadLine(t, p.out))
 	cancel()
+	select {
+	case err := <-done:
+		t.Fatal("it did not wait: ", err)
+	case <-time.After(testrun.Soon): // in which a call that did not wait would have listened very often
+	}
+	require.NoError(t, w.Close())
 	require.NoError(t, <-done)
 	p.WaitGone(t)
 	assert.LessOrEqual(t, ctx.listened.Load(), int32(10))

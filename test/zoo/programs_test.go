@@ -59,7 +59,7 @@ func TestZooPrograms(t *testing.T) {
 	skipShort(t)
 	onEachRung(t, func(t *testing.T, r rung) {
 		for i, d := range daemons {
-			for _, w := range r.waysOf(i) {
+			for _, w := range r.sharesOf(i) {
 				t.Run(d.program+"/"+string(w), func(t *testing.T) {
 					t.Parallel()
 					testproc.HasProgram(t, d.program)

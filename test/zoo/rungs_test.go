@@ -113,7 +113,7 @@ func TestZooWithoutSliceMark(t *testing.T) {
 	}
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.CommandContext(testproc.Deadline(t), exe, "-test.run", "^TestZoo(Instant)?$/^default$", "-test.v")
+	cmd := exec.CommandContext(testproc.WholeDeadline(t), exe, "-test.run", "^TestZoo(Instant)?$/^default$", "-test.v")
 	cmd.Env = append(os.Environ(), testproc.DisableVariable+"="+strings.Join(append(testproc.Disabled(), "slice"), ","))
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -79,7 +79,7 @@ func TestZooShells(t *testing.T) {
 	skipShort(t)
 	onEachRung(t, func(t *testing.T, r rung) {
 		for i, s := range scripts {
-			for _, w := range r.waysOf(i) {
+			for _, w := range r.sharesOf(i) {
 				t.Run(s.shell+"/"+s.name+"/"+string(w), func(t *testing.T) {
 					t.Parallel()
 					runScript(t, r, s.shell, s.script, w)
@@ -90,7 +90,7 @@ func TestZooShells(t *testing.T) {
 }
 
 func runScript(t *testing.T, r rung, shell, script string, w way) {
-	testproc.HasProgram(t, shell)
+	path := testproc.HasProgram(t, shell)
 	args := []string{"-c", script + scriptEnd(shell, w)}
 	switch shell {
 	case "python3":
@@ -98,7 +98,7 @@ func runScript(t *testing.T, r rung, shell, script string, w way) {
 	case "perl":
 		args[0] = "-e"
 	}
-	cmd := exec.Command(shell, args...)
+	cmd := exec.Command(path, args...)
 	realProgram{name: shell, cmd: cmd, grace: 20 * time.Millisecond}.run(t, r, w)
 }
 

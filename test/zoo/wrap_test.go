@@ -63,7 +63,7 @@ func onFewPIDs(t *testing.T, test string, laps int) {
 	if end, ok := t.Deadline(); ok {
 		left = time.Until(end)
 	}
-	cmd := exec.CommandContext(testproc.Deadline(t), unshare, "--pid", "--fork", "--mount-proc", "--kill-child",
+	cmd := exec.CommandContext(testproc.WholeDeadline(t), unshare, "--pid", "--fork", "--mount-proc", "--kill-child",
 		"sh", "-c", script, exe, strconv.Itoa(fewPIDs), test, left.String())
 	cmd.Env = append(os.Environ(), wrapInside+"="+strconv.Itoa(laps))
 	out, err := cmd.CombinedOutput()

@@ -4,6 +4,7 @@ package testrun
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,7 +27,7 @@ const (
 	Bound = time.Minute
 	// Unbounded is a timeout that no test is meant to reach: the test's own deadline comes first.
 	Unbounded = time.Hour
-	// Soon is a timeout that is meant to be hit.
+	// Soon is a timeout that is meant to be hit. A busy machine may take longer for a start: see [Expires].
 	Soon = 200 * time.Millisecond
 )
 
@@ -52,6 +53,30 @@ func Run(t testing.TB, cmd *exec.Cmd, opts ...safeexec.Option) (safeexec.Result,
 	t.Logf("returned after %v: %v", res.Times.Total.Round(time.Millisecond), err)
 	assert.Less(t, res.Times.Total, Bound)
 	return res, err
+}
+
+// Expires runs a command whose timeout comes once it has started. One that is short from the beginning can come before,
+// on a busy machine, and all that there is to look at then is the error.
+func Expires(t testing.TB, cmd *exec.Cmd, opts ...safeexec.Option) (safeexec.Result, error) {
+	t.Helper()
+	p, err := safeexec.Start(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(Unbounded)}, opts...)...)
+	require.NoError(t, err)
+	require.NoError(t, p.SetTimeout(time.Millisecond))
+	return p.Wait()
+}
+
+// Talks runs a command with an idle timeout that is less than it takes, and four times as much as it is silent. It is
+// made for how long it is silent each time, in seconds; that is doubled where the machine held it up.
+func Talks(
+	t testing.TB, command func(pause string) *exec.Cmd, opts ...safeexec.Option,
+) (res safeexec.Result, err error) {
+	t.Helper()
+	for pause := Soon / 2; ; pause *= 2 {
+		res, err = Run(t, command(fmt.Sprint(pause.Seconds())), append(opts, safeexec.WithIdleTimeout(4*pause))...)
+		if !errors.Is(err, safeexec.ErrIdle) || pause > Bound/16 {
+			return res, err
+		}
+	}
 }
 
 // Refused checks that the options are refused, by the name of one, and that nothing is started.
