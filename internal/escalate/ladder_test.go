@@ -108,3 +108,11 @@ func TestLongestWait(t *testing.T) {
 	require.True(t, ok)
 	assert.True(t, l.Until().After(now.Add(250*365*24*time.Hour)))
 }
+
+func TestBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		assert.Equal(t, now.Add(5*time.Second), Before(now.Add(10*time.Second)))
+		assert.False(t, Before(now.Add(-time.Second)).After(now), "nothing is left")
+	})
+}

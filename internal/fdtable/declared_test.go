@@ -15,6 +15,8 @@ func TestJobserver(t *testing.T) {
 		"":                            {},
 		"-j4":                         {},
 		"k -j4 --jobserver-auth=3,4":  {3, 4},
+		"--jobserver-auth=4,3":        {4, 3},
+		"--jobserver-auth=4,2":        {},
 		" -j --jobserver-auth=13,254": {13, 254},
 		"-j --jobserver-fds=5,6":      {5, 6},
 		"--jobserver-fds=5,6 -j --jobserver-auth=7,8":    {7, 8},

@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec/internal/lines"
+	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
 func TestPrefixer(t *testing.T) {
@@ -119,4 +122,64 @@ func TestPrefixerWritesInPieces(t *testing.T) {
 		assert.GreaterOrEqual(t, n, lines.MaxPiece)
 		assert.Less(t, n, 2*lines.MaxPiece)
 	}
+}
+
+// A gate is a Writer whose first Write waits for another to enter, which it must not, for a moment. That decides no test:
+// what comes later than that is missed, not misjudged.
+type gate struct {
+	entered chan struct{} // capacity 2
+	other   func()        // starts another Write
+	torn    bool
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	g.entered <- struct{}{}
+	if other := g.other; other != nil {
+		g.other = nil
+		<-g.entered
+		other()
+		select {
+		case <-g.entered:
+			g.torn = true
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return len(p), nil
+}
+
+// One waits until the other has written.
+func TestPrefixersTakeTurns(t *testing.T) {
+	g := &gate{entered: make(chan struct{}, 2)}
+	var others sync.WaitGroup
+	g.other = func() {
+		others.Go(func() {
+			_, err := lines.NewPrefixer(g, "b | ").Write([]byte("b\n"))
+			assert.NoError(t, err)
+		})
+	}
+	_, err := lines.NewPrefixer(g, "a | ").Write([]byte("a\n"))
+	require.NoError(t, err)
+	others.Wait()
+	assert.False(t, g.torn)
+	assert.Len(t, g.entered, 1, "the other has written")
+}
+
+// Nothing of a Writer is kept once nobody writes to it.
+func TestPrefixerLetsGoOfItsWriter(t *testing.T) {
+	gone := make(chan struct{})
+	func() {
+		w := &sizes{}
+		runtime.AddCleanup(w, func(gone chan struct{}) { close(gone) }, gone)
+		_, err := lines.NewPrefixer(w, "| ").Write([]byte("a\n"))
+		require.NoError(t, err)
+	}()
+	testproc.Wait(t, func() bool {
+		runtime.GC()
+		select {
+		case <-gone:
+			return true
+		default:
+			return false
+		}
+	})
 }

@@ -42,6 +42,9 @@ func TestNumberGivenOutAnewIsNoCorpse(t *testing.T) {
 		assert.Equal(t, children, s.live(), name)
 	}
 
+	unknown := bury(0, time.Now(), children...)
+	assert.False(t, unknown.has(children[0]), "nothing is recorded where it is not known what was given out last")
+
 	// A process born while the look is under way is checked, whatever was known of the number.
 	s.tree.Close()
 	s.tree.corpses = bury(slices.Max(pids), time.Now(), children[2])

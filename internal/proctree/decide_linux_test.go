@@ -246,6 +246,8 @@ func TestEffort(t *testing.T) {
 	assert.False(t, since.lessThanALap(), "with what sampling may have missed")
 	stat.System = 999
 	assert.False(t, since.lessThanALap(), "it went back")
+	stat.System = 1
+	assert.False(t, effort{}.lessThanALap(), "nothing is known of before")
 	fails = errors.New("unreadable")
 	assert.False(t, since.lessThanALap())
 	assert.False(t, effortSoFar().lessThanALap())
