@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,13 @@ func host(what string) {
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{os.NewFile(canaryFD, "canary")}
 	switch what {
-	case "in a cgroup":
+	case debugger:
+		attach()
+		return
+	case inCgroup, inCgroupAlone:
+		if what == inCgroupAlone {
+			opts = opts[:len(opts)-1]
+		}
 		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup))
 	case "patient in a cgroup":
 		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup), safeexec.WithGracePeriod(10*time.Minute))
@@ -147,6 +154,12 @@ func obey(die func(error), p *safeexec.Process) {
 			panic("as told")
 		case "execute":
 			die(syscall.Exec("/bin/sleep", []string{"sleep", "0"}, nil))
+		case "allocate":
+			var all [][]byte
+			for range 1 << 6 {
+				all = append(all, bytes.Repeat([]byte{1}, 1<<24))
+			}
+			os.Exit(len(all))
 		case "stop":
 			told.Store(true)
 			res, err := p.Stop()
