@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/job"
 )
 
 // What a program runs its commands with.
@@ -138,6 +139,31 @@ func TestTheTreeDiesWithItsProgram(t *testing.T) {
 			assert.NotContains(t, fmt.Sprint(r), "trap", "no arguments")
 		})
 	}
+}
+
+// besideJob is what a host does that also starts a job.
+const besideJob = "beside a job"
+
+// A job is for the next program: the guard ends the runs alone.
+func TestJobIsLeft(t *testing.T) {
+	t.Parallel()
+	p := start(t, besideJob, "echo started; exec sleep 7016")
+	require.Equal(t, "started", p.line(t))
+	require.NoError(t, p.Process.Kill())
+	p.canary.WaitGone(t)
+	p.guardGone(t)
+	assert.Len(t, p.records(t), 1)
+	store, err := job.Open(filepath.Join(filepath.Dir(p.log), "jobs"))
+	require.NoError(t, err)
+	defer store.Close()
+	jobs, err := store.List()
+	require.NoError(t, err)
+	require.Len(t, jobs, 1)
+	st, err := jobs[0].Status()
+	assert.NoError(t, err)
+	assert.Equal(t, job.Running, st.State)
+	_, err = jobs[0].Kill(testproc.Deadline(t))
+	assert.NoError(t, err)
 }
 
 // Where the kernel kills the program for want of memory, the guard is too small to be chosen.

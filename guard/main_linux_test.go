@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,7 @@ import (
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/sys"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/job"
 )
 
 // The variables that make the test binary a program that is to die.
@@ -101,6 +103,11 @@ func host(what string) {
 		runs(opts)
 	case "many":
 		many(die, opts)
+	case besideJob:
+		store, err := job.Open(filepath.Join(filepath.Dir(os.Getenv(logVariable)), "jobs"))
+		die(err)
+		_, err = store.Start(ctx, exec.Command("sleep", "7015"), job.Endless())
+		die(err)
 	case "without children":
 		signal.Ignore(syscall.SIGCHLD)
 	case withOSExec:

@@ -132,7 +132,8 @@ type handler struct {
 	repository string
 }
 
-// command is what is run for a request, and no longer than that is there. What the client says stands behind --, where it is no option.
+// command is what is run for a request, and no longer than that is there. What the client says stands behind --, where
+// it is no option.
 func (h *handler) command(ctx context.Context, path string) *exec.Cmd {
 	return exec.CommandContext(ctx, "git", "-C", h.repository, "--literal-pathspecs",
 		"log", "-n", "20", "--format=%h %s", "--", path)
