@@ -25,7 +25,8 @@
 // The exit code is 0 if all steps passed, 1 if not, 2 for a wrong usage or file, and 130 after Ctrl-C and SIGTERM.
 //
 // To make it yours, change command in run.go, which builds what is run for a step: in a container, say, or as another
-// user. The packages beside it, the file format, the screen and the reports, can stay as they are. It is for Linux: elsewhere there is no guard.
+// user. The packages beside it, the file format, the screen and the reports, can stay as they are. It is for Linux:
+// elsewhere there is no guard.
 package main
 
 import (
