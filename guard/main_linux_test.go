@@ -33,6 +33,7 @@ import (
 const (
 	hostVariable  = "SAFEEXEC_TEST_GUARD_HOST"  // what it does, see [host]
 	logVariable   = "SAFEEXEC_TEST_GUARD_LOG"   // where its guard writes
+	tagVariable   = "SAFEEXEC_TEST_GUARD_TAG"   // in the system's log; empty for not there
 	tokenVariable = "SAFEEXEC_TEST_GUARD_TOKEN" // tells its guard from others
 
 	throughVariable = "SAFEEXEC_TEST_GUARD_THROUGH" // a command that it executes first, with its arguments
@@ -46,6 +47,9 @@ func TestMain(m *testing.M) {
 		var opts []guard.Option
 		if path := os.Getenv(logVariable); path != "" {
 			opts = append(opts, guard.LogFile(path))
+		}
+		if tag := os.Getenv(tagVariable); tag != "" {
+			opts = append(opts, guard.Syslog(tag))
 		}
 		guard.Init(opts...)
 	}
