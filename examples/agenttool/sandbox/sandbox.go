@@ -22,7 +22,7 @@ const Restricted = "run-restricted"
 //	/tmp                     its own, gone at the end         shared
 //	processes of others      not seen, not signaled           seen; signals only within
 //	abstract sockets         reached                          only its own
-//	TCP, UDP, path sockets   reached                          reached too
+//	TCP, UDP, path sockets   reached                          as well
 //	chmod, chown, utimes     fail elsewhere                   work elsewhere
 //	needs                    bubblewrap and user namespaces   Linux 6.12 with Landlock
 //
