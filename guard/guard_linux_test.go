@@ -42,11 +42,11 @@ wait
 
 func start(t *testing.T, what, script string, env ...string) *program {
 	t.Helper()
-	return startWith(t, nil, what, script, env...)
+	return startWith(t, &syscall.SysProcAttr{Setpgid: true}, nil, what, script, env...)
 }
 
-// startWith also gives it files, from descriptor 4 on.
-func startWith(t *testing.T, files []*os.File, what, script string, env ...string) *program {
+// startWith also gives it files, from descriptor firstFile on.
+func startWith(t *testing.T, attr *syscall.SysProcAttr, files []*os.File, what, script string, env ...string) *program {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
@@ -59,7 +59,7 @@ func startWith(t *testing.T, files []*os.File, what, script string, env ...strin
 		"GORACE=atexit_sleep_ms=0")
 	p.Env = append(p.Env, env...)
 	p.ExtraFiles = append([]*os.File{p.canary.File()}, files...)
-	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.SysProcAttr = attr
 	r, in, err := os.Pipe()
 	require.NoError(t, err)
 	out, w, err := os.Pipe()
@@ -280,8 +280,8 @@ func TestGuardIsSealed(t *testing.T) {
 			t.Parallel()
 			born := testproc.NewCanary(t)
 			files := make([]*os.File, 6) // nil is a descriptor that is closed
-			files[9-canaryFD-1] = born.File()
-			p := startWith(t, files, "wait", "echo started; exec sleep 7060", env)
+			files[9-firstFile] = born.File()
+			p := startWith(t, &syscall.SysProcAttr{Setpgid: true}, files, "wait", "echo started; exec sleep 7060", env)
 			born.CloseParent()
 			require.Equal(t, "started", p.line(t))
 			guards := p.guards()

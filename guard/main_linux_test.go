@@ -72,6 +72,9 @@ func TestMain(m *testing.M) {
 // canaryFD is the canary's descriptor in a host, and in all that it starts.
 const canaryFD = 3
 
+// firstFile is the first descriptor that a test may give a host.
+const firstFile = canaryFD + 1
+
 // diesAt begins what a host does that dies at a moment, see [fatal].
 const diesAt = "dies "
 
