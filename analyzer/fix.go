@@ -205,15 +205,14 @@ func (s *search) importRoot(pos token.Pos) (string, []analysis.TextEdit, bool) {
 	if _, obj := scope.LookupParent(name, pos); obj != nil || s.declares(name) {
 		return "", nil, false
 	}
-	edit, ok := s.addImport()
-	return name, []analysis.TextEdit{edit}, ok
+	return name, []analysis.TextEdit{s.addImport()}, true
 }
 
 // declares reports whether the package has an object of that name, in whatever file.
 func (s *search) declares(name string) bool { return s.pass.Pkg.Scope().Lookup(name) != nil }
 
 // addImport imports safeexec after the file's last import: this file uses os/exec, or what brings it.
-func (s *search) addImport() (analysis.TextEdit, bool) {
+func (s *search) addImport() analysis.TextEdit {
 	var decl *ast.GenDecl
 	for _, d := range s.file.Decls {
 		if d, ok := d.(*ast.GenDecl); ok && d.Tok == token.IMPORT && !imports(d, "C") {
@@ -222,9 +221,9 @@ func (s *search) addImport() (analysis.TextEdit, bool) {
 	}
 	switch {
 	case decl == nil:
-		return importAfter(s.file.Name.End(), "\n\nimport "), true
+		return importAfter(s.file.Name.End(), "\n\nimport ")
 	case !decl.Rparen.IsValid() || len(decl.Specs) == 0:
-		return importAfter(decl.End(), "\n\nimport "), true
+		return importAfter(decl.End(), "\n\nimport ")
 	}
 	spec := decl.Specs[len(decl.Specs)-1].(*ast.ImportSpec)
 	gap := "\n"
@@ -235,7 +234,7 @@ func (s *search) addImport() (analysis.TextEdit, bool) {
 	if spec.Comment != nil {
 		end = spec.Comment.End()
 	}
-	return importAfter(end, gap+"\t"), true
+	return importAfter(end, gap+"\t")
 }
 
 func importAfter(pos token.Pos, before string) analysis.TextEdit {

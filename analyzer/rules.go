@@ -12,7 +12,8 @@ import (
 func (s *search) start(name *ast.Ident) {
 	f, _ := s.pass.TypesInfo.Uses[name].(*types.Func)
 	if isFunc(f, "os", "StartProcess") || isFunc(f, "syscall", "ForkExec", "StartProcess") {
-		s.report(name, fmt.Sprintf("%s.%s starts a process that nothing bounds; use safeexec.Start", f.Pkg().Name(), f.Name()))
+		s.report(name, fmt.Sprintf("%s.%s starts a process that nothing bounds; use safeexec.Start",
+			f.Pkg().Name(), f.Name()))
 	}
 }
 

@@ -19,7 +19,8 @@
 // When the first process of a container ends, or the machine stops, the kernel ends all, the guard included. The guard
 // logs a process in uninterruptible sleep as a survivor. If the guard is killed, and then the program before it could
 // replace the guard, the trees live on. The kernel can kill the guard for want of memory too, although it is small.
-// Package-level initialization of the program runs in the guard as well.
+// Package-level initialization of the program runs in the guard as well. A program that adopts orphans, as the first
+// process of a container or a subreaper, has a descriptor and a goroutine for the guard until that ends.
 //
 // Linux only: elsewhere Init does nothing, and WithGuard is refused.
 package guard

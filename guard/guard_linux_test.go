@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,11 +42,11 @@ wait
 
 func start(t *testing.T, what, script string, env ...string) *program {
 	t.Helper()
-	return startWith(t, nil, what, script, env...)
+	return startWith(t, &syscall.SysProcAttr{Setpgid: true}, nil, what, script, env...)
 }
 
-// startWith also gives it files, from descriptor 4 on.
-func startWith(t *testing.T, files []*os.File, what, script string, env ...string) *program {
+// startWith also gives it files, from descriptor firstFile on.
+func startWith(t *testing.T, attr *syscall.SysProcAttr, files []*os.File, what, script string, env ...string) *program {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
@@ -60,7 +59,7 @@ func startWith(t *testing.T, files []*os.File, what, script string, env ...strin
 		"GORACE=atexit_sleep_ms=0")
 	p.Env = append(p.Env, env...)
 	p.ExtraFiles = append([]*os.File{p.canary.File()}, files...)
-	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.SysProcAttr = attr
 	r, in, err := os.Pipe()
 	require.NoError(t, err)
 	out, w, err := os.Pipe()
@@ -112,75 +111,6 @@ func (p *program) records(t *testing.T) (list []map[string]any) {
 		list = append(list, record)
 	}
 	return list
-}
-
-// What a program runs its commands with.
-const (
-	withOSExec        = "os/exec"
-	withNothing       = "nothing else"
-	withNotifyContext = "NotifyContext"
-)
-
-// ends are the ways in which a program can end.
-var ends = map[string]func(t *testing.T, p *program){
-	"SIGKILL": func(t *testing.T, p *program) { require.NoError(t, p.Process.Kill()) },
-	"SIGTERM": func(t *testing.T, p *program) { require.NoError(t, p.Process.Signal(syscall.SIGTERM)) },
-	"Ctrl-C":  func(t *testing.T, p *program) { require.NoError(t, syscall.Kill(-p.Process.Pid, syscall.SIGINT)) },
-	"hangup":  func(t *testing.T, p *program) { require.NoError(t, p.Process.Signal(syscall.SIGHUP)) },
-	"exit":    func(t *testing.T, p *program) { p.tell(t, "exit") },
-	"panic":   func(t *testing.T, p *program) { p.tell(t, "panic") },
-	"execute": func(t *testing.T, p *program) { p.tell(t, "execute") },
-}
-
-// Without a guard a command outlives its program, but for signals that are caught, and those that it gets itself.
-func TestWithoutAGuard(t *testing.T) {
-	t.Parallel()
-	ended := map[string][]string{
-		withOSExec:        {"Ctrl-C"},
-		withNothing:       nil,
-		withNotifyContext: {"Ctrl-C", "SIGTERM", "hangup"},
-	}
-	for with, of := range ended {
-		for how, die := range ends {
-			t.Run(with+"/"+how, func(t *testing.T) {
-				t.Parallel()
-				p := start(t, with, "echo started; exec sleep 7010")
-				require.Equal(t, "started", p.line(t))
-				die(t, p)
-				_ = p.Wait()
-				if slices.Contains(of, how) {
-					p.canary.WaitGone(t)
-				} else {
-					assert.True(t, p.canary.Alive())
-				}
-			})
-		}
-	}
-}
-
-// However the program ends, its tree does.
-func TestTheTreeDiesWithItsProgram(t *testing.T) {
-	t.Parallel()
-	for how, die := range ends {
-		t.Run(how, func(t *testing.T) {
-			t.Parallel()
-			p := start(t, "wait", script)
-			require.Equal(t, "started", p.line(t))
-			testproc.Wait(t, func() bool { return len(p.canary.Living()) >= 5 })
-			die(t, p)
-			p.canary.WaitGone(t)
-			p.guardGone(t)
-			records := p.records(t)
-			require.Len(t, records, 1)
-			r := records[0]
-			assert.Equal(t, "sh", r["program"])
-			assert.EqualValues(t, p.Process.Pid, r["host"])
-			assert.Empty(t, r["survivors"])
-			assert.GreaterOrEqual(t, len(r["killed"].([]any)), 4, r)
-			assert.NotContains(t, r, "error")
-			assert.NotContains(t, fmt.Sprint(r), "trap", "no arguments")
-		})
-	}
 }
 
 // A program that has no run when it ends has nothing to end, and its guard goes.
@@ -254,7 +184,7 @@ func TestKillTreeOfTheProgram(t *testing.T) {
 
 func TestInACgroup(t *testing.T) {
 	t.Parallel()
-	p := start(t, "in a cgroup", script+"\n")
+	p := start(t, inCgroup, script+"\n")
 	line := p.line(t)
 	if line == "no cgroup" {
 		t.Skip("no cgroup can be made here")
@@ -348,8 +278,8 @@ func TestGuardIsSealed(t *testing.T) {
 			t.Parallel()
 			born := testproc.NewCanary(t)
 			files := make([]*os.File, 6) // nil is a descriptor that is closed
-			files[9-canaryFD-1] = born.File()
-			p := startWith(t, files, "wait", "echo started; exec sleep 7060", env)
+			files[9-firstFile] = born.File()
+			p := startWith(t, &syscall.SysProcAttr{Setpgid: true}, files, "wait", "echo started; exec sleep 7060", env)
 			born.CloseParent()
 			require.Equal(t, "started", p.line(t))
 			guards := p.guards()

@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,12 +26,14 @@ import (
 	"github.com/seed841d8200/safeexec/internal/poll"
 	"github.com/seed841d8200/safeexec/internal/sys"
 	"github.com/seed841d8200/safeexec/internal/testproc"
+	"github.com/seed841d8200/safeexec/job"
 )
 
 // The variables that make the test binary a program that is to die.
 const (
 	hostVariable  = "SAFEEXEC_TEST_GUARD_HOST"  // what it does, see [host]
 	logVariable   = "SAFEEXEC_TEST_GUARD_LOG"   // where its guard writes
+	tagVariable   = "SAFEEXEC_TEST_GUARD_TAG"   // in the system's log; empty for not there
 	tokenVariable = "SAFEEXEC_TEST_GUARD_TOKEN" // tells its guard from others
 
 	throughVariable = "SAFEEXEC_TEST_GUARD_THROUGH" // a command that it executes first, with its arguments
@@ -43,6 +47,9 @@ func TestMain(m *testing.M) {
 		var opts []guard.Option
 		if path := os.Getenv(logVariable); path != "" {
 			opts = append(opts, guard.LogFile(path))
+		}
+		if tag := os.Getenv(tagVariable); tag != "" {
+			opts = append(opts, guard.Syslog(tag))
 		}
 		guard.Init(opts...)
 	}
@@ -65,6 +72,9 @@ func TestMain(m *testing.M) {
 // canaryFD is the canary's descriptor in a host, and in all that it starts.
 const canaryFD = 3
 
+// firstFile is the first descriptor that a test may give a host.
+const firstFile = canaryFD + 1
+
 // diesAt begins what a host does that dies at a moment, see [fatal].
 const diesAt = "dies "
 
@@ -84,7 +94,13 @@ func host(what string) {
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{os.NewFile(canaryFD, "canary")}
 	switch what {
-	case "in a cgroup":
+	case debugger:
+		attach()
+		return
+	case inCgroup, inCgroupAlone:
+		if what == inCgroupAlone {
+			opts = opts[:len(opts)-1]
+		}
 		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup))
 	case "patient in a cgroup":
 		opts = append(opts, safeexec.WithContainment(safeexec.ContainmentCgroup), safeexec.WithGracePeriod(10*time.Minute))
@@ -94,6 +110,11 @@ func host(what string) {
 		runs(opts)
 	case "many":
 		many(die, opts)
+	case besideJob:
+		store, err := job.Open(filepath.Join(filepath.Dir(os.Getenv(logVariable)), "jobs"))
+		die(err)
+		_, err = store.Start(ctx, exec.Command("sleep", "7015"), job.Endless())
+		die(err)
 	case "without children":
 		signal.Ignore(syscall.SIGCHLD)
 	case withOSExec:
@@ -147,6 +168,12 @@ func obey(die func(error), p *safeexec.Process) {
 			panic("as told")
 		case "execute":
 			die(syscall.Exec("/bin/sleep", []string{"sleep", "0"}, nil))
+		case "allocate":
+			var all [][]byte
+			for range 1 << 6 {
+				all = append(all, bytes.Repeat([]byte{1}, 1<<24))
+			}
+			os.Exit(len(all))
 		case "stop":
 			told.Store(true)
 			res, err := p.Stop()

@@ -12,10 +12,10 @@
 // they go on, and the next one that uses the directory finds them.
 //
 // A sandbox keeps a command from writing outside the working directory and the directory for temporary
-// files. That is all it does: the command can read what the user can, and use the network. See sandbox.
+// files. That is all it does: the command can read what the user can, and use the network. See package sandbox.
 //
-// To make it yours, change environment, which is what the commands see, the descriptions in serve, which
-// the model reads, and the two sizes in output.go, which are what it gets to see.
+// To make it yours, change the descriptions in serve, which the model reads, and in package shell environment,
+// which is what the commands see, and the two sizes in excerpt.go, which are what the model gets to see.
 package main
 
 import (
@@ -30,12 +30,14 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/examples/agenttool/sandbox"
+	"github.com/seed841d8200/safeexec/examples/agenttool/shell"
 	"github.com/seed841d8200/safeexec/job"
 )
 
 func main() {
-	if len(os.Args) > 2 && os.Args[1] == restricted {
-		slog.Error("the sandbox failed, and the command was not started", "err", restrict(os.Args[2], os.Args[3:]))
+	if len(os.Args) > 2 && os.Args[1] == sandbox.Restricted {
+		slog.Error("the sandbox failed, and the command was not started", "err", sandbox.Restrict(os.Args[2], os.Args[3:]))
 		os.Exit(126)
 	}
 	if err := run(); err != nil {
@@ -61,7 +63,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	box, err := newSandbox(*kind, directory)
+	box, err := sandbox.New(*kind, directory)
 	if err != nil {
 		return err
 	}
@@ -77,8 +79,8 @@ func run() error {
 	for _, a := range found {
 		slog.Info("found", "job", a.Status.String(), "err", a.Err)
 	}
-	sh := &shell{store: store, work: directory, yield: *yield, timeout: *timeout, box: box}
-	slog.Info("serving", "work", directory, "jobs", *dir, "sandbox", box.name)
+	sh := &shell.Shell{Store: store, Work: directory, Yield: *yield, Timeout: *timeout, Wrap: box.Wrap}
+	slog.Info("serving", "work", directory, "jobs", *dir, "sandbox", box.Name)
 	err = serve(ctx, sh)
 	if ctx.Err() != nil {
 		return nil // as it was told to
@@ -105,39 +107,39 @@ type (
 )
 
 // serve serves one client until that closes the connection or ctx is done.
-func serve(ctx context.Context, sh *shell) error {
+func serve(ctx context.Context, sh *shell.Shell) error {
 	server := mcp.NewServer(&mcp.Implementation{Name: "shell", Version: "1"}, nil)
 	add(server, "run", fmt.Sprintf("Runs a command and returns its output. After %v it goes on as a job; "+
-		"it is ended %v after its start. It has no terminal and no input.", sh.yield, sh.timeout),
-		func(ctx context.Context, a commandArgs) (reply, error) { return sh.run(ctx, a.Command) })
+		"it is ended %v after its start. It has no terminal and no input.", sh.Yield, sh.Timeout),
+		func(ctx context.Context, a commandArgs) (shell.Reply, error) { return sh.Run(ctx, a.Command) })
 	add(server, "run_in_background", "Starts a server or another command that goes on until kill, "+
 		"and after the end of this conversation.",
-		func(ctx context.Context, a backgroundArgs) (reply, error) {
-			return sh.background(ctx, a.Command, a.Input)
+		func(ctx context.Context, a backgroundArgs) (shell.Reply, error) {
+			return sh.Background(ctx, a.Command, a.Input)
 		})
 	add(server, "output", "Says how a job is and returns its output.",
-		func(ctx context.Context, a jobArgs) (reply, error) { return sh.output(ctx, a.Job) })
+		func(ctx context.Context, a jobArgs) (shell.Reply, error) { return sh.Output(ctx, a.Job) })
 	add(server, "input", "Writes to the standard input of a job that was started with input.",
-		func(ctx context.Context, a inputArgs) (reply, error) { return sh.input(ctx, a.Job, a.Text) })
+		func(ctx context.Context, a inputArgs) (shell.Reply, error) { return sh.Input(ctx, a.Job, a.Text) })
 	add(server, "kill", "Ends a job with all of its processes.",
-		func(ctx context.Context, a jobArgs) (reply, error) { return sh.kill(ctx, a.Job) })
+		func(ctx context.Context, a jobArgs) (shell.Reply, error) { return sh.Kill(ctx, a.Job) })
 	add(server, "list", "Lists the jobs, those that have ended too.",
-		func(context.Context, listArgs) (reply, error) { return sh.list() })
+		func(context.Context, listArgs) (shell.Reply, error) { return sh.List() })
 	return server.Run(ctx, &mcp.StdioTransport{})
 }
 
 // add adds a tool. The model reads the reply as text; a program has it in fields. An error of f is one of
 // the tool's, which the model reads too.
-func add[In any](server *mcp.Server, name, description string, f func(context.Context, In) (reply, error)) {
+func add[In any](server *mcp.Server, name, description string, f func(context.Context, In) (shell.Reply, error)) {
 	tool := &mcp.Tool{Name: name, Description: description}
 	type request = *mcp.CallToolRequest
-	mcp.AddTool(server, tool, func(ctx context.Context, _ request, in In) (*mcp.CallToolResult, reply, error) {
+	mcp.AddTool(server, tool, func(ctx context.Context, _ request, in In) (*mcp.CallToolResult, shell.Reply, error) {
 		r, err := f(ctx, in)
 		if err != nil {
-			return nil, reply{}, err
+			return nil, shell.Reply{}, err
 		}
 		return &mcp.CallToolResult{
-			Content: []mcp.Content{&mcp.TextContent{Text: r.text()}},
+			Content: []mcp.Content{&mcp.TextContent{Text: r.Text()}},
 			IsError: r.Failed,
 		}, r, nil
 	})

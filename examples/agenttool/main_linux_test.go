@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/examples/agenttool/sandbox"
+	"github.com/seed841d8200/safeexec/examples/agenttool/shell"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 	"github.com/seed841d8200/safeexec/job"
 )
@@ -21,7 +23,7 @@ import (
 const asTool = "SAFEEXEC_TEST_AGENTTOOL"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asTool) != "" || len(os.Args) > 1 && os.Args[1] == restricted {
+	if os.Getenv(asTool) != "" || len(os.Args) > 1 && os.Args[1] == sandbox.Restricted {
 		os.Unsetenv(asTool)
 		main()
 		return
@@ -50,19 +52,19 @@ func connect(t *testing.T, env []string, args ...string) *client {
 }
 
 // call calls a tool. An error of the tool is in Message.
-func (c *client) call(t *testing.T, tool string, args map[string]any) reply {
+func (c *client) call(t *testing.T, tool string, args map[string]any) shell.Reply {
 	t.Helper()
 	res, err := c.CallTool(testproc.Deadline(t), &mcp.CallToolParams{Name: tool, Arguments: args})
 	require.NoError(t, err)
-	var r reply
+	var r shell.Reply
 	if res.StructuredContent == nil {
 		require.True(t, res.IsError)
-		return reply{Message: res.Content[0].(*mcp.TextContent).Text, Failed: true}
+		return shell.Reply{Message: res.Content[0].(*mcp.TextContent).Text, Failed: true}
 	}
 	raw, err := json.Marshal(res.StructuredContent)
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(raw, &r))
-	assert.Equal(t, r.text(), res.Content[0].(*mcp.TextContent).Text)
+	assert.Equal(t, r.Text(), res.Content[0].(*mcp.TextContent).Text)
 	return r
 }
 
@@ -152,35 +154,11 @@ func TestSandbox(t *testing.T) {
 func TestNoSandbox(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	for _, kind := range []string{"bwrap", "chroot"} {
-		_, err := newSandbox(kind, "/")
+		_, err := sandbox.New(kind, "/")
 		assert.Error(t, err, kind)
 	}
-	auto, err := newSandbox("auto", "/")
+	auto, err := sandbox.New("auto", "/")
 	require.NoError(t, err)
-	assert.Equal(t, "landlock", auto.name)
-	assert.Error(t, restrict(filepath.Join(t.TempDir(), "none"), []string{"true"}))
-}
-
-func TestExcerpt(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log")
-	for _, c := range []struct {
-		size, hole int64
-		want       string
-	}{
-		{0, 0, `^$`},
-		{headSize + tailSize, 0, `^(0123456\n)+$`},
-		{1 << 20, 0, `^(0123456\n){512}\n\[\d+ bytes are left out here\]\n\n(0123456\n)+$`},
-		{1 << 20, 1 << 16, `^\n\[\d+ bytes are left out here\]\n\n(0123456\n)+$`},
-	} {
-		data := make([]byte, c.size)
-		for i := c.hole; i < c.size; i++ {
-			data[i] = "0123456\n"[i%8]
-		}
-		require.NoError(t, os.WriteFile(path, data, 0o600))
-		got, err := excerpt(path)
-		require.NoError(t, err)
-		assert.Regexp(t, c.want, got)
-	}
-	assert.Equal(t, "a\uFFFDb\n", text([]byte("a\xff\x00\x07b\n")))
-	assert.Equal(t, "ok done\n", text([]byte("\x1b[1;32mok\x1b[0m \x1b]8;;http://example.com\x1b\\done\x1b]8;;\x1b\\\x1b[2K\r\n")))
+	assert.Equal(t, "landlock", auto.Name)
+	assert.Error(t, sandbox.Restrict(filepath.Join(t.TempDir(), "none"), []string{"true"}))
 }

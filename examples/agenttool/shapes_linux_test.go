@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/examples/agenttool/shell"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
@@ -104,7 +105,7 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-func matches(message, output string, r reply) bool {
+func matches(message, output string, r shell.Reply) bool {
 	return assert.Regexp(new(silentT), message, r.Message) && assert.Regexp(new(silentT), output, r.Output)
 }
 

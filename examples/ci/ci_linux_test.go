@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed841d8200/safeexec/examples/ci/steps"
 	"github.com/seed841d8200/safeexec/guard"
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
@@ -338,19 +339,19 @@ func TestRefused(t *testing.T) {
 		name, text, says string
 		kind             error
 	}{
-		{"empty", "", "", errNoSteps},
-		{"none", "steps: []", "", errNoSteps},
-		{"null", "steps: [null]", "step 1", errField},
-		{"no name", "steps: [{run: x}]", "step 1", errField},
-		{"a path", "steps: [{name: ../x, run: x}]", "step 1", errField},
-		{"no command", "steps: [{name: a, run: ' '}]", "run is empty", errField},
-		{"negative", "steps: [{name: a, run: x, retry: -1}]", "step a", errField},
-		{"twice", "steps: [{name: a, run: x}, {name: a, run: y}]", "step a", errTwice},
-		{"unknown need", "steps: [{name: a, run: x, needs: [b]}]", `"b"`, errUnknown},
-		{"itself", "steps: [{name: a, run: x, needs: [a]}]", "a needs a", errCycle},
+		{"empty", "", "", steps.ErrNoSteps},
+		{"none", "steps: []", "", steps.ErrNoSteps},
+		{"null", "steps: [null]", "step 1", steps.ErrField},
+		{"no name", "steps: [{run: x}]", "step 1", steps.ErrField},
+		{"a path", "steps: [{name: ../x, run: x}]", "step 1", steps.ErrField},
+		{"no command", "steps: [{name: a, run: ' '}]", "run is empty", steps.ErrField},
+		{"negative", "steps: [{name: a, run: x, retry: -1}]", "step a", steps.ErrField},
+		{"twice", "steps: [{name: a, run: x}, {name: a, run: y}]", "step a", steps.ErrTwice},
+		{"unknown need", "steps: [{name: a, run: x, needs: [b]}]", `"b"`, steps.ErrUnknown},
+		{"itself", "steps: [{name: a, run: x, needs: [a]}]", "a needs a", steps.ErrCycle},
 		{
 			"cycle", "steps: [{name: a, run: x, needs: [b]}, {name: b, run: x, needs: [c]}, {name: c, run: x, needs: [b]}]",
-			"b needs c needs b", errCycle,
+			"b needs c needs b", steps.ErrCycle,
 		},
 		{"unknown field", "steps: [{name: a, run: x, need: [b]}]", "field need not found", nil},
 		{"no duration", "steps: [{name: a, run: x, timeout: soon}]", "soon", nil},
@@ -358,7 +359,7 @@ func TestRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newProgram(t, c.text)
-			_, err := load(filepath.Join(p.dir, "ci.yml"))
+			_, err := steps.Load(filepath.Join(p.dir, "ci.yml"))
 			require.Error(t, err)
 			if c.kind != nil {
 				assert.ErrorIs(t, err, c.kind)

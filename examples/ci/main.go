@@ -25,7 +25,8 @@
 // The exit code is 0 if all steps passed, 1 if not, 2 for a wrong usage or file, and 130 after Ctrl-C and SIGTERM.
 //
 // To make it yours, change command in run.go, which builds what is run for a step: in a container, say, or as another
-// user. It is for Linux: elsewhere there is no guard.
+// user. The packages beside it, the file format, the screen and the reports, can stay as they are. It is for Linux:
+// elsewhere there is no guard.
 package main
 
 import (
@@ -40,6 +41,9 @@ import (
 	"golang.org/x/term"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/examples/ci/report"
+	"github.com/seed841d8200/safeexec/examples/ci/screen"
+	"github.com/seed841d8200/safeexec/examples/ci/steps"
 	"github.com/seed841d8200/safeexec/group"
 	"github.com/seed841d8200/safeexec/guard"
 )
@@ -77,7 +81,7 @@ func main() {
 }
 
 func ci() (code int, err error) {
-	steps, err := load(*file)
+	list, err := steps.Load(*file)
 	if err != nil {
 		return exitRefused, err
 	}
@@ -91,19 +95,23 @@ func ci() (code int, err error) {
 	if err := os.MkdirAll(*out, 0o755); err != nil {
 		return exitRefused, err
 	}
-	r := &runner{group: g, dir: filepath.Dir(*file), out: *out, screen: &screen{w: os.Stdout}}
-	if term.IsTerminal(int(os.Stdout.Fd())) {
-		r.screen.showBar(len(steps))
+	width := 0
+	for _, s := range list {
+		width = max(width, len(s.Name))
 	}
-	results := r.run(ctx, steps)
-	r.screen.close()
+	r := &runner{group: g, dir: filepath.Dir(*file), out: *out, screen: screen.New(os.Stdout, width)}
+	if term.IsTerminal(int(os.Stdout.Fd())) {
+		r.screen.ShowBar(len(list))
+	}
+	results := r.run(ctx, list)
+	r.screen.Close()
 	err = errors.Join(g.Shutdown(context.WithoutCancel(ctx)), // there is something left only if it cannot be killed
-		report(filepath.Join(*out, "junit.xml"), results, junit),
-		report(filepath.Join(*out, "summary.md"), results, markdown))
+		report.Write(filepath.Join(*out, "junit.xml"), results, report.JUnit),
+		report.Write(filepath.Join(*out, "summary.md"), results, report.Markdown))
 	switch {
 	case ctx.Err() != nil:
 		return exitSignal, errors.Join(context.Cause(ctx), err)
-	case err != nil || count(results, passed) < len(results):
+	case err != nil || report.Count(results, report.Passed) < len(results):
 		return exitFailed, err
 	}
 	return exitPassed, nil

@@ -12,120 +12,110 @@ import (
 	"time"
 
 	"github.com/seed841d8200/safeexec"
+	"github.com/seed841d8200/safeexec/examples/ci/report"
+	"github.com/seed841d8200/safeexec/examples/ci/screen"
+	"github.com/seed841d8200/safeexec/examples/ci/steps"
 	"github.com/seed841d8200/safeexec/group"
 )
 
-// A state is what became of a step.
-type state string
-
-const (
-	passed   state = "passed"
-	failed   state = "failed"
-	skipped  state = "skipped"  // what it needs has not passed
-	canceled state = "canceled" // by a signal
-)
-
-// A result is a step and what became of it. All but done may be read once done is closed.
-type result struct {
-	*step
+// An outcome is a step and what became of it, which may be read once done is closed.
+type outcome struct {
+	*steps.Step
 	done   chan struct{}
-	state  state
-	why    string // it has not passed
-	tries  int
-	begun  time.Time
-	took   time.Duration
-	output string // of the last try: its beginning and its end
+	result report.Result
 }
 
-func (r *result) end(s state, why string) { r.state, r.why = s, why }
+func (o *outcome) end(s report.State, why string) { o.result.State, o.result.Why = s, why }
 
 type runner struct {
 	group    *group.Group
 	dir, out string
-	screen   *screen
+	screen   *screen.Screen
 }
 
 // run runs all steps, and returns what became of each, in their order.
-func (r *runner) run(ctx context.Context, steps []*step) (results []*result) {
-	byName := map[string]*result{}
-	for _, s := range steps {
-		res := &result{step: s, done: make(chan struct{})}
-		results, byName[s.Name] = append(results, res), res
-		r.screen.width = max(r.screen.width, len(s.Name))
+func (r *runner) run(ctx context.Context, list []*steps.Step) (results []report.Result) {
+	byName := map[string]*outcome{}
+	for _, s := range list {
+		byName[s.Name] = &outcome{Step: s, done: make(chan struct{}), result: report.Result{Name: s.Name}}
 	}
 	var all sync.WaitGroup
-	for _, res := range results {
+	for _, o := range byName {
 		all.Go(func() {
-			defer close(res.done)
-			for _, name := range res.Needs {
+			defer close(o.done)
+			for _, name := range o.Needs {
 				need := byName[name]
-				switch <-need.done; need.state {
-				case failed, skipped:
-					res.end(skipped, "needs "+name)
-				case canceled:
-					res.end(canceled, "needs "+name)
+				switch <-need.done; need.result.State {
+				case report.Failed, report.Skipped:
+					o.end(report.Skipped, "needs "+name)
+				case report.Canceled:
+					o.end(report.Canceled, "needs "+name)
 				}
 			}
-			log := filepath.Join(r.out, res.Name+".log")
+			log := filepath.Join(r.out, o.Name+".log")
 			if err := os.Remove(log); err != nil && !errors.Is(err, os.ErrNotExist) {
-				res.end(failed, err.Error())
+				o.end(report.Failed, err.Error())
 			}
-			if res.state == "" {
-				r.step(ctx, res, log)
+			if o.result.State == "" {
+				r.step(ctx, o, log)
 			}
-			r.screen.ended(res)
+			r.screen.Ended(o.result)
 		})
 	}
 	all.Wait()
+	for _, s := range list {
+		results = append(results, byName[s.Name].result)
+	}
 	return results
 }
 
 // step tries one step until it passes or has no tries left.
-func (r *runner) step(ctx context.Context, res *result, path string) {
+func (r *runner) step(ctx context.Context, o *outcome, path string) {
 	log, err := createLog(path)
 	if err != nil {
-		res.end(failed, err.Error())
+		o.end(report.Failed, err.Error())
 		return
 	}
 	defer func() { _ = log.Close() }()
+	res := &o.result
 	for {
-		tried, err := r.try(res.step, log)
+		tried, err := r.try(o.Step, log)
 		if tried.PID != 0 {
-			res.tries++
-			res.took += tried.Times.Total
-			res.output = tried.Stdout.String()
-			if res.begun.IsZero() {
-				res.begun = tried.Times.Started
+			res.Tries++
+			res.Took += tried.Times.Total
+			res.Output = tried.Stdout.String()
+			if res.Begun.IsZero() {
+				res.Begun = tried.Times.Started
 			}
 		}
 		switch {
 		case err == nil:
-			res.end(passed, "")
+			o.end(report.Passed, "")
 			return
 		case errors.Is(err, safeexec.ErrCanceled):
-			res.end(canceled, err.Error())
+			o.end(report.Canceled, err.Error())
 			return
-		case res.tries > res.Retry || tried.PID == 0: // what cannot be started will not be later
-			res.end(failed, err.Error())
+		case res.Tries > o.Retry || tried.PID == 0: // what cannot be started will not be later
+			o.end(report.Failed, err.Error())
 			return
 		}
-		r.screen.say(res.Name, fmt.Sprintf("try %d failed: %v", res.tries, err))
+		r.screen.Say(o.Name, fmt.Sprintf("try %d failed: %v", res.Tries, err))
 		select {
-		case <-time.After(res.Pause):
+		case <-time.After(o.Pause):
 		case <-ctx.Done(): // the next try is refused
 		}
 	}
 }
 
 // try runs the command of a step once.
-func (r *runner) try(s *step, log io.Writer) (safeexec.Result, error) {
-	lines := safeexec.Prefix(r.screen, r.screen.prefix(s.Name))
+func (r *runner) try(s *steps.Step, log io.Writer) (safeexec.Result, error) {
+	lines := safeexec.Prefix(r.screen, r.screen.Prefix(s.Name))
 	defer lines.Close() // a last line without an end
 	return r.group.Go(r.command(s), safeexec.WithTimeout(s.Timeout),
 		safeexec.WithTee(io.MultiWriter(log, lines), nil)).Wait()
 }
 
-func (r *runner) command(s *step) *exec.Cmd {
+func (r *runner) command(s *steps.Step) *exec.Cmd {
 	cmd := exec.Command("sh", "-ec", s.Run)
 	cmd.Dir = filepath.Join(r.dir, s.Dir)
 	cmd.Env = append(os.Environ(), "CI=true")
@@ -133,34 +123,4 @@ func (r *runner) command(s *step) *exec.Cmd {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
 	return cmd
-}
-
-// logLimit is how long a log gets, in bytes.
-const logLimit = 64 << 20
-
-// A logFile takes logLimit bytes, and counts what comes later.
-type logFile struct {
-	*os.File
-	left, lost int
-}
-
-func createLog(path string) (*logFile, error) {
-	f, err := os.Create(path)
-	return &logFile{File: f, left: logLimit}, err
-}
-
-func (l *logFile) Write(p []byte) (int, error) {
-	n := min(len(p), l.left)
-	l.left, l.lost = l.left-n, l.lost+len(p)-n
-	if _, err := l.File.Write(p[:n]); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-func (l *logFile) Close() error {
-	if l.lost > 0 {
-		_, _ = fmt.Fprintf(l.File, "\n[%d bytes more are not here]\n", l.lost)
-	}
-	return l.File.Close()
 }

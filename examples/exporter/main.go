@@ -73,7 +73,7 @@ func run(addr string, every, timeout time.Duration) error {
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 
 	tick := time.NewTicker(every) // it drops the ticks that come while a command runs
 	defer tick.Stop()

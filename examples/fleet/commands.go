@@ -76,8 +76,11 @@ func logs(ctx context.Context, c *cli, args []string) error {
 		return show(ctx, f, id)
 	}
 	var r Result
-	if found, _, err := f.get(ctx, "result."+id, &r); err != nil || !found {
-		return fmt.Errorf("job %s has no result yet (%v); -f waits for it", id, err)
+	switch found, _, err := f.get(ctx, "result."+id, &r); {
+	case err != nil:
+		return err
+	case !found:
+		return fmt.Errorf("job %s has no result yet; -f waits for it", id)
 	}
 	log, err := f.log(ctx, r)
 	if err != nil {
@@ -104,9 +107,9 @@ func ps(ctx context.Context, c *cli, args []string) error {
 		return err
 	}
 	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tLABEL\tSTATE\tHOST\tCOMMAND")
+	_, _ = fmt.Fprintln(table, "ID\tLABEL\tSTATE\tHOST\tCOMMAND")
 	for _, j := range v.Jobs {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%q\n", j.ID, j.Label, j.State, j.Host, strings.Join(j.Args, " "))
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%q\n", j.ID, j.Label, j.State, j.Host, strings.Join(j.Args, " "))
 	}
 	return table.Flush()
 }
@@ -117,9 +120,9 @@ func nodes(ctx context.Context, c *cli, args []string) error {
 		return err
 	}
 	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "HOST\tSLOTS\tRUNNING\tDRAINING\tSEEN")
+	_, _ = fmt.Fprintln(table, "HOST\tSLOTS\tRUNNING\tDRAINING\tSEEN")
 	for _, n := range v.Nodes {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%t\t%s\n", n.Host, slotsFlag(n.Slots), n.Running, n.Draining, n.Time.Format(time.TimeOnly))
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%t\t%s\n", n.Host, slotsFlag(n.Slots), n.Running, n.Draining, n.Time.Format(time.TimeOnly))
 	}
 	return table.Flush()
 }

@@ -55,14 +55,14 @@ func newFleet(t *testing.T) *fleet {
 }
 
 // startWorker serves until the test ends; what it returns ends it before.
-func startWorker(t *testing.T, f *fleet, host, dir string) (w *worker, stop func()) {
+func startWorker(t *testing.T, f *fleet, host, dir string) (*worker, func()) {
 	t.Helper()
 	w, err := newWorker(f, host, dir, map[string]int{"linux": 2})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(deadline(t))
 	served := make(chan error, 1)
 	go func() { served <- w.serve(ctx); close(served) }()
-	stop = func() {
+	stop := func() {
 		cancel()
 		assert.NoError(t, <-served)
 	}

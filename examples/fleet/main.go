@@ -63,7 +63,7 @@ var verbs = map[string]func(context.Context, *cli, []string) error{
 	"logs": logs, "cancel": cancel, "drain": drain,
 }
 
-var errUsage = errors.New("wrong arguments; see go doc .")
+var errUsage = errors.New("wrong arguments, see go doc")
 
 func run(ctx context.Context, args []string) int {
 	name := "up"

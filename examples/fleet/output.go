@@ -93,12 +93,12 @@ func (s *seam) join(w io.Writer, m *nats.Msg) {
 	}
 	if who := m.Header.Get("Attempt"); who != s.who {
 		if s.who != "" {
-			fmt.Fprintf(w, "\n[begun again: %s]\n", who)
+			_, _ = fmt.Fprintf(w, "\n[begun again: %s]\n", who)
 		}
 		s.who, s.at, s.gaps = who, 0, false
 	}
 	if at > s.at {
-		fmt.Fprintf(w, "\n[%d bytes not seen live]\n", at-s.at)
+		_, _ = fmt.Fprintf(w, "\n[%d bytes not seen live]\n", at-s.at)
 		s.gaps = true
 	}
 	_, _ = w.Write(m.Data)
@@ -114,7 +114,7 @@ func (f *fleet) rest(ctx context.Context, r Result, s *seam, w io.Writer) error 
 		return nil
 	}
 	if s.who != "" && s.at == 0 {
-		fmt.Fprintf(w, "\n[the accepted run: %s]\n", r.who())
+		_, _ = fmt.Fprintf(w, "\n[the accepted run: %s]\n", r.who())
 	}
 	log, err := f.log(ctx, r)
 	if err != nil {

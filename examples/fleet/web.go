@@ -40,7 +40,8 @@ func servePage(ctx context.Context, f *fleet, listen string) error {
 		Handler: f.pages(), ReadHeaderTimeout: 5 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
-	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -73,7 +73,7 @@ func newWorker(f *fleet, host, dir string, slots map[string]int) (*worker, error
 // serve runs jobs until ctx ends, which ends what runs and gives it back to the queue, or until the node is drained,
 // which waits for what runs.
 func (w *worker) serve(ctx context.Context) error {
-	defer w.journal.close()
+	defer func() { _ = w.journal.close() }()
 	if err := w.recover(ctx); err != nil {
 		return err
 	}
@@ -169,8 +169,8 @@ func (w *worker) beat(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), heartbeat)
-			defer cancel()
 			_ = w.nodes.Delete(gone, w.host)
+			cancel()
 			return
 		case <-tick.C:
 		}

@@ -74,7 +74,7 @@ func run(addr string, every, timeout time.Duration) (err error) {
 	}
 	slog.Info("listening", "addr", l.Addr().String())
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 

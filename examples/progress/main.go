@@ -14,8 +14,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -29,7 +27,7 @@ func main() {
 	limit := flag.Int("limit", 16, "how many commands run at a time")
 	timeout := flag.Duration("timeout", 10*time.Minute, "`time` that a command may take")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := safeexec.NotifyContext(context.Background())
 	g, err := group.New(ctx, group.Limit(*limit), group.Options(safeexec.WithTimeout(*timeout)))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -40,8 +38,11 @@ func main() {
 	for lines.Scan() {
 		jobs = append(jobs, g.Go(exec.Command("sh", "-c", lines.Text())))
 	}
-	terminal := term.IsTerminal(int(os.Stderr.Fd()))
-	failed := follow(g, jobs, newProgress(os.Stderr, terminal, len(jobs)), os.Stdout)
+	var p progress = &plain{w: os.Stderr, jobs: len(jobs)}
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		p = newBar(os.Stderr, len(jobs))
+	}
+	failed := follow(g, jobs, p, os.Stdout)
 	err = g.Shutdown(context.WithoutCancel(ctx))
 	stop()
 	if err != nil || lines.Err() != nil {
@@ -62,7 +63,7 @@ func follow(g *group.Group, jobs []*group.Job, p progress, out io.Writer) (faile
 		p.hide()
 		for _, text := range []string{res.Stdout.String(), res.Stderr.String()} {
 			if text != "" {
-				fmt.Fprintln(out, text)
+				_, _ = fmt.Fprintln(out, text)
 			}
 		}
 		p.ended(job, err, len(g.Running()), len(g.Waiting()))
@@ -75,14 +76,6 @@ type progress interface {
 	hide() // for what is written beside it
 	ended(job *group.Job, err error, running, waiting int)
 	end()
-}
-
-func newProgress(w io.Writer, terminal bool, jobs int) progress {
-	if !terminal {
-		return &plain{w: w, jobs: jobs}
-	}
-	return bar{progressbar.NewOptions(jobs, progressbar.OptionSetWriter(w), progressbar.OptionShowCount(),
-		progressbar.OptionSetWidth(20), progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(true))}
 }
 
 // plain is for files and pipes.
@@ -100,11 +93,16 @@ func (p *plain) ended(job *group.Job, err error, running, waiting int) {
 	if err != nil {
 		what = err.Error()
 	}
-	fmt.Fprintf(p.w, "%d of %d: %s: %s\n", p.n, p.jobs, job.Cmd().Args[2], what)
+	_, _ = fmt.Fprintf(p.w, "%d of %d: %s: %s\n", p.n, p.jobs, job.Cmd().Args[2], what)
 }
 
 // bar is for terminals.
 type bar struct{ *progressbar.ProgressBar }
+
+func newBar(w io.Writer, jobs int) bar {
+	return bar{progressbar.NewOptions(jobs, progressbar.OptionSetWriter(w), progressbar.OptionShowCount(),
+		progressbar.OptionSetWidth(20), progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(true))}
+}
 
 func (b bar) hide() { _ = b.Clear() }
 func (b bar) end()  { _ = b.Finish() }

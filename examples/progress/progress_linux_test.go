@@ -50,7 +50,7 @@ func TestTerminal(t *testing.T) {
 	require.NoError(t, err)
 	jobs := []*group.Job{g.Go(exec.Command("echo", "a")), g.Go(exec.Command("echo", "b"))}
 	var out, progress bytes.Buffer
-	assert.Zero(t, follow(g, jobs, newProgress(&progress, true, len(jobs)), &out))
+	assert.Zero(t, follow(g, jobs, newBar(&progress, len(jobs)), &out))
 	require.NoError(t, g.Shutdown(t.Context()))
 	assert.Equal(t, "a\nb\n", out.String())
 	assert.Contains(t, progress.String(), "1/2")

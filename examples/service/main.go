@@ -1,8 +1,9 @@
-// Service is an HTTP service that runs a command for each request: the log of a git repository.
+// Service is an HTTP service that runs a command for each request: the log of a git repository, and images made small.
 //
 //	service [-addr 127.0.0.1:8080] [-admin 127.0.0.1:8081] [-limit 4] [-timeout 10s] REPOSITORY
 //
-//	GET /log?path=FILE    the last commits that changed a file; 503 if as many commands run as may
+//	GET /log?path=FILE    the last commits that changed a file
+//	POST /thumbnail       of the body, a PNG, one of at most 200 by 200 pixels; only where ImageMagick is installed
 //
 // At most four commands run at a time, and a request that comes then is refused at once, with 503 and
 // Retry-After: a queue would only hold requests whose clients have given up. The command of a client that
@@ -12,12 +13,11 @@
 // SIGTERM and SIGINT have it accept nothing more, let the requests end that it has, which takes no longer
 // than the timeout and what it takes to end a command, and exit.
 //
-// To make it yours, change command, which says what is run for a request, and what of the request may
+// To make it yours, change gitLog and thumbnail, which say what is run for a request, and what of the request may
 // get into its arguments, and the limit: the memory of the machine by that of a command.
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -38,8 +38,12 @@ import (
 	"github.com/seed841d8200/safeexec/group"
 )
 
-// outputLimit is how long an answer may be, in bytes. A command that writes more is ended.
-const outputLimit = 1 << 20
+const (
+	// inputLimit is how long the body of a request may be, in bytes.
+	inputLimit = 16 << 20
+	// outputLimit is how long an answer may be, in bytes. A command that writes more is ended.
+	outputLimit = 1 << 20
+)
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "`address` of the service")
@@ -61,7 +65,7 @@ func main() {
 func run(log *slog.Logger, addr, admin string, limit int, timeout time.Duration) error {
 	signals, stop := safeexec.NotifyContext(context.Background())
 	defer stop()
-	metrics, registry := promsafeexec.New("git"), prometheus.NewRegistry()
+	metrics, registry := promsafeexec.New("git", "convert"), prometheus.NewRegistry()
 	if err := registry.Register(metrics); err != nil {
 		return err
 	}
@@ -76,7 +80,11 @@ func run(log *slog.Logger, addr, admin string, limit int, timeout time.Duration)
 		return err
 	}
 	api := http.NewServeMux()
-	api.Handle("GET /log", &handler{group: g, repository: flag.Arg(0)})
+	h := &handler{group: g, repository: flag.Arg(0)}
+	api.HandleFunc("GET /log", h.gitLog)
+	if _, err := exec.LookPath("convert"); err == nil {
+		api.HandleFunc("POST /thumbnail", h.thumbnail)
+	}
 	ops := http.NewServeMux()
 	ops.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	ops.HandleFunc("GET /healthz", health)
@@ -132,29 +140,41 @@ type handler struct {
 	repository string
 }
 
-// command is what is run for a request, and no longer than that is there. What the client says stands behind --, where it is no option.
-func (h *handler) command(ctx context.Context, path string) *exec.Cmd {
-	return exec.CommandContext(ctx, "git", "-C", h.repository, "--literal-pathspecs",
-		"log", "-n", "20", "--format=%h %s", "--", path)
-}
-
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// gitLog runs a command that is there no longer than the request. What the client says stands behind --, where it is no
+// option.
+func (h *handler) gitLog(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Query().Get("path")
 	if path == "" || strings.Contains(path, "\x00") {
 		http.Error(w, "path is missing", http.StatusBadRequest)
 		return
 	}
-	job := h.group.Go(h.command(r.Context(), path))
-	res, err := job.Wait()
+	cmd := exec.CommandContext(r.Context(), "git", "-C", h.repository, "--literal-pathspecs",
+		"log", "-n", "20", "--format=%h %s", "--", path)
+	h.answer(w, cmd, "text/plain; charset=utf-8")
+}
+
+// thumbnail has the command read the body, as one format and no other: ImageMagick has some that read files.
+func (h *handler) thumbnail(w http.ResponseWriter, r *http.Request) {
+	cmd := exec.CommandContext(r.Context(), "convert", "png:-", "-thumbnail", "200x200", "png:-")
+	cmd.Stdin = http.MaxBytesReader(w, r.Body, inputLimit)
+	h.answer(w, cmd, "image/png")
+}
+
+// answer runs the command, and sends what it writes.
+func (h *handler) answer(w http.ResponseWriter, cmd *exec.Cmd, contentType string) {
+	res, err := h.group.Go(cmd).Wait()
+	_, tooLong := errors.AsType[*http.MaxBytesError](err)
 	switch {
 	case err == nil:
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = w.Write(bytes.ToValidUTF8(res.Stdout.Bytes(), []byte("?")))
+		w.Header().Set("Content-Type", contentType)
+		_, _ = w.Write(res.Stdout.Bytes())
 	case errors.Is(err, group.ErrQueueFull) || errors.Is(err, group.ErrShutdown):
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "busy", http.StatusServiceUnavailable)
 	case errors.Is(err, safeexec.ErrTimeout):
 		http.Error(w, "the command took too long", http.StatusGatewayTimeout)
+	case tooLong:
+		http.Error(w, "the body is too long", http.StatusRequestEntityTooLarge)
 	default: // the details are in the log, where the client does not see them
 		http.Error(w, "the command failed", http.StatusInternalServerError)
 	}

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"image"
+	"image/png"
 	"io"
 	"net/http"
 	"os"
@@ -208,6 +211,41 @@ func TestLoad(t *testing.T) {
 	code, body := must(t, p.ops+"/debug/pprof/goroutine?debug=1")
 	assert.Equal(t, http.StatusOK, code)
 	assert.Contains(t, body, "goroutine profile")
+}
+
+// TestThumbnail has a real ImageMagick.
+func TestThumbnail(t *testing.T) {
+	if version, _ := exec.Command("convert", "-version").Output(); !strings.Contains(string(version), "ImageMagick") {
+		t.Skip("ImageMagick is not installed")
+	}
+	p := start(t, os.Getenv("PATH"), nil, t.TempDir())
+	post := func(body io.Reader) (int, []byte) {
+		req, err := http.NewRequestWithContext(testproc.Deadline(t), http.MethodPost, p.api+"/thumbnail", body)
+		require.NoError(t, err)
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		all, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, all
+	}
+	var large bytes.Buffer
+	require.NoError(t, png.Encode(&large, image.NewGray(image.Rect(0, 0, 800, 400))))
+	code, small := post(&large)
+	require.Equal(t, http.StatusOK, code, string(small))
+	got, err := png.DecodeConfig(bytes.NewReader(small))
+	require.NoError(t, err)
+	assert.Equal(t, []int{200, 100}, []int{got.Width, got.Height})
+
+	code, _ = post(strings.NewReader("no image"))
+	assert.Equal(t, http.StatusInternalServerError, code)
+	_, metrics := must(t, p.ops+"/metrics")
+	assert.Contains(t, metrics, `safeexec_runs_total{cause="failed",command="convert"} 1`)
+
+	plain := png.Encoder{CompressionLevel: png.NoCompression}
+	require.NoError(t, plain.Encode(&large, image.NewGray(image.Rect(0, 0, 5000, 5000))))
+	code, _ = post(&large)
+	assert.Equal(t, http.StatusRequestEntityTooLarge, code)
 }
 
 // A service whose standard output has no reader any more is not healthy.

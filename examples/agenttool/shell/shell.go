@@ -1,4 +1,5 @@
-package main
+// Package shell runs the commands of a model: each is a job, of which the model sees the head and the tail.
+package shell
 
 import (
 	"context"
@@ -32,16 +33,17 @@ const (
 	kept = 200
 )
 
-// A shell runs the commands of the model. The client may call several tools at once.
-type shell struct {
-	store          *job.Store
-	work           string
-	yield, timeout time.Duration
-	box            sandbox
+// A Shell runs the commands of the model. The client may call several tools at once.
+type Shell struct {
+	Store   *job.Store
+	Work    string                       // the directory that commands run in
+	Yield   time.Duration                // until a command goes on as a job
+	Timeout time.Duration                // that a command of Run may take, as a job too
+	Wrap    func(argv []string) []string // puts a command into a sandbox
 }
 
-// A reply is what a tool returns.
-type reply struct {
+// A Reply is what a tool returns.
+type Reply struct {
 	Message string `json:"message"`
 	Job     string `json:"job,omitempty"`  // that goes on
 	File    string `json:"file,omitempty"` // which holds the whole output
@@ -49,7 +51,8 @@ type reply struct {
 	Failed  bool   `json:"failed,omitempty"`
 }
 
-func (r reply) text() string {
+// Text is what the model reads.
+func (r Reply) Text() string {
 	var b strings.Builder
 	b.WriteString(r.Message)
 	if r.Job != "" {
@@ -73,21 +76,21 @@ func environment() []string {
 		"DEBIAN_FRONTEND=noninteractive")
 }
 
-func (s *shell) command(line string) *exec.Cmd {
-	argv := s.box.wrap([]string{"bash", "-c", line})
+func (s *Shell) command(line string) *exec.Cmd {
+	argv := s.Wrap([]string{"bash", "-c", line})
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir = s.work
+	cmd.Dir = s.Work
 	cmd.Env = environment()
 	return cmd
 }
 
-func (s *shell) start(ctx context.Context, line string, opts ...job.Option) (*job.Job, error) {
-	if jobs, err := s.store.List(); err == nil && len(jobs) > kept {
-		if _, err := s.store.Clean(ctx); err != nil {
+func (s *Shell) start(ctx context.Context, line string, opts ...job.Option) (*job.Job, error) {
+	if jobs, err := s.Store.List(); err == nil && len(jobs) > kept {
+		if _, err := s.Store.Clean(ctx); err != nil {
 			return nil, err
 		}
 	}
-	j, err := s.store.Start(ctx, s.command(line), append(opts, job.Grace(grace), job.Log(job.MaxSize(logStep)),
+	j, err := s.Store.Start(ctx, s.command(line), append(opts, job.Grace(grace), job.Log(job.MaxSize(logStep)),
 		job.Limit(safeexec.LimitFileSize, fileSize))...)
 	if err != nil {
 		return nil, errors.New(safeexec.Result{Program: "bash"}.Describe(err))
@@ -95,27 +98,27 @@ func (s *shell) start(ctx context.Context, line string, opts ...job.Option) (*jo
 	return j, nil
 }
 
-// run waits for the end of the command, or until it is the model's turn.
-func (s *shell) run(ctx context.Context, line string) (reply, error) {
-	j, err := s.start(ctx, line, job.Timeout(s.timeout))
+// Run runs a command, and waits for its end or until it is the model's turn.
+func (s *Shell) Run(ctx context.Context, line string) (Reply, error) {
+	j, err := s.start(ctx, line, job.Timeout(s.Timeout))
 	if err != nil {
-		return reply{}, err
+		return Reply{}, err
 	}
 	st, err := s.wait(ctx, j)
 	if ctx.Err() != nil { // the client has canceled the call, or is gone
 		_, err := j.Stop(context.WithoutCancel(ctx))
-		return reply{}, errors.Join(context.Cause(ctx), err)
+		return Reply{}, errors.Join(context.Cause(ctx), err)
 	}
 	if err != nil {
-		return reply{}, err
+		return Reply{}, err
 	}
 	return s.reply(ctx, j, st)
 }
 
 // wait returns when the command has ended, when its shell has and only processes in the background are
 // left, or when it has had its time.
-func (s *shell) wait(ctx context.Context, j *job.Job) (job.Status, error) {
-	bound, cancel := context.WithTimeout(ctx, s.yield)
+func (s *Shell) wait(ctx context.Context, j *job.Job) (job.Status, error) {
+	bound, cancel := context.WithTimeout(ctx, s.Yield)
 	defer cancel()
 	var last <-chan time.Time // set once the shell has ended
 	for {
@@ -154,9 +157,9 @@ func status(ctx context.Context, j *job.Job) (job.Status, error) {
 }
 
 // reply tells how the job is.
-func (s *shell) reply(ctx context.Context, j *job.Job, st job.Status) (reply, error) {
+func (s *Shell) reply(ctx context.Context, j *job.Job, st job.Status) (Reply, error) {
 	out, err := excerpt(j.LogPath())
-	r := reply{Output: out, File: j.LogPath()}
+	r := Reply{Output: out, File: j.LogPath()}
 	switch {
 	case st.State != job.Running:
 		r.Message = describe(st)
@@ -197,62 +200,66 @@ func describe(st job.Status) string {
 	return res.Describe(nil)
 }
 
-// background starts a command that has no timeout.
-func (s *shell) background(ctx context.Context, line string, input bool) (reply, error) { //nolint:revive // the model's
+// Background starts a command that has no timeout.
+func (s *Shell) Background(ctx context.Context, line string, input bool) (Reply, error) { //nolint:revive // the model's
 	opts := []job.Option{job.Endless()}
 	if input {
 		opts = append(opts, job.Input())
 	}
 	j, err := s.start(ctx, line, opts...)
 	if err != nil {
-		return reply{}, err
+		return Reply{}, err
 	}
-	return reply{Message: "bash was started.", Job: j.Name(), File: j.LogPath()}, nil
+	return Reply{Message: "bash was started.", Job: j.Name(), File: j.LogPath()}, nil
 }
 
-func (s *shell) output(ctx context.Context, name string) (reply, error) {
-	j, err := s.store.Find(name)
+// Output says how a job is and returns its output.
+func (s *Shell) Output(ctx context.Context, name string) (Reply, error) {
+	j, err := s.Store.Find(name)
 	if err != nil {
-		return reply{}, err
+		return Reply{}, err
 	}
 	st, err := status(ctx, j)
 	if err != nil {
-		return reply{}, err
+		return Reply{}, err
 	}
 	return s.reply(ctx, j, st)
 }
 
-func (s *shell) input(ctx context.Context, name, text string) (reply, error) {
-	j, err := s.store.Find(name)
+// Input writes to the standard input of a job that was started with input.
+func (s *Shell) Input(ctx context.Context, name, text string) (Reply, error) {
+	j, err := s.Store.Find(name)
 	if err != nil {
-		return reply{}, err
+		return Reply{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, inputWithin)
 	defer cancel()
 	n, err := j.Input(ctx, []byte(text))
 	if err != nil {
-		return reply{}, fmt.Errorf("%d of %d bytes were written: %w", n, len(text), err)
+		return Reply{}, fmt.Errorf("%d of %d bytes were written: %w", n, len(text), err)
 	}
-	return reply{Message: fmt.Sprintf("%d bytes were written.", n), Job: name}, nil
+	return Reply{Message: fmt.Sprintf("%d bytes were written.", n), Job: name}, nil
 }
 
-func (s *shell) kill(ctx context.Context, name string) (reply, error) {
-	j, err := s.store.Find(name)
+// Kill ends a job with all of its processes.
+func (s *Shell) Kill(ctx context.Context, name string) (Reply, error) {
+	j, err := s.Store.Find(name)
 	if err != nil {
-		return reply{}, err
+		return Reply{}, err
 	}
 	did, err := j.Stop(ctx)
 	if err != nil {
-		return reply{}, err
+		return Reply{}, err
 	}
 	said := fmt.Sprintf("Job %s is gone: %d processes were ended.", name, len(did.Killed))
-	return reply{Message: said, File: j.LogPath()}, nil
+	return Reply{Message: said, File: j.LogPath()}, nil
 }
 
-func (s *shell) list() (reply, error) {
-	jobs, err := s.store.List()
+// List lists the jobs, those that have ended too.
+func (s *Shell) List() (Reply, error) {
+	jobs, err := s.Store.List()
 	if err != nil {
-		return reply{}, err
+		return Reply{}, err
 	}
 	var lines []string
 	for _, j := range jobs {
@@ -263,5 +270,5 @@ func (s *shell) list() (reply, error) {
 		}
 		lines = append(lines, st.String())
 	}
-	return reply{Message: fmt.Sprintf("%d jobs.", len(jobs)), Output: strings.Join(lines, "\n")}, nil
+	return Reply{Message: fmt.Sprintf("%d jobs.", len(jobs)), Output: strings.Join(lines, "\n")}, nil
 }

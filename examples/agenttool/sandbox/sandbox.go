@@ -1,4 +1,5 @@
-package main
+// Package sandbox keeps a command from writing where it should not.
+package sandbox
 
 import (
 	"fmt"
@@ -9,10 +10,10 @@ import (
 	"github.com/landlock-lsm/go-landlock/landlock"
 )
 
-// restricted is the first argument that makes this program the launcher of a command under Landlock.
-const restricted = "run-restricted"
+// Restricted is the first argument that makes this program the launcher of a command under Landlock.
+const Restricted = "run-restricted"
 
-// A sandbox keeps a command from writing outside the working directory and the directory for temporary
+// A Sandbox keeps a command from writing outside the working directory and the directory for temporary
 // files.
 //
 //	                         bwrap                            landlock
@@ -21,21 +22,21 @@ const restricted = "run-restricted"
 //	/tmp                     its own, gone at the end         shared
 //	processes of others      not seen, not signaled           seen; signals only within
 //	abstract sockets         reached                          only its own
-//	TCP, UDP, path sockets   reached                          reached
+//	TCP, UDP, path sockets   reached                          as well
 //	chmod, chown, utimes     fail elsewhere                   work elsewhere
 //	needs                    bubblewrap and user namespaces   Linux 6.12 with Landlock
 //
 // Through a socket of a service that does what it is told (docker.sock, the session bus) a command gets
 // out of both. Neither bounds memory, processor time or the number of processes, and neither is meant for
 // code that attacks the kernel.
-type sandbox struct {
-	name string
-	wrap func(argv []string) []string
+type Sandbox struct {
+	Name string
+	Wrap func(argv []string) []string
 }
 
-// newSandbox returns the sandbox of that kind, or an error if this machine does not have it: a command
+// New returns the sandbox of that kind, or an error if this machine does not have it: a command
 // never runs with less than what was asked for.
-func newSandbox(kind, work string) (sandbox, error) {
+func New(kind, work string) (Sandbox, error) {
 	_, missing := exec.LookPath("bwrap")
 	if kind == "auto" {
 		kind = "bwrap"
@@ -45,25 +46,25 @@ func newSandbox(kind, work string) (sandbox, error) {
 	}
 	switch kind {
 	case "none":
-		return sandbox{kind, func(argv []string) []string { return argv }}, nil
+		return Sandbox{kind, func(argv []string) []string { return argv }}, nil
 	case "bwrap":
 		// Without --die-with-parent: the job is to outlive this program.
-		return sandbox{kind, func(argv []string) []string {
+		return Sandbox{kind, func(argv []string) []string {
 			return append([]string{"bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
 				"--tmpfs", "/tmp", "--bind", work, work, "--unshare-pid", "--chdir", work, "--"}, argv...)
 		}}, missing
 	case "landlock":
 		self, err := os.Executable()
-		return sandbox{kind, func(argv []string) []string {
-			return append([]string{self, restricted, work}, argv...)
+		return Sandbox{kind, func(argv []string) []string {
+			return append([]string{self, Restricted, work}, argv...)
 		}}, err
 	}
-	return sandbox{}, fmt.Errorf("sandbox %q: there is none, auto, bwrap and landlock", kind)
+	return Sandbox{}, fmt.Errorf("sandbox %q: there is none, auto, bwrap and landlock", kind)
 }
 
-// restrict restricts this process, and with it all that it starts, and becomes the command. It returns
+// Restrict restricts this process, and with it all that it starts, and becomes the command. It returns
 // only if that fails.
-func restrict(work string, argv []string) error {
+func Restrict(work string, argv []string) error {
 	rules := landlock.V6 // Linux 6.12: no writes elsewhere, no signals and no abstract sockets to others
 	err := rules.RestrictPaths(
 		landlock.RODirs("/"),

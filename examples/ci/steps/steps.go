@@ -1,4 +1,5 @@
-package main
+// Package steps reads the YAML file of the steps.
+package steps
 
 import (
 	"errors"
@@ -13,10 +14,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-const defaultTimeout = 10 * time.Minute
+// DefaultTimeout is the timeout of a step without one.
+const DefaultTimeout = 10 * time.Minute
 
-// A step is a command of the file.
-type step struct {
+// A Step is a command of the file.
+type Step struct {
 	Name    string
 	Run     string // for a shell, which ends at the first command that fails
 	Needs   []string
@@ -29,24 +31,24 @@ type step struct {
 
 // What can be wrong with a file, besides what the package yaml says.
 var (
-	errNoSteps = errors.New("there are no steps")
-	errField   = errors.New("bad field")
-	errTwice   = errors.New("name is there twice")
-	errUnknown = errors.New("needs a step that is not there")
-	errCycle   = errors.New("needs itself")
+	ErrNoSteps = errors.New("there are no steps")
+	ErrField   = errors.New("bad field")
+	ErrTwice   = errors.New("name is there twice")
+	ErrUnknown = errors.New("needs a step that is not there")
+	ErrCycle   = errors.New("needs itself")
 )
 
 // validName is for a name that is that of a file as well.
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
-// load reads the steps and makes sure that they can be run.
-func load(path string) ([]*step, error) {
+// Load reads the steps and makes sure that they can be run.
+func Load(path string) ([]*Step, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	var list struct{ Steps []*step }
+	var list struct{ Steps []*Step }
 	decoder := yaml.NewDecoder(f)
 	decoder.KnownFields(true)
 	if err = decoder.Decode(&list); err == nil || errors.Is(err, io.EOF) {
@@ -58,23 +60,23 @@ func load(path string) ([]*step, error) {
 	return list.Steps, nil
 }
 
-func check(steps []*step) error {
+func check(steps []*Step) error {
 	if len(steps) == 0 {
-		return errNoSteps
+		return ErrNoSteps
 	}
-	byName := map[string]*step{}
+	byName := map[string]*Step{}
 	for i, s := range steps {
 		switch {
 		case s == nil || !validName.MatchString(s.Name):
-			return fmt.Errorf("step %d: %w: name", i+1, errField)
+			return fmt.Errorf("step %d: %w: name", i+1, ErrField)
 		case byName[s.Name] != nil:
-			return fmt.Errorf("step %s: %w", s.Name, errTwice)
+			return fmt.Errorf("step %s: %w", s.Name, ErrTwice)
 		case strings.TrimSpace(s.Run) == "":
-			return fmt.Errorf("step %s: %w: run is empty", s.Name, errField)
+			return fmt.Errorf("step %s: %w: run is empty", s.Name, ErrField)
 		case s.Timeout < 0 || s.Retry < 0 || s.Pause < 0:
-			return fmt.Errorf("step %s: %w: a number is negative", s.Name, errField)
+			return fmt.Errorf("step %s: %w: a number is negative", s.Name, ErrField)
 		case s.Timeout == 0:
-			s.Timeout = defaultTimeout
+			s.Timeout = DefaultTimeout
 		}
 		byName[s.Name] = s
 	}
@@ -88,19 +90,19 @@ func check(steps []*step) error {
 }
 
 // follow goes from s to all that it needs; path is how it got there.
-func follow(s *step, byName map[string]*step, sound map[string]bool, path []string) error {
+func follow(s *Step, byName map[string]*Step, sound map[string]bool, path []string) error {
 	if sound[s.Name] {
 		return nil
 	}
 	again := slices.Index(path, s.Name)
 	path = append(path, s.Name)
 	if again >= 0 {
-		return fmt.Errorf("step %s: %w: %s", s.Name, errCycle, strings.Join(path[again:], " needs "))
+		return fmt.Errorf("step %s: %w: %s", s.Name, ErrCycle, strings.Join(path[again:], " needs "))
 	}
 	for _, name := range s.Needs {
 		need := byName[name]
 		if need == nil {
-			return fmt.Errorf("step %s: %w: %q", s.Name, errUnknown, name)
+			return fmt.Errorf("step %s: %w: %q", s.Name, ErrUnknown, name)
 		}
 		if err := follow(need, byName, sound, path); err != nil {
 			return err

@@ -1,0 +1,214 @@
+package guard_test
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed841d8200/safeexec/internal/testproc"
+)
+
+// What a program does whose commands have a cgroup of their own, with a guard and without.
+const (
+	inCgroup      = "in a cgroup"
+	inCgroupAlone = "in a cgroup without a guard"
+)
+
+// Wherever a program runs, its guard ends what it leaves; without one that is for the place to do.
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	units := unitsOf(startManager(t))
+	all := []string{withOSExec, withNothing, withNotifyContext, withGuard}
+	for _, place := range []struct {
+		name    string
+		with    []string
+		through func(t *testing.T) func(t *testing.T) string // see throughVariable
+		ends    bool                                         // all that is in it, once the program ends
+	}{
+		{"cgroup", []string{inCgroupAlone, inCgroup}, nowhere, false},
+		{"container", all, containers, true},
+		{"unit", all, units("--property=KillMode=control-group"), true},
+		{"unit that ends its first process", all, units("--property=KillMode=process"), false},
+		{"scope", all, units("--scope"), false},
+	} {
+		t.Run(place.name, func(t *testing.T) {
+			t.Parallel()
+			through := place.through(t)
+			for _, with := range place.with {
+				for how := range ends {
+					if testing.Short() && how != "SIGKILL" {
+						continue
+					}
+					t.Run(with+"/"+how, func(t *testing.T) {
+						testPlace(t, through(t), with, how, place.ends)
+					})
+				}
+			}
+		})
+	}
+}
+
+func testPlace(t *testing.T, through, with, how string, ended bool) {
+	guarded := with == withGuard || with == inCgroup
+	var env []string
+	if through != "" {
+		env = append(env, throughVariable+"="+through)
+	}
+	var pid int
+	t.Cleanup(func() { // nothing else has removed the cgroup of a program without a guard
+		for _, dir := range cgroups(t, fmt.Sprintf("safeexec-%d-*", pid)) {
+			testproc.Wait(t, func() bool { _ = os.Remove(dir); return !exists(dir) })
+		}
+	})
+	p := start(t, with, "echo started; exec sleep 7014", env...)
+	line := p.line(t)
+	if line == "no cgroup" {
+		t.Skip("no cgroup can be made here")
+	}
+	require.Equal(t, "started", line)
+	pid = p.host(t)
+	ends[how](t, p, pid)
+	_ = p.Wait()
+	p.check(t, ended || guarded || endsWithout(with, how))
+	p.guardGone(t)
+	if guarded && !ended {
+		records := p.records(t)
+		require.Len(t, records, 1)
+		assert.NotContains(t, records[0], "error")
+	}
+}
+
+// host returns the PID of the program, which is not that of what it is executed through.
+func (p *program) host(t *testing.T) int {
+	t.Helper()
+	comm, err := os.ReadFile("/proc/self/comm")
+	require.NoError(t, err)
+	hosts := p.named(strings.TrimSpace(string(comm)))
+	require.Len(t, hosts, 1)
+	return hosts[0]
+}
+
+func nowhere(*testing.T) func(*testing.T) string { return func(*testing.T) string { return "" } }
+
+// executable returns the path of this program, which is executed with the arguments that follow.
+func executable(t *testing.T) string {
+	t.Helper()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	return exe
+}
+
+// containers makes the program the first process of a PID namespace of its own.
+func containers(t *testing.T) func(*testing.T) string {
+	t.Helper()
+	unshare, setsid := testproc.HasProgram(t, "unshare"), testproc.HasProgram(t, "setsid")
+	if err := exec.Command(unshare, "--pid", "--fork", "--mount-proc", "true").Run(); err != nil {
+		t.Skip("no PID namespace can be made here: ", err)
+	}
+	return func(t *testing.T) string {
+		return unshare + " --pid --fork --mount-proc --kill-child " + setsid + " " + executable(t)
+	}
+}
+
+// manager runs systemd as a user's manager, in a PID namespace and a cgroup of its own. That takes a /run that looks
+// as if systemd had booted the machine.
+const manager = `
+name=$1
+for dir in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
+	[ ! -e $dir/cgroup.procs ] || { mkdir -p $dir/$name && echo 0 >$dir/$name/cgroup.procs; } || exit
+done
+mount -t tmpfs tmpfs /run && mkdir -p -m 700 /run/systemd/system $XDG_RUNTIME_DIR || exit
+/lib/systemd/systemd --user >/dev/null 2>&1 &
+for try in 1 2 3 4 5 6 7 8 9 10; do
+	sleep 0.5
+	! timeout 10 systemd-run --user --pipe --wait --quiet echo ready || break
+done
+echo no
+wait
+`
+
+const runtimeDirectory = "XDG_RUNTIME_DIR=/run/user/0"
+
+// unitsOf returns what executes the program as a unit of that manager, with arguments of systemd-run(1).
+func unitsOf(manager int) func(string) func(*testing.T) func(*testing.T) string {
+	return func(arguments string) func(*testing.T) func(*testing.T) string {
+		return func(t *testing.T) func(*testing.T) string {
+			t.Helper()
+			if manager == 0 {
+				t.Skip("systemd cannot be a user's manager here")
+			}
+			command := "exec systemd-run --user --quiet --collect " + arguments
+			if !strings.Contains(arguments, "--scope") { // it hands on three descriptors, and no environment
+				for _, name := range []string{
+					hostVariable, logVariable, tokenVariable, testproc.DisableVariable, "GORACE", "TMPDIR",
+				} {
+					command += " ${" + name + "+-E " + name + "}"
+				}
+				command += fmt.Sprintf(` --pipe --wait sh -c 'exec %d>/proc/$0/fd/%[1]d && exec "$@"' $$`, canaryFD)
+			}
+			command += " " + executable(t) + ` "$@"`
+			unit := filepath.Join(t.TempDir(), "unit")
+			require.NoError(t, os.WriteFile(unit, []byte("#!/bin/sh\nexport "+runtimeDirectory+"\n"+command+"\n"), 0o700))
+			return func(t *testing.T) string {
+				return fmt.Sprintf("%s --mount=/proc/%d/ns/mnt --pid=/proc/%[2]d/ns/pid_for_children %s",
+					testproc.HasProgram(t, "nsenter"), manager, unit)
+			}
+		}
+	}
+}
+
+// startManager returns the PID of a process whose children are in the manager's namespaces; 0 if there can be none.
+func startManager(t *testing.T) int {
+	t.Helper()
+	unshare, err := exec.LookPath("unshare")
+	if err != nil || testproc.Unprivileged() {
+		return 0
+	}
+	name := fmt.Sprintf("safeexec-test-%d-%d", os.Getpid(), rand.Uint32())
+	t.Cleanup(func() { removeCgroups(t, name) })
+	cmd := exec.Command(unshare, "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", manager, "sh", name)
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		return strings.HasPrefix(entry, "DBUS_SESSION_BUS_ADDRESS=")
+	}), runtimeDirectory)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		return 0
+	}
+	return cmd.Process.Pid
+}
+
+// removeCgroups removes what the manager has made, once it and all below it are gone.
+func removeCgroups(t *testing.T, name string) {
+	for _, root := range []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+		var dirs []string
+		_ = filepath.WalkDir(filepath.Join(root, name), func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+		for _, dir := range slices.Backward(dirs) {
+			testproc.Wait(t, func() bool { _ = os.Remove(dir); return !exists(dir) })
+		}
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
