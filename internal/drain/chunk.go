@@ -5,9 +5,9 @@ import "sync"
 const (
 	// chunkSize is how much one read asks for at first: the default size of a pipe.
 	chunkSize = 64 << 10
-	// largeSize is how much one read asks for once the pipe was enlarged, and the most that one turn reads: a flood must
-	// not keep the rest of the run waiting. Each read of a full pipe hands the pipe's lock to the writer and back, and
-	// four of 64 KiB take a fifth longer than one of 256.
+	// largeSize is how much one read asks for once the pipe was enlarged, and the most that one turn reads: a flood
+	// must not keep the rest of the run waiting. Each read of a full pipe hands the pipe's lock to the writer and back,
+	// and four of 64 KiB take a fifth longer than one of 256.
 	largeSize = 256 << 10
 )
 

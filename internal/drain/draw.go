@@ -20,8 +20,8 @@ type Source interface {
 const lendAfter = 2
 
 // Lend lets the Writer's goroutine read the pipe by itself once the stream has lasted for some chunks: to hand over a
-// chunk takes two switches of goroutines, and costs more than to copy it. Without lending, a GiB takes 2.3 times the CPU
-// time. o calls open then, once; nil means that only the run can wait for the pipe.
+// chunk takes two switches of goroutines, and costs more than to copy it. Without lending, a GiB takes 2.3 times the
+// CPU time. o calls open then, once; nil means that only the run can wait for the pipe.
 //
 // The pipe belongs to one side at a time: to the goroutine while drawing is true. Once TakeBack has made it false, only
 // a read that is under way goes on. A process that holds the pipe can prolong that read. Until it returns the run does

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// A feed reads one chunk ahead, on a goroutine of its own, which ends at the Reader's end, or after leave as soon as the
-// Reader returns.
+// A feed reads one chunk ahead, on a goroutine of its own, which ends at the Reader's end, or after leave as soon as
+// the Reader returns.
 type feed struct {
 	r      io.Reader
 	notify func()
@@ -112,8 +112,8 @@ func (f *feed) give(r read) bool {
 	}
 }
 
-// take returns what was read, if anything. If not, the goroutine calls notify when there is something. A Reader that has
-// ended the goroutine (runtime.Goexit) is at its end.
+// take returns what was read, if anything. If not, the goroutine calls notify when there is something. A Reader that
+// has ended the goroutine (runtime.Goexit) is at its end.
 func (f *feed) take() (read, bool) {
 	got, ok := f.poll()
 	if !ok {

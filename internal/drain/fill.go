@@ -21,8 +21,8 @@ type Lender interface {
 	LendRoom() Sink
 }
 
-// lendRoomAfter is after how many chunks standard input is lent. A pipe that was not enlarged by then never is: the Reader
-// returns little at a time, or the command reads it as fast as it comes.
+// lendRoomAfter is after how many chunks standard input is lent. A pipe that was not enlarged by then never is: the
+// Reader returns little at a time, or the command reads it as fast as it comes.
 const lendRoomAfter = 2 * growAfter
 
 // Lend lets the Reader's goroutine fill the pipe by itself once the input has lasted for some chunks. It is the

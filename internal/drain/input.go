@@ -29,8 +29,8 @@ type Input struct {
 	ended   bool
 }
 
-// Feed makes in read from r: directly if r is known never to block, else on a goroutine, which calls notify when a Reader
-// that was found Starved has something.
+// Feed makes in read from r: directly if r is known never to block, else on a goroutine, which calls notify when a
+// Reader that was found Starved has something.
 func (in *Input) Feed(pipe io.Writer, r io.Reader, notify func()) {
 	*in = Input{pipe: pipe}
 	switch r.(type) {
@@ -140,8 +140,8 @@ func (in *Input) Written() int64 {
 // Err returns the error of the Reader or the pipe.
 func (in *Input) Err() error { return in.err }
 
-// Quit ends the pushing, and reports whether the Reader has returned from its last call. If not, notify is called when it
-// has.
+// Quit ends the pushing, and reports whether the Reader has returned from its last call. If not, notify is called when
+// it has.
 func (in *Input) Quit() bool {
 	if !in.ended {
 		in.end(nil)

@@ -59,8 +59,8 @@ func (o *Output) Capture(pipe io.Reader, b *HeadTail) {
 }
 
 // Stream makes o write to w, by plain Write calls in order. It writes to a Writer that is known never to block
-// directly, and to any other on a goroutine, which calls notify when a Writer that was Blocked is ready for more, or has
-// finished.
+// directly, and to any other on a goroutine, which calls notify when a Writer that was Blocked is ready for more, or
+// has finished.
 func (o *Output) Stream(pipe io.Reader, w io.Writer, notify func()) {
 	o.pipe, o.stopAt = pipe, -1
 	switch w.(type) {
@@ -94,8 +94,8 @@ func (o *Output) Exceeded() bool { return o.stopAt >= 0 && o.Total() > o.stopAt 
 // Ended reports whether the end of the pipe was reached.
 func (o *Output) Ended() bool { return o.ended }
 
-// Pull reads what one turn may move, at most limit bytes if limit is positive. Blocked means that the caller's Writer is
-// busy and nothing was read: the pipe fills, and the command waits, as for a slow reader in a shell.
+// Pull reads what one turn may move, at most limit bytes if limit is positive. Blocked means that the caller's Writer
+// is busy and nothing was read: the pipe fills, and the command waits, as for a slow reader in a shell.
 func (o *Output) Pull(limit int) State {
 	if o.ended {
 		return Ended
@@ -271,8 +271,8 @@ func (o *Output) Abandon() {
 	}
 }
 
-// Dropped returns how many of the bytes read did not reach their destination: those beyond StopAt, those that the Writer
-// refused, and those that Abandon left behind. A HeadTail counts what it drops by itself.
+// Dropped returns how many of the bytes read did not reach their destination: those beyond StopAt, those that the
+// Writer refused, and those that Abandon left behind. A HeadTail counts what it drops by itself.
 func (o *Output) Dropped() int64 {
 	if o.tee != nil {
 		return o.Total() - o.tee.before - o.pump.Delivered()

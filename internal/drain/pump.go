@@ -11,9 +11,9 @@ import (
 // pumpDepth is how many chunks may wait while another is written: with one, the next read overlaps the present Write.
 const pumpDepth = 1
 
-// A Pump writes chunks to a Writer that may block for ever, on a goroutine of its own. That starts with the first chunk,
-// and ends after Finish or Abandon as soon as the Writer returns. Put hands it chunks, until it is lent the pipe and
-// reads them by itself: see [Output.Lend]. Put, Room, Finish and Abandon are for the run's goroutine.
+// A Pump writes chunks to a Writer that may block for ever, on a goroutine of its own. That starts with the first
+// chunk, and ends after Finish or Abandon as soon as the Writer returns. Put hands it chunks, until it is lent the pipe
+// and reads them by itself: see [Output.Lend]. Put, Room, Finish and Abandon are for the run's goroutine.
 type Pump struct {
 	w      io.Writer
 	notify func() // wakes the run: if wanted, after an error, or for the pipe that is lent
@@ -57,8 +57,8 @@ func (p *Pump) Room() bool {
 	return room
 }
 
-// Put hands over the first n bytes of c, and reports whether it took c. A Writer that has failed is not called again: its
-// bytes are dropped, and the command lives on.
+// Put hands over the first n bytes of c, and reports whether it took c. A Writer that has failed is not called again:
+// its bytes are dropped, and the command lives on.
 func (p *Pump) Put(c *chunk, n int) bool {
 	p.mu.Lock()
 	failed := p.err != nil || p.abandoned
@@ -226,8 +226,8 @@ func (p *Pump) end(n int, err error) {
 	}
 }
 
-// Finish ends the queue, and reports whether every chunk was written, dropped, or given up by Abandon. If not, notify is
-// called after each of them.
+// Finish ends the queue, and reports whether every chunk was written, dropped, or given up by Abandon. If not, notify
+// is called after each of them.
 func (p *Pump) Finish() bool {
 	p.close()
 	p.mu.Lock()

@@ -12,8 +12,8 @@ import (
 // A background is the time after the exit of the leader, which may have left processes behind.
 type background struct{ *Run }
 
-// treat applies the policy to the processes that the leader has left behind. It may change the cause: then they are ended
-// for it. A command that did not get the limits that it should have leaves none.
+// treat applies the policy to the processes that the leader has left behind. It may change the cause: then they are
+// ended for it. A command that did not get the limits that it should have leaves none.
 func (r background) treat() {
 	switch {
 	case r.actor != nil:
@@ -36,8 +36,8 @@ func (r background) lingers() {
 	}
 }
 
-// waits waits until a look finds the tree empty or there is a reason to end it. As in observe the look comes last: a tree
-// that ended in time is not reported as timed out.
+// waits returns once a look finds the tree empty or there is a reason to end it. As in observe the look comes last: a
+// tree that ended in time is not reported as timed out.
 func (r background) waits() {
 	r.exitSeen.Store(true) // Signal would reach a zombie
 	begun := r.mark
@@ -91,8 +91,8 @@ func (r background) awaitDeaths(look time.Time) {
 	}
 }
 
-// listLeft records which processes of the tree are alive. It is called again at the end: some may have died by then, and
-// others been born.
+// listLeft records which processes of the tree are alive. It is called again at the end: some may have died by then,
+// and others been born.
 func (r reaper) listLeft() {
 	r.Tree.Until(r.mark.Add(r.cfg.Drain))
 	members, sure := r.Tree.Live()

@@ -52,8 +52,8 @@ func (r *Run) NameCause() {
 }
 
 // release closes what StdinPipe and its kin opened and ends the goroutine that watches the context of
-// exec.CommandContext, as Wait of os/exec does. The leader was reaped before, so that all else in it is void. It reports
-// false if a process holds one of the pipes, and a goroutine closes them later.
+// exec.CommandContext, as Wait of os/exec does. The leader was reaped before, so that all else in it is void. It
+// reports false if a process holds one of the pipes, and a goroutine closes them later.
 func (r ended) release() bool {
 	if r.actor != nil {
 		play(r).release()
@@ -85,8 +85,9 @@ func (r ended) release() bool {
 	}
 }
 
-// askCommandContext asks the context of exec.CommandContext whether it was canceled or its deadline passed. Only os/exec
-// has it: Start returns its error before it does anything. If the context is not done, the path makes Start fail. It closes the command's pipes, so it comes after a release that has closed them.
+// askCommandContext asks the context of exec.CommandContext whether it was canceled or its deadline passed. Only
+// os/exec has it: Start returns its error before it does anything. If the context is not done, the path makes Start
+// fail. It closes the command's pipes, so it comes after a release that has closed them.
 func (r ended) askCommandContext() {
 	if r.Facts.Cause != CauseCanceled || !r.cmdCanceled.Load() || r.Facts.CtxErr != nil {
 		return

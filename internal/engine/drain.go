@@ -22,11 +22,11 @@ type drainer struct {
 // drain reads what is left in the pipes and waits until it is delivered, within absolute bounds: a bound that moved on
 // with each chunk would never end a chatty process.
 //
-// A pipe without a writer is read to its end, however slow the caller's Writer is, while that moves: until the deadline,
-// or for one drain timeout if that is later. A pipe that a process outside the tree has is given up: after the linger if
-// the tree is empty, since it cannot write any more; at once if the tree was left; else after the drain timeout. What is
-// in the pipe at that moment is still read. To run into a bound proves nothing, so the pipe counts as held only if it
-// still has a writer then.
+// A pipe without a writer is read to its end, however slow the caller's Writer is, while that moves: until the
+// deadline, or for one drain timeout if that is later. A pipe that a process outside the tree has is given up: after
+// the linger if the tree is empty, since it cannot write any more; at once if the tree was left; else after the drain
+// timeout. What is in the pipe at that moment is still read. To run into a bound proves nothing, so the pipe counts as
+// held only if it still has a writer then.
 func (r *drainer) drain() {
 	r.Streams.ReleasePTY()
 	begun := r.mark
@@ -201,9 +201,9 @@ func (r *drainer) abandonPipe(fd int, now time.Time) {
 	s.Abandoned, s.Finished, s.Lost = true, true, true
 }
 
-// leavePipe passes on a pipe that has a writer, and names the holders outside the tree that it can see. It looks for the
-// holders before it looks at the tree, or a member born in between would pass for a stranger. It reports false if the
-// pipe has lost its writers since: a child on its way to its own redirections has the pipe for a moment.
+// leavePipe passes on a pipe that has a writer, and names the holders outside the tree that it can see. It looks for
+// the holders before it looks at the tree, or a member born in between would pass for a stranger. It reports false if
+// the pipe has lost its writers since: a child on its way to its own redirections has the pipe for a moment.
 func (r *drainer) leavePipe(fd int, now time.Time) bool {
 	s := &r.Streams.Each[fd]
 	holders := r.holdersOf(fd, now)
@@ -235,11 +235,11 @@ func (r *drainer) leavePipe(fd int, now time.Time) bool {
 	return true
 }
 
-// findHolders names the processes that still have the other end of a pipe, and reports whether one of them will keep it.
-// A child of another run has a copy of everything between its fork and its exec, and keeps nothing. Finding no holder
-// proves nothing: a descriptor leaves its table shortly before the pipe is released, and there may be no time to look at
-// every process. So the drain timeout decides where no holder is found, and five looks: a machine that stood still has used
-// up the time without one.
+// findHolders names the processes that still have the other end of a pipe, and reports whether one of them will keep
+// it. A child of another run has a copy of everything between its fork and its exec, and keeps nothing. Finding no
+// holder proves nothing: a descriptor leaves its table shortly before the pipe is released, and there may be no time to
+// look at every process. So the drain timeout decides where no holder is found, and five looks: a machine that stood
+// still has used up the time without one.
 func (r *drainer) findHolders(fd int, now time.Time) bool {
 	stays := false
 	for _, h := range r.holdersOf(fd, now) {

@@ -2,8 +2,8 @@ package engine
 
 import "sync"
 
-// Questions are calls that the goroutine of a run makes for others between two steps: the run and its tree belong to that
-// goroutine.
+// Questions are calls that the goroutine of a run makes for others between two steps: the run and its tree belong to
+// that goroutine.
 type Questions struct {
 	mu     sync.Mutex
 	calls  []func()

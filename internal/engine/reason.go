@@ -70,8 +70,8 @@ func (r *Run) takeTimeout() {
 	}
 }
 
-// settle makes SetTimeout too late, since the run is about to end for cause. It reports false if a timeout was set that the
-// run has not seen, and may go on for.
+// settle makes SetTimeout too late, since the run is about to end for cause. It reports false if a timeout was set that
+// the run has not seen, and may go on for.
 func (r *Run) settle(cause Cause) bool {
 	switch {
 	case cause == CauseTimeout:
@@ -106,8 +106,8 @@ func (r *Run) stuck() bool {
 	return r.Facts.Cause != CauseOutputLimit && r.Facts.Cause != CauseWriterFailed
 }
 
-// noteCause records the facts of the moment at which the run is about to end: later the context may return another error,
-// and output may have moved.
+// noteCause records the facts of the moment at which the run is about to end: later the context may return another
+// error, and output may have moved.
 func (r *Run) noteCause() {
 	now := time.Now()
 	r.Facts.After = now.Sub(r.Facts.Started)

@@ -11,8 +11,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/seam"
 )
 
-// A Run is one command from its start to its end. It belongs to the goroutine that calls Begin and then Supervise, except
-// for Requests, Ask, Signal and StopAll.
+// A Run is one command from its start to its end. It belongs to the goroutine that calls Begin and then Supervise,
+// except for Requests, Ask, Signal and StopAll.
 type Run struct {
 	ladder.Climber // ends its tree
 	Streams        stdio.Streams
@@ -192,8 +192,8 @@ func (r *Run) observe() {
 	}
 }
 
-// stop climbs the ladder until the tree is empty or the ladder ends. The grace period is the tree's and not the leader's:
-// a leader that exits at once must not take its workers' time.
+// stop climbs the ladder until the tree is empty or the ladder ends. The grace period is the tree's and not the
+// leader's: a leader that exits at once must not take its workers' time.
 func (r *Run) stop() {
 	r.End(r.cfg.Rungs())
 	r.Facts.Times.Stop = r.lap()

@@ -104,8 +104,8 @@ func (r starter) takeTurn() error {
 	}
 }
 
-// examine touches what the start will touch, so that the deadline counts for a file system that does not answer. A child
-// that touched it first would hold up the whole Go runtime.
+// examine touches what the start will touch, so that the deadline counts for a file system that does not answer. A
+// child that touched it first would hold up the whole Go runtime.
 func (r starter) examine() error {
 	if r.cmd.Err != nil || r.cmd.Path == "" || r.fake != nil {
 		return nil //nolint:nilerr // Start says so, and touches nothing
@@ -258,8 +258,8 @@ func (r starter) spawn(attr *syscall.SysProcAttr) error {
 	return nil
 }
 
-// startError returns what the kernel or os/exec said about a start. The context of exec.CommandContext may have been done
-// before.
+// startError returns what the kernel or os/exec said about a start. The context of exec.CommandContext may have been
+// done before.
 func (r starter) startError(err error) error {
 	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return &StartError{err}
@@ -272,8 +272,8 @@ func (r starter) startError(err error) error {
 	return Errors{ErrCause, err}
 }
 
-// copyCmd returns the command that os/exec starts: the caller's, with our pipes, a session of its own, and a Cancel that
-// only wakes the run, so that both contexts lead to one ladder.
+// copyCmd returns the command that os/exec starts: the caller's, with our pipes, a session of its own, and a Cancel
+// that only wakes the run, so that both contexts lead to one ladder.
 func (r starter) copyCmd(attr *syscall.SysProcAttr) *exec.Cmd {
 	own := *r.cmd
 	own.SysProcAttr = attr
@@ -382,8 +382,8 @@ func (r starter) setLimits() error {
 	return nil
 }
 
-// Merged reports whether both outputs go through one pipe: for CombinedOutput, or where both have the same Writer, which
-// two goroutines would call at once otherwise.
+// Merged reports whether both outputs go through one pipe: for CombinedOutput, or where both have the same Writer,
+// which two goroutines would call at once otherwise.
 func (r *Run) Merged() bool {
 	return r.cfg.Merge || r.cmd.Stdout != nil && SameWriter(r.cmd.Stdout, r.cmd.Stderr)
 }

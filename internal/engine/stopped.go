@@ -45,7 +45,8 @@ func (r starter) startStopped() (err, ours error) {
 	return nil, nil
 }
 
-// The pauses between two looks at a command on its way to its stop, which takes microseconds unless a file system is slow.
+// The pauses between two looks at a command on its way to its stop, which takes microseconds unless a file system is
+// slow.
 const (
 	firstPause = 20 * time.Microsecond
 	lastPause  = time.Millisecond
@@ -108,8 +109,8 @@ func (r execStopped) keepPrivilege() error {
 	return nil
 }
 
-// mark gives the command, in its exec stop, the limit mark, which all that it starts inherits. It stands in for a cgroup
-// where containment is required.
+// mark gives the command, in its exec stop, the limit mark, which all that it starts inherits. It stands in for a
+// cgroup where containment is required.
 func (r execStopped) mark() error {
 	if !r.marks.Limit(r.own.Process.Pid) && r.noCgroup != nil && !r.stop.Exited() {
 		return r.unstoppable(errNoMark)

@@ -88,8 +88,8 @@ func (r tty) watchStops() {
 	}()
 }
 
-// goOn continues a command that the terminal has stopped, unless it does not have the terminal: it would stop again at its
-// next read.
+// goOn continues a command that the terminal has stopped, unless it does not have the terminal: it would stop again at
+// its next read.
 func (r tty) goOn() {
 	if r.terminal == nil {
 		return

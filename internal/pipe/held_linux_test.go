@@ -27,7 +27,8 @@ func reopened(t *testing.T, file *os.File, mode int) int {
 	return again
 }
 
-// within has f called, which must not wait until the pipe is let go of: that comes after it, or when the test has failed.
+// within has f called, which must not wait until the pipe is let go of: that comes after it, or when the test has
+// failed.
 func within(t *testing.T, letGo func(), f func()) {
 	t.Helper()
 	done := make(chan struct{})

@@ -13,8 +13,8 @@ import (
 	"github.com/seed841d8200/safeexec/internal/usage"
 )
 
-// A Climber ends one tree, of a run or of KillTree: it owns the tree and climbs the ladder of signals. It belongs to the
-// goroutine of its Waiter.
+// A Climber ends one tree, of a run or of KillTree: it owns the tree and climbs the ladder of signals. It belongs to
+// the goroutine of its Waiter.
 type Climber struct {
 	Tree   proctree.Tree
 	Poller poll.Poller

@@ -11,8 +11,8 @@ import (
 // maxWatched is how many members the poller watches. Once all of them are dead, a look finds the others.
 const maxWatched = 64
 
-// WatchMembers makes Await report the members' deaths, and reports whether all are watched. Of many it prefers the last,
-// which Kill signals last.
+// WatchMembers makes Await report the members' deaths, and reports whether all are watched. Of many it prefers the
+// last, which Kill signals last.
 func (c *Climber) WatchMembers(members []*proctree.Member) bool {
 	if c.Blind {
 		return false
@@ -50,8 +50,8 @@ func (c *Climber) UnwatchMember(m *proctree.Member) {
 	}
 }
 
-// leafDeath is how long the processes of a cgroup have to die together before they are looked at one by one, which takes
-// longer: thousands of processes need a tenth of a second to die.
+// leafDeath is how long the processes of a cgroup have to die together before they are looked at one by one, which
+// takes longer: thousands of processes need a tenth of a second to die.
 const leafDeath = 500 * time.Millisecond
 
 // vacates reports whether the killed cgroup becomes empty within leafDeath, or within half of the time that is left if

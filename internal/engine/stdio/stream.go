@@ -89,8 +89,8 @@ func (s *Stream) Stream(w io.Writer, end func() error, wake func()) {
 	s.Out.Lend(s.Lend)
 }
 
-// Tap writes to w as well, beginning with the next byte, and returns what was kept before. It returns no Fanout if w gets
-// nothing: the stream is not kept, or has ended, or a process holds it. wake is called when the stream can go on.
+// Tap writes to w as well, beginning with the next byte, and returns what was kept before. It returns no Fanout if w
+// gets nothing: the stream is not kept, or has ended, or a process holds it. wake is called when the stream can go on.
 func (s *Stream) Tap(w io.Writer, wake func()) (o Kept, from *Fanout) {
 	if !s.Kind.IsOutput() || !s.Kind.Keeps() || s.Finished {
 		return o, nil
@@ -144,8 +144,8 @@ func (s *Stream) ChildWriter(callers io.Writer) io.Writer {
 	return callers
 }
 
-// Limit returns how much the next pull may read, zero for no limit. Once Final it is what is owed, and at least one byte,
-// so that the end is still met.
+// Limit returns how much the next pull may read, zero for no limit. Once Final it is what is owed, and at least one
+// byte, so that the end is still met.
 func (s *Stream) Limit() int {
 	if s.Final {
 		return max(s.Owed, 1)

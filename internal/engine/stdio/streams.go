@@ -112,8 +112,8 @@ func (all *Streams) Resume() {
 	}
 }
 
-// Pull moves what one turn may of an output. It does not go on until the pipe is empty: one turn takes all that the pipe
-// holds, and a writer that fills it again has it locked meanwhile.
+// Pull moves what one turn may of an output. It does not go on until the pipe is empty: one turn takes all that the
+// pipe holds, and a writer that fills it again has it locked meanwhile.
 func (all *Streams) Pull(fd int) {
 	s := &all.Each[fd]
 	before := s.Out.Total()
