@@ -247,7 +247,7 @@ func (r *run) AddEnv(cmd *exec.Cmd) { r.observed.addEnv(cmd) }
 // Retried tells the observers.
 func (r *run) Retried(err error) { r.observed.retried(err) }
 
-// Ending tells the observers.
+// BeforeSignals tells the observers.
 func (r *run) BeforeSignals(cause engine.Cause) { r.observed.ending(Cause(cause)) }
 
 // Settings returns the settings that a fake gets.
