@@ -110,6 +110,7 @@ func TestLateCallAfterTheDrainTimeout(t *testing.T) {
 	poller.onWait = func() {
 		if poller.waits > 1 { // the first is behind the call
 			letGo()
+			testproc.Wait(t, func() bool { return !s.End.Held() })
 		}
 	}
 	(&drainer{Run: r}).drain()
