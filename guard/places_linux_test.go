@@ -157,7 +157,7 @@ func unitsOf(manager int) func(string) func(*testing.T) func(*testing.T) string 
 			}
 			command += " " + executable(t) + ` "$@"`
 			unit := filepath.Join(t.TempDir(), "unit")
-			require.NoError(t, os.WriteFile(unit, []byte("#!/bin/sh\nexport "+runtimeDirectory+"\n"+command+"\n"), 0o700))
+			testproc.WriteExecutable(t, unit, []byte("#!/bin/sh\nexport "+runtimeDirectory+"\n"+command+"\n"), 0o700)
 			return func(t *testing.T) string {
 				return fmt.Sprintf("%s --mount=/proc/%d/ns/mnt --pid=/proc/%[2]d/ns/pid_for_children %s",
 					testproc.HasProgram(t, "nsenter"), manager, unit)

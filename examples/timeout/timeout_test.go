@@ -98,7 +98,7 @@ func testCodes(t *testing.T, programs []program) {
 	t.Parallel()
 	dir := t.TempDir()
 	script := filepath.Join(dir, "script")
-	require.NoError(t, os.WriteFile(script, []byte("exit 9\n"), 0o755))
+	testproc.WriteExecutable(t, script, []byte("exit 9\n"), 0o755)
 	plain := filepath.Join(dir, "plain")
 	require.NoError(t, os.WriteFile(plain, nil, 0o644))
 

@@ -35,7 +35,7 @@ func TestStartTextBusy(t *testing.T) {
 	// A script is not busy itself, its interpreter would be: a program of its own is needed.
 	text, err := os.ReadFile(testproc.HasProgram(t, "true"))
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, text, 0o755))
+	testproc.WriteExecutable(t, path, text, 0o755)
 	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
 	require.NoError(t, err)
 	defer func() { writer.Close() }()
