@@ -45,8 +45,9 @@ func TestPlaces(t *testing.T) {
 			through := place.through(t)
 			for _, with := range place.with {
 				for how := range ends {
-					if testing.Short() && how != "SIGKILL" {
-						continue
+					guarded := with == withGuard || with == inCgroup
+					if how != "SIGKILL" && (testing.Short() || !guarded && !testproc.Soaking()) {
+						continue // how it ends makes no difference to the place
 					}
 					t.Run(with+"/"+how, func(t *testing.T) {
 						testPlace(t, through(t), with, how, place.ends)
