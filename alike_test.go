@@ -29,7 +29,7 @@ func TestAlike(t *testing.T) {
 	link := filepath.Join(dir, "link")
 	require.NoError(t, os.Symlink("/usr", link))
 	script := filepath.Join(dir, "script")
-	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\nread -r line; echo \"$line\" \"$@\"; pwd\n"), 0o755))
+	testproc.WriteExecutable(t, script, []byte("#!/bin/sh\nread -r line; echo \"$line\" \"$@\"; pwd\n"), 0o755)
 	declared := filepath.Join(dir, "declared")
 	require.NoError(t, os.WriteFile(declared, []byte("declared\n"), 0o644))
 

@@ -252,7 +252,7 @@ func TestErrorIsOneLine(t *testing.T) {
 	const hostile = "a\nFATAL: everything is lost\r\x1b[2J\u2028b"
 	dir := t.TempDir()
 	path := filepath.Join(dir, hostile)
-	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\nsleep 61\n"), 0o755))
+	testproc.WriteExecutable(t, path, []byte("#!/bin/sh\nsleep 61\n"), 0o755)
 	locked := filepath.Join(dir, "locked"+hostile)
 	require.NoError(t, os.WriteFile(locked, nil, 0o644))
 	inPath := exec.Command // which linters do not know

@@ -342,8 +342,12 @@ func TestLinesOfAProcess(t *testing.T) {
 	})
 	t.Run("a loop that does not go on", func(t *testing.T) {
 		t.Parallel()
-		p := start(t, manyLines(lineCount()), safeexec.WithDrainTimeout(50*time.Millisecond))
+		in, more := io.Pipe()
+		cmd := exec.Command("sh", "-c", "echo first; read line; exec seq "+strconv.Itoa(lineCount()))
+		cmd.Stdin = in
+		p := start(t, cmd, safeexec.WithDrainTimeout(50*time.Millisecond))
 		for range p.Lines(t.Context()) {
+			more.Close()
 			testproc.Wait(t, func() bool { waits, _ := safeexec.OutputWaits(p); return waits }) // for this loop
 			require.NoError(t, p.SetTimeout(time.Millisecond))
 			_, err := p.Wait() // is bounded all the same

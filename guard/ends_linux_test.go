@@ -207,6 +207,6 @@ func joining(t *testing.T, cgroup string) string {
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "join")
-	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\necho 0 >"+cgroup+"/cgroup.procs\nexec "+exe+` "$@"`), 0o700))
+	testproc.WriteExecutable(t, path, []byte("#!/bin/sh\necho 0 >"+cgroup+"/cgroup.procs\nexec "+exe+` "$@"`), 0o700)
 	return path
 }

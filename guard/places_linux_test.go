@@ -45,8 +45,9 @@ func TestPlaces(t *testing.T) {
 			through := place.through(t)
 			for _, with := range place.with {
 				for how := range ends {
-					if testing.Short() && how != "SIGKILL" {
-						continue
+					guarded := with == withGuard || with == inCgroup
+					if how != "SIGKILL" && (testing.Short() || !guarded && !testproc.Soaking()) {
+						continue // how it ends makes no difference to the place
 					}
 					t.Run(with+"/"+how, func(t *testing.T) {
 						testPlace(t, through(t), with, how, place.ends)
@@ -157,7 +158,7 @@ func unitsOf(manager int) func(string) func(*testing.T) func(*testing.T) string 
 			}
 			command += " " + executable(t) + ` "$@"`
 			unit := filepath.Join(t.TempDir(), "unit")
-			require.NoError(t, os.WriteFile(unit, []byte("#!/bin/sh\nexport "+runtimeDirectory+"\n"+command+"\n"), 0o700))
+			testproc.WriteExecutable(t, unit, []byte("#!/bin/sh\nexport "+runtimeDirectory+"\n"+command+"\n"), 0o700)
 			return func(t *testing.T) string {
 				return fmt.Sprintf("%s --mount=/proc/%d/ns/mnt --pid=/proc/%[2]d/ns/pid_for_children %s",
 					testproc.HasProgram(t, "nsenter"), manager, unit)

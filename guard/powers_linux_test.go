@@ -28,7 +28,7 @@ func anyUser(t *testing.T) (dir, exe string) {
 	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
 	require.NoError(t, os.Chmod(dir, 0o777))
 	exe = filepath.Join(dir, "program")
-	require.NoError(t, os.WriteFile(exe, program, 0o755))
+	testproc.WriteExecutable(t, exe, program, 0o755)
 	return dir, exe
 }
 

@@ -2,7 +2,6 @@ package guard_test
 
 import (
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -30,7 +29,7 @@ func TestSyslog(t *testing.T) {
 	}
 	mounted := filepath.Join(t.TempDir(), "mounted")
 	script := "#!/bin/sh\n" + mount + " && exec " + executable(t) + ` "$@"`
-	require.NoError(t, os.WriteFile(mounted, []byte(script), 0o700))
+	testproc.WriteExecutable(t, mounted, []byte(script), 0o700)
 	p := start(t, withGuard, "echo started; exec sleep 7017",
 		tagVariable+"=a-tag", throughVariable+"="+unshare+" --mount "+mounted)
 	require.Equal(t, "started", p.line(t))

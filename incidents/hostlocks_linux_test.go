@@ -133,11 +133,11 @@ func TestIncidentLostLocks(t *testing.T) {
 		path := filepath.Join(dir, name)
 		data, err := os.ReadFile(testproc.HasProgram(t, name))
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(path, data, 0o755))
+		testproc.WriteExecutable(t, path, data, 0o755)
 		return path
 	}
 	program, shell, script := copied("cat"), copied("sh"), filepath.Join(dir, "script")
-	require.NoError(t, os.WriteFile(script, []byte("#!"+shell+" -e\nexit 0\n"), 0o755))
+	testproc.WriteExecutable(t, script, []byte("#!"+shell+" -e\nexit 0\n"), 0o755)
 	for _, path := range []string{program, shell, script} {
 		all.lock(t, unix.F_RDLCK, path) // a file that is open for writing cannot be executed
 	}

@@ -231,7 +231,8 @@ func (k *keeper) awaitFirst() (*Exit, bool) {
 			defer sys.Close(fd)
 		}
 	}
-	if awaitDeath(k.ctx, fd, proctree.Process{PID: k.trace.PID, Start: k.trace.Start}) != nil {
+	err = awaitDeath(k.ctx, fd, proctree.Process{PID: k.trace.PID, Start: k.trace.Start})
+	if err != nil && proctree.MayLive(k.trace.PID, k.trace.Start) {
 		return nil, false
 	}
 	if k.process != nil {

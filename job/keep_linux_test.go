@@ -31,3 +31,19 @@ func TestAwaitDeathWithoutDescriptors(t *testing.T) {
 	require.NoError(t, cmd.Wait())
 	assert.NoError(t, awaitDeath(over, -1, p))
 }
+
+// A first process that ended before the store was closed is reaped, though the keeper has not seen it yet.
+func TestEndedBeforeClose(t *testing.T) {
+	s := open(t, t.TempDir())
+	cmd := exec.Command("true")
+	require.NoError(t, cmd.Start())
+	p := proctree.Inspect(cmd.Process.Pid)
+	k := newKeeper(&Job{s, "a"}, &record{Trace: proctree.Trace{PID: p.PID, Start: p.Start}}, nil)
+	k.process = cmd.Process
+	require.NoError(t, awaitDeath(t.Context(), -1, p))
+	s.Close()
+	exit, seen := k.awaitFirst()
+	assert.Equal(t, &Exit{}, exit)
+	assert.True(t, seen)
+	k.release()
+}

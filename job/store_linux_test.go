@@ -78,7 +78,7 @@ func TestRestartKeepsTheCommand(t *testing.T) {
 func TestFailedRestart(t *testing.T) {
 	s := open(t, t.TempDir())
 	program := filepath.Join(t.TempDir(), "program")
-	require.NoError(t, os.WriteFile(program, []byte("#!/bin/sh\nexit 3\n"), 0o700))
+	testproc.WriteExecutable(t, program, []byte("#!/bin/sh\nexit 3\n"), 0o700)
 	j, err := s.Start(deadline(t), exec.Command(program), Name("a"), Endless())
 	require.NoError(t, err)
 	_, _ = j.Wait(deadline(t))

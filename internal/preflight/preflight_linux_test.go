@@ -66,7 +66,7 @@ func look(t testing.TB, dir, path string) error {
 // script writes an executable file.
 func script(t testing.TB, path, text string) string {
 	t.Helper()
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o755))
+	testproc.WriteExecutable(t, path, []byte(text), 0o755)
 	return path
 }
 

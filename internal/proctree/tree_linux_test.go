@@ -188,7 +188,7 @@ func TestHostileNames(t *testing.T) {
 	require.NoError(t, err)
 	for i, name := range []string{") Z 1 1 1 (", "a b\nc) R 2", "((((((((((((((("} {
 		path := filepath.Join(t.TempDir(), name)
-		require.NoError(t, os.WriteFile(path, sleep, 0o755))
+		testproc.WriteExecutable(t, path, sleep, 0o755)
 		s := start(t, exec.Command("sh", "-c", `"$0" 600 & echo ready $$ $!; wait`, path))
 		pids := testproc.Ready(t, s.stdout)
 		testproc.WaitComm(t, pids[1], name)

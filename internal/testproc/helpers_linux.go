@@ -2,6 +2,8 @@ package testproc
 
 import (
 	"fmt"
+	"os"
+	"os/signal"
 	"slices"
 	"syscall"
 	"time"
@@ -65,5 +67,20 @@ func defaultAction(sig syscall.Signal) {
 		uintptr(unsafe.Pointer(&act)), 0, setSize, 0, 0)
 	if errno != 0 && sig != syscall.SIGKILL {
 		fail("rt_sigaction: %v", errno)
+	}
+}
+
+// heedSignals starts this program anew without ignoring what nohup(1), or a shell that has it run in the background,
+// has it ignore: what the tests start, and send these signals to, would ignore them too.
+func heedSignals() {
+	anew := false
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT} { // the runtime handles the others
+		if signal.Ignored(sig) {
+			defaultAction(sig)
+			anew = true
+		}
+	}
+	if anew {
+		_ = syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 	}
 }

@@ -3,6 +3,7 @@ package testproc
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -95,3 +96,20 @@ func TestWatchdog(t *testing.T) {
 		}
 	}
 }
+
+// Tests that nohup(1) or a shell's & started have children that hear HUP and INT.
+func TestHeedsSignals(t *testing.T) {
+	if os.Getenv(heedsVariable) != "" {
+		assert.Zero(t, signalMask(os.Getpid(), "SigIgn")&(1<<(syscall.SIGHUP-1)|1<<(syscall.SIGINT-1)))
+		return
+	}
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command("sh", "-c", `trap "" HUP INT; exec "$0" -test.run='^TestHeedsSignals$' -test.v`, exe)
+	cmd.Env = append(os.Environ(), heedsVariable+"=1")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Contains(t, string(out), "PASS: TestHeedsSignals")
+}
+
+const heedsVariable = "SAFEEXEC_TEST_HEEDS"

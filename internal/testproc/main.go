@@ -58,6 +58,7 @@ func Main(m interface{ Run() int }, opts ...Option) {
 }
 
 func runTests(m interface{ Run() int }, opts []Option) int {
+	heedSignals()
 	var c config
 	for _, opt := range opts {
 		opt(&c)

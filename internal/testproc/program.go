@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -14,10 +15,19 @@ import (
 func WriteProgram(t testing.TB, mode fs.FileMode, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+	WriteExecutable(t, path, []byte(text), mode)
+	return path
+}
+
+// WriteExecutable is os.WriteFile for what is executed: what another test starts meanwhile would have the file open
+// until its exec, which is too late for an exec of the file.
+func WriteExecutable(t testing.TB, path string, text []byte, mode fs.FileMode) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, text, mode); err != nil {
 		t.Fatal(err)
 	}
-	return path
 }
 
 // BusyProgram returns a program that is being written until the test's end.

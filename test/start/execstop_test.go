@@ -265,7 +265,7 @@ func TestProofOfPrivileged(t *testing.T) {
 	require.NoError(t, os.Chmod(dir, 0o755))
 	at := func(name string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)
-		require.NoError(t, os.WriteFile(path, text, 0o755))
+		testproc.WriteExecutable(t, path, text, 0o755)
 		require.NoError(t, os.Chmod(path, mode))
 		return path
 	}
@@ -274,7 +274,7 @@ func TestProofOfPrivileged(t *testing.T) {
 	setuid := at("setuid", 0o755|os.ModeSetuid)
 	setgid := at("setgid", 0o755|os.ModeSetgid)
 	script := filepath.Join(dir, "script")
-	require.NoError(t, os.WriteFile(script, []byte("#!"+setuid+"\n"), 0o755))
+	testproc.WriteExecutable(t, script, []byte("#!"+setuid+"\n"), 0o755)
 	privileged := []string{setuid, setgid, script}
 	withCapability := at("capability", 0o755)
 	if setcap, err := exec.LookPath("setcap"); err == nil &&
@@ -318,7 +318,7 @@ func TestProofOfBinfmtMisc(t *testing.T) {
 	interpreter := testproc.WriteProgram(t, 0o755, "#!/bin/sh\nexit 1\n")
 	text, err := os.ReadFile(testproc.HasProgram(t, "sh"))
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(interpreter, text, 0o755))
+	testproc.WriteExecutable(t, interpreter, text, 0o755)
 	for _, flags := range []string{"", "O"} {
 		err = os.WriteFile(filepath.Join(dir, "register"), []byte(":"+name+":M::"+magic+"::"+interpreter+":"+flags), 0)
 		if err != nil {

@@ -35,7 +35,7 @@ func TestStartTextBusy(t *testing.T) {
 	// A script is not busy itself, its interpreter would be: a program of its own is needed.
 	text, err := os.ReadFile(testproc.HasProgram(t, "true"))
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, text, 0o755))
+	testproc.WriteExecutable(t, path, text, 0o755)
 	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
 	require.NoError(t, err)
 	defer func() { writer.Close() }()
@@ -155,8 +155,12 @@ func noDescriptors([]string) int {
 		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: uint64(limit), Max: old.Max})
 		res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Bound))
 		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old)
-		runtime.Gosched()
-		if now := openDescriptors(); len(now) != len(used) {
+		now := openDescriptors()
+		for looks := 0; len(now) != len(used) && looks < 1000; looks++ { // who still reads from one closes it
+			time.Sleep(10 * time.Millisecond)
+			now = openDescriptors()
+		}
+		if len(now) != len(used) {
 			fmt.Printf("limit %d: %v before, %v after: %v\n", limit, used, now, err)
 			return 1
 		}

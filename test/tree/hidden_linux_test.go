@@ -41,7 +41,7 @@ func TestHiddenProcesses(t *testing.T) {
 	sleep, err := os.ReadFile(testproc.HasProgram(t, "sleep"))
 	require.NoError(t, err)
 	suid := filepath.Join(dir, "sleep")
-	require.NoError(t, os.WriteFile(suid, sleep, 0o755))
+	testproc.WriteExecutable(t, suid, sleep, 0o755)
 	require.NoError(t, os.Chmod(suid, 0o755|os.ModeSetuid))
 
 	for _, disabled := range []string{"", "slice"} {

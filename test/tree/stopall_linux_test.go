@@ -217,7 +217,7 @@ func TestWithStartRetry(t *testing.T) {
 	text, err := os.ReadFile(testproc.HasProgram(t, "true"))
 	require.NoError(t, err)
 	path := testproc.WriteProgram(t, 0o755, "")
-	require.NoError(t, os.WriteFile(path, text, 0o755))
+	testproc.WriteExecutable(t, path, text, 0o755)
 	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
 	require.NoError(t, err)
 	defer writer.Close()

@@ -209,7 +209,7 @@ func publicCopy(t *testing.T, path string) string {
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	path = dir + "/program"
-	require.NoError(t, os.WriteFile(path, text, 0o755))
+	testproc.WriteExecutable(t, path, text, 0o755)
 	return path
 }
 
