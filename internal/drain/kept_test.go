@@ -113,7 +113,7 @@ func TestTurnGoesOnAtTheBeginningOfTheRing(t *testing.T) {
 		assert.Equal(t, test.then, o.Pull(0), "%v", test.step)
 		assert.Equal(t, int64(minSpace), o.Total())
 		assert.Equal(t, test.next, o.Pull(0))
-		assert.Equal(t, test.step == failed, errors.Is(o.Err(), failed))
+		assert.Equal(t, errors.Is(test.step, failed), errors.Is(o.Err(), failed))
 	}
 	ended := &floodPipe{data: make([]byte, minSpace), room: minSpace}
 	o, _ = endOfRing()
