@@ -2,14 +2,19 @@ package safeexec
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
 // process returns what a report says of a process. The PIDs below are higher than any that there is.
@@ -25,6 +30,7 @@ func TestReportText(t *testing.T) {
 		ReportThread{Text: "waits for a child"})
 	root.Role, root.PipeFDs = RoleRoot, []int{1}
 	root.Command = []string{"make", "", "a b", "-j", "x\x1b"}
+	root.Cores = 0.3
 	busy := process(9000011, 9000010, "cc1", "R", ReportThread{State: "R"})
 	busy.Cores = 0.5
 	idle := process(9000012, 9000011, "as", "R", ReportThread{State: "R"})
@@ -37,9 +43,11 @@ func TestReportText(t *testing.T) {
 	holder.Role, holder.PipeFDs = RoleHolder, []int{1, 2}
 	outsider := process(9000031, 9000031, "self", "S", ReportThread{Text: "sleeps"}) // its own parent, as the kernel never says
 	outsider.Role = RoleOutsider
+	zombie := process(9000014, 9000010, "zombie", "Z")
+	zombie.ThreadCount = 1
 	r := Report{Verdict: "the verdict", Unreadable: 1, Omitted: 2, Unseen: 3, Partial: true, Processes: []ReportProcess{
 		root, busy, idle, unknown,
-		process(9000014, 9000010, "zombie", "Z"), process(9000015, 9000010, "stopped", "T"), traced, process(9000017, 9000010, "gone", ""),
+		zombie, process(9000015, 9000010, "stopped", "T"), traced, process(9000017, 9000010, "gone", ""),
 		process(9000018, 9000010, "blind", "S"), process(9000019, 9000010, "first", "Z", ReportThread{Text: "exited"}, ReportThread{Text: "writes"}),
 		process(os.Getpid(), 9000010, "we", "S"),
 		holder, outsider,
@@ -77,7 +85,7 @@ func TestReportText(t *testing.T) {
 		"3 processes may have descriptors that may not be seen",
 		"there was no time to look at all descriptors of the machine",
 	}, got)
-	for _, line := range []string{"\n9000010 make", "\n  9000011 cc1", "\n    9000012 as", "\n      9000013 d", "\n  9000014 zombie", "\n  9000041 circle", "\n" + strings.Repeat(" ", len("      9000013 d")+4) + "command"} {
+	for _, line := range []string{"\n9000010 make", "\n  9000011 cc1", "\n    9000012 as", "\n      9000013 d", "\n  9000014 zombie", "\n9000030 holder", "\n  9000041 circle", "\n" + strings.Repeat(" ", len("      9000013 d")+4) + "command"} {
 		assert.Contains(t, r.String(), line, "below its parent")
 	}
 	assert.Equal(t, "\n", Report{}.String())
@@ -172,4 +180,141 @@ func TestRetryableIsOfStarts(t *testing.T) {
 	assert.False(t, Retryable(&Error{Op: "start", errs: []error{syscall.EAGAIN, ErrCanceled}}))
 	assert.False(t, Retryable(&Error{Op: "start", errs: []error{syscall.ENOENT}}))
 	assert.False(t, Retryable(&Error{Op: "run", errs: []error{syscall.EAGAIN}}), "it may have done something")
+}
+
+// refused returns a run that was not started.
+func refused(t *testing.T) *run {
+	t.Helper()
+	r, err := begin(t.Context(), &exec.Cmd{Path: filepath.Join(t.TempDir(), "missing")}, []Option{WithTimeout(time.Minute)})
+	assert.ErrorIs(t, err, ErrNotFound)
+	return r
+}
+
+func TestHeldPipesInErrors(t *testing.T) {
+	r := refused(t)
+	r.life.Facts.Held = [3]bool{1: true}
+	assert.EqualError(t, r.heldError(), "safeexec: standard output is held by a process that was not found")
+	r.life.Facts.Held[2] = true
+	assert.EqualError(t, r.heldError(),
+		"safeexec: standard output and standard error are held by a process that was not found")
+	r.result.HoldersPartial = true
+	assert.ErrorContains(t, r.heldError(), "not found in "+span(engine.HolderBound))
+	r.result.Holders = []Holder{{ProcessInfo: ProcessInfo{PID: 7, Name: "sh"}}}
+	assert.EqualError(t, r.heldError(), "safeexec: standard output and standard error are held by sh (pid 7)")
+	assert.ErrorIs(t, r.heldError(), ErrPipeHeld)
+}
+
+func TestLimitsInErrors(t *testing.T) {
+	r := refused(t)
+	assert.Equal(t, ErrOOMKilled, r.oomError())
+	r.cfg.Containment = new(engine.Containing)
+	r.cfg.Containment.Limits.Memory = 100
+	assert.Equal(t, ErrOOMKilled, r.oomError(), "without a limit of the run's own")
+	r.cfg.memorySet = true
+	assert.EqualError(t, r.oomError(), "safeexec: killed for want of memory (limit 100 bytes)")
+
+	r.cfg.OutputLimit = 10
+	out := &r.life.Facts.Output
+	out[0].Kind, out[0].Total = engine.StreamInput, 100
+	out[1].Kind, out[1].Total = engine.StreamCaptured, 10
+	out[2].Kind, out[2].Total = engine.StreamCaptured, 11
+	assert.EqualError(t, r.outputLimitError(), "safeexec: standard error exceeded its limit: 11 bytes (limit 10)")
+	out[2].Total = 10
+	assert.Equal(t, ErrOutputLimit, r.outputLimitError())
+
+	out[1].Err, r.cfg.Drain = syscall.EIO, 3*time.Second
+	r.result.Abandoned = []Abandoned{AbandonedStdout, AbandonedStderr, AbandonedStdin}
+	var texts []string
+	for _, err := range r.streamErrors() {
+		texts = append(texts, err.Error())
+	}
+	assert.Equal(t, []string{
+		"safeexec: writer of standard output does not return (waited 3s)",
+		"safeexec: writer of standard error does not return (waited 3s)",
+		"safeexec: reader of standard input does not return (waited 3s)",
+		"standard output: " + syscall.EIO.Error(),
+	}, texts)
+}
+
+func TestDescribe(t *testing.T) {
+	failed := errors.New("some\nerror")
+	ended := func(change func(r *Result)) Result {
+		r := Result{Program: "make", PID: 7, Cause: CauseExited}
+		r.Times.Total = time.Second
+		change(&r)
+		return r
+	}
+	for _, test := range []struct {
+		want   string
+		err    error
+		change func(r *Result)
+	}{
+		{"make succeeded in 1s.", nil, func(*Result) {}},
+		{"the command succeeded in 1s.", nil, func(r *Result) { r.Program = "" }},
+		{"make all succeeded in 1s.", nil, func(r *Result) { r.Command = []string{"make", "all"} }},
+		{"make was not started: some\\nerror.", failed, func(r *Result) { r.PID = 0 }},
+		{"make was not started: some\\nerror.", failed, func(r *Result) { r.PID, r.Cause = 0, CauseStartFailed }},
+		{"make was killed by a signal (terminated) from elsewhere after 1s.", failed,
+			func(r *Result) { r.Signal, r.ExitCode = syscall.SIGTERM, -1 }},
+		{"make failed with exit status 2 after 1s.", failed, func(r *Result) { r.ExitCode = 2 }},
+		{"make ended after 1s.", failed, func(r *Result) { r.ExitCode = -1 }},
+		{"make was ended after 1s (timeout): some\\nerror.", failed,
+			func(r *Result) { r.Cause, r.Signal = CauseTimeout, syscall.SIGKILL }},
+		{"make was ended after 1s (timeout).", nil, func(r *Result) { r.Cause = CauseTimeout }},
+		{"make was ended after 1s (canceled).", nil, func(r *Result) { r.Cause, r.ExitCode = CauseCanceled, 3 }},
+		{"make was ended after 1s (timeout).", nil,
+			func(r *Result) { r.Cause, r.Killed = CauseTimeout, make([]ProcessInfo, 2) }},
+		{"make succeeded in 1s; 2 of its background processes were killed.", nil,
+			func(r *Result) { r.Killed = make([]ProcessInfo, 2) }},
+		{"make succeeded in 1s; 1 of its processes were left running.", nil,
+			func(r *Result) { r.Left = make([]ProcessInfo, 1) }},
+		{"make succeeded in 1s; 3 of its processes could not be killed.", nil,
+			func(r *Result) { r.Survivors = make([]ProcessInfo, 3) }},
+		{"make succeeded in 1s; 7 bytes of its output were dropped.", nil,
+			func(r *Result) { r.Stdout.Dropped, r.Stderr.Dropped = 3, 4 }},
+	} {
+		assert.Equal(t, test.want, ended(test.change).Describe(test.err))
+	}
+}
+
+func TestUnknownAbandoned(t *testing.T) {
+	assert.Equal(t, "Abandoned(-1)", Abandoned(-1).String())
+	assert.Equal(t, "Abandoned(0)", Abandoned(0).String())
+	assert.Equal(t, "start", Abandoned(1).String())
+	assert.Equal(t, "terminal", AbandonedTerminal.String())
+	assert.Equal(t, fmt.Sprintf("Abandoned(%d)", len(abandoned)), Abandoned(len(abandoned)).String())
+}
+
+func TestCodes(t *testing.T) {
+	for _, test := range []struct {
+		r              Result
+		shell, timeout int
+	}{
+		{Result{Cause: CauseExited}, 0, 0},
+		{Result{Cause: CauseExited, ExitCode: 3}, 3, 3},
+		{Result{Cause: CauseExited, ExitCode: -1}, -1, 125},
+		{Result{Cause: CauseExited, ExitCode: -1, Signal: syscall.SIGTERM}, 143, 143},
+		{Result{Cause: CauseTimeout, ExitCode: -1, Signal: syscall.SIGTERM}, 143, 124},
+		{Result{Cause: CauseStartFailed, ExitCode: -1, refusal: shellNotFound}, 127, 127},
+	} {
+		assert.Equal(t, test.shell, test.r.ShellCode())
+		assert.Equal(t, test.timeout, test.r.TimeoutCode())
+	}
+}
+
+func TestWholeRunesOfAStream(t *testing.T) {
+	for _, text := range []string{"é", "€", "𝄞"} {
+		for cut := 1; cut < len(text); cut++ {
+			head, tail := wholeRunes([]byte("a"+text[:cut]), []byte(text[cut:]+"b"))
+			assert.Equal(t, "a", string(head), "%q %d", text, cut)
+			assert.Equal(t, "b", string(tail), "%q %d", text, cut)
+		}
+		head, _ := wholeRunes([]byte("a"+text), nil)
+		assert.Equal(t, "a"+text, string(head))
+		head, _ = wholeRunes([]byte(text[:1]), nil)
+		assert.Empty(t, head)
+	}
+	head, tail := wholeRunes([]byte("a\xe2\x82\x82\x82"), []byte("\x82\x82\x82\x82\x82"))
+	assert.Equal(t, "a\xe2\x82\x82\x82", string(head), "what is no UTF-8 is left")
+	assert.Equal(t, "\x82\x82\x82\x82\x82", string(tail))
 }
