@@ -92,9 +92,13 @@ func TestIdleTimeoutNeedsAStream(t *testing.T) {
 		var config *safeexec.ConfigError
 		if !test.refused {
 			assert.NoError(t, err)
-		} else if assert.ErrorAs(t, err, &config) {
+			continue
+		}
+		if assert.ErrorAs(t, err, &config) {
 			assert.Equal(t, "WithIdleTimeout", config.Name)
 		}
+		_, err = safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Bound))
+		assert.NoError(t, err, "without it both may be files")
 	}
 }
 

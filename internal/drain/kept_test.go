@@ -319,3 +319,40 @@ func TestLookAtACapture(t *testing.T) {
 	o.Seal() // nothing: no read is left behind
 	o.Look(func(keep *HeadTail) { assert.Equal(t, "abc", string(keep.Bytes())) })
 }
+
+// All that can wait behind a Write has room, so that the run never does: the order to draw a pipe that was taken back
+// since, one more chunk, and what comes at the end.
+func TestRunNeverWaitsForTheWriter(t *testing.T) {
+	testproc.NoLeaks(t)
+	var got []byte
+	entered, leave := make(chan struct{}), make(chan struct{})
+	p := reads("a", "b", "c")
+	o, b := stream(t, p, writerFunc(func(p []byte) (int, error) {
+		if string(p) == "b" {
+			close(entered)
+			<-leave
+		}
+		got = append(got, p...)
+		return len(p), nil
+	}))
+	o.AtEnd(func() error { got = append(got, '.'); return nil })
+	o.Lend(func() Source { return newSource(p) })
+	require.Equal(t, Moved, o.Pull(0))
+	testproc.Wait(t, func() bool { return o.pump.Delivered() == 1 })
+	require.Equal(t, Moved, o.Pull(0))
+	<-entered
+	require.Equal(t, Drawn, o.Pull(0))
+	o.TakeBack()
+	require.Equal(t, Moved, o.Pull(0))
+	finished := make(chan bool, 1)
+	go func() { finished <- o.Finish() }()
+	select {
+	case done := <-finished:
+		assert.False(t, done)
+	case <-b.ctx.Done():
+		assert.Fail(t, "Finish waits for the Writer")
+	}
+	close(leave)
+	testproc.Wait(t, o.Finish)
+	assert.Equal(t, "abc.", string(got))
+}
