@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -27,6 +28,15 @@ func TestMain(m *testing.M) {
 		return
 	}
 	testproc.Main(m, testproc.Idle(http.DefaultClient.CloseIdleConnections))
+}
+
+// Nothing is exported that no command has printed.
+func TestNoValueYet(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(value)
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	assert.Empty(t, families)
 }
 
 // The command prints 41.5, then no number, and then hangs: the value stays, and the log says why.

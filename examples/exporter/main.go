@@ -32,9 +32,9 @@ import (
 )
 
 var (
-	value = prometheus.NewGauge(prometheus.GaugeOpts{
+	value = prometheus.NewGaugeVec(prometheus.GaugeOpts{ // a vector, which has no value until there is one
 		Name: "exporter_value", Help: "What the command printed when it last succeeded.",
-	})
+	}, nil)
 	succeeded = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "exporter_success_timestamp_seconds", Help: "When the command last succeeded.",
 	})
@@ -99,7 +99,7 @@ func once(ctx context.Context, timeout time.Duration) {
 	if err == nil {
 		v, e := parse(res.Stdout.String())
 		if e == nil {
-			value.Set(v)
+			value.WithLabelValues().Set(v)
 			succeeded.SetToCurrentTime()
 			return
 		}

@@ -122,7 +122,8 @@ func nodes(ctx context.Context, c *cli, args []string) error {
 	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "HOST\tSLOTS\tRUNNING\tDRAINING\tSEEN")
 	for _, n := range v.Nodes {
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%t\t%s\n", n.Host, slotsFlag(n.Slots), n.Running, n.Draining, n.Time.Format(time.TimeOnly))
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%t\t%s\n",
+			n.Host, slotsFlag(n.Slots), n.Running, n.Draining, n.Time.Format(time.TimeOnly))
 	}
 	return table.Flush()
 }
