@@ -3,6 +3,7 @@
 package census
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,8 +80,8 @@ func (c *Census[T]) make(others int, made chan<- *List[T]) {
 	list.number = c.begun.Add(1)
 	c.Read(&list.Of, others)
 	c.last = list
-	c.endTurn()
 	made <- list // for the garbage collector, if the asker has left
+	c.endTurn()
 }
 
 func (c *Census[T]) endTurn() {
@@ -88,6 +89,7 @@ func (c *Census[T]) endTurn() {
 		c.forget()
 	}
 	<-c.turn
+	runtime.Gosched() // to the next, which would else wait for as long as this one computes
 }
 
 func (c *Census[T]) forget() {

@@ -383,9 +383,6 @@ func everyPID(l lookout, f visit, after, pidMax int) (whole bool, at reading) {
 		l.waited(waited)
 	}
 	if all == nil {
-		if l != nil {
-			probeAll(l, f, after, pidMax) // for the leader's group: l is late
-		}
 		return false, at
 	}
 	defer all.Release()

@@ -40,5 +40,5 @@ func TestLookWhoseListIsStuck(t *testing.T) {
 		}
 	}
 	close(goOn)
-	assert.Equal(t, born, pidsOf(s.tree.list()), "those in its group are known all the same")
+	assert.Equal(t, born, pidsOf(s.tree.list()), "the leader's children are known all the same")
 }
