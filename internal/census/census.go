@@ -3,6 +3,7 @@
 package census
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,9 +12,9 @@ import (
 // A Census makes lists. An asker gets a list that was begun after it asked, since only that has everything on it that
 // was there then: those that ask while a list is made wait for the next. It is safe for concurrent use.
 type Census[T any] struct {
-	// Read makes a list of an empty or a used one; shared says that others wait for it. Only one runs at a time, on a
+	// Read makes a list of an empty or a used one, which so many others wait for. Only one runs at a time, on a
 	// goroutine of its own, which is left behind if it takes longer than its asker waits.
-	Read func(list *T, shared bool)
+	Read func(list *T, others int)
 
 	begun   atomic.Uint64 // lists
 	waiting atomic.Int32  // askers that do not have the turn
@@ -34,7 +35,7 @@ type List[T any] struct {
 }
 
 // New returns a census of lists that read makes.
-func New[T any](read func(list *T, shared bool)) *Census[T] {
+func New[T any](read func(list *T, others int)) *Census[T] {
 	return &Census[T]{Read: read, turn: make(chan struct{}, 1)}
 }
 
@@ -51,7 +52,7 @@ func (c *Census[T]) Take(until time.Time) (list *List[T], waited time.Duration) 
 		c.waiting.Add(-1)
 		return nil, time.Since(began)
 	}
-	shared := c.waiting.Add(-1) > 0
+	others := int(c.waiting.Add(-1))
 	waited = time.Since(began)
 	if list = c.last; list != nil && list.number > asked {
 		list.users.Add(1)
@@ -59,7 +60,7 @@ func (c *Census[T]) Take(until time.Time) (list *List[T], waited time.Duration) 
 		return list, waited
 	}
 	made := make(chan *List[T], 1)
-	go c.make(shared, made)
+	go c.make(others, made)
 	select {
 	case list = <-made:
 		return list, waited
@@ -69,7 +70,7 @@ func (c *Census[T]) Take(until time.Time) (list *List[T], waited time.Duration) 
 }
 
 // make makes a list, and ends the turn.
-func (c *Census[T]) make(shared bool, made chan<- *List[T]) {
+func (c *Census[T]) make(others int, made chan<- *List[T]) {
 	c.forget()
 	list, ok := c.used.Get().(*List[T])
 	if !ok {
@@ -77,10 +78,10 @@ func (c *Census[T]) make(shared bool, made chan<- *List[T]) {
 	}
 	list.users.Store(2)
 	list.number = c.begun.Add(1)
-	c.Read(&list.Of, shared)
+	c.Read(&list.Of, others)
 	c.last = list
-	c.endTurn()
 	made <- list // for the garbage collector, if the asker has left
+	c.endTurn()
 }
 
 func (c *Census[T]) endTurn() {
@@ -88,6 +89,7 @@ func (c *Census[T]) endTurn() {
 		c.forget()
 	}
 	<-c.turn
+	runtime.Gosched() // to the next, which would else wait for as long as this one computes
 }
 
 func (c *Census[T]) forget() {

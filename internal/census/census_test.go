@@ -22,9 +22,9 @@ type stepped struct {
 func newStepped() stepped {
 	s := stepped{begun: make(chan bool), goOn: make(chan struct{})}
 	lists := 0
-	s.Census = New(func(list *[]int, shared bool) {
+	s.Census = New(func(list *[]int, others int) {
 		lists++
-		s.begun <- shared
+		s.begun <- others > 0
 		<-s.goOn
 		*list = append((*list)[:0], lists)
 	})
@@ -139,7 +139,7 @@ func TestWaitIsForOthers(t *testing.T) {
 func TestListIsBegunAfterTheQuestion(t *testing.T) {
 	begun, goOn := make(chan struct{}, 1), make(chan struct{}, 2)
 	lists := 0
-	s := stepped{Census: New(func(list *[]int, _ bool) {
+	s := stepped{Census: New(func(list *[]int, _ int) {
 		lists++
 		begun <- struct{}{}
 		<-goOn

@@ -7,7 +7,7 @@ import (
 )
 
 // sessions lists the processes of the machine by session, once for all reports that ask at the same time.
-var sessions = census.New(func(list *map[int][]int, _ bool) {
+var sessions = census.New(func(list *map[int][]int, _ int) {
 	*list = make(map[int][]int)
 	everyone, _ := procfs.PIDs()
 	for _, pid := range everyone {

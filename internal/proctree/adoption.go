@@ -66,7 +66,7 @@ func (t *Tree) reapAdopted(pid int) bool {
 }
 
 // deadChildren lists our zombies, but not the leaders of runs, which reap those themselves.
-var deadChildren = census.New(func(dead *[]int, _ bool) {
+var deadChildren = census.New(func(dead *[]int, _ int) {
 	*dead = slices.DeleteFunc(ourChildren(), func(pid int) bool {
 		exited, err := sys.ExitedUnreaped(pid)
 		return err != nil || !exited || runLedBy(pid) != 0

@@ -282,7 +282,7 @@ func (b *birth) place() bool {
 	return last == b.leader
 }
 
-// follows reports whether the serial n is known to come after the leader's, by at most most and by less than a lap.
+// follows reports whether the serial n is known to come after the leader's, by no more than most and less than a lap.
 func (b *birth) follows(n serial, most int) bool {
 	lap := lapOf(pidMax.get())
 	return b.serial != 0 && n >= b.serial && n-b.serial <= min(serial(most), lap-lap/4)
@@ -383,9 +383,6 @@ func everyPID(l lookout, f visit, after, pidMax int) (whole bool, at reading) {
 		l.waited(waited)
 	}
 	if all == nil {
-		if l != nil {
-			probeAll(l, f, after, pidMax) // for the leader's group: l is late
-		}
 		return false, at
 	}
 	defer all.Release()

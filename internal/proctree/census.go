@@ -28,8 +28,8 @@ func (r *roll) begin() {
 
 // all lists all processes. If one look alone asks, the marks are not read here: it reads those of its candidates
 // anyway.
-func (r *roll) all(shared bool) {
-	if r.begin(); !shared {
+func (r *roll) all(others int) {
+	if r.begin(); others == 0 {
 		return
 	}
 	pulse := newPulse()

@@ -18,10 +18,10 @@ import (
 // Marks are read once for all looks that share a list, and not for one that asks alone.
 func TestMarksOnASharedList(t *testing.T) {
 	var r roll
-	r.all(false)
+	r.all(0)
 	assert.Contains(t, r.pids, os.Getpid())
 	assert.Empty(t, r.bearers)
-	r.all(true)
+	r.all(1)
 	assert.Len(t, r.bearers, len(r.pids))
 }
 
@@ -125,7 +125,7 @@ func TestOthersAreLeftOut(t *testing.T) {
 	defer func() { _, _ = stranger.Process.Kill(), stranger.Wait() }()
 	asked := func() (pids []int) {
 		var r roll
-		r.all(true)
+		r.all(1)
 		ours.tree.lookEnds = time.Time{} // of the look that was made before it was marked
 		r.each(&ours.tree, func(pid int, _ origin) { pids = append(pids, pid) }, 0)
 		return pids
@@ -163,11 +163,11 @@ func TestLateLookKnowsTheGroup(t *testing.T) {
 
 // The second list of a look that is late by then is not refused: without it the first proves nothing.
 func TestLateLookHasASecondList(t *testing.T) {
-	defer func(read func(*roll, bool)) { everybody.Read = read }(everybody.Read)
+	defer func(read func(*roll, int)) { everybody.Read = read }(everybody.Read)
 	read := everybody.Read
-	everybody.Read = func(r *roll, shared bool) {
+	everybody.Read = func(r *roll, others int) {
 		time.Sleep(5 * time.Millisecond)
-		read(r, shared)
+		read(r, others)
 	}
 	l := &watcher{visit: func(int, origin) {}, past: true}
 	inTime(t, func() bool { // a busy machine may take longer than it waits
@@ -178,9 +178,9 @@ func TestLateLookHasASecondList(t *testing.T) {
 
 // A look that got its list late, since others made theirs, goes through it all the same.
 func TestWaitForAListIsNotTheLooks(t *testing.T) {
-	defer func(read func(*roll, bool)) { everybody.Read = read }(everybody.Read)
+	defer func(read func(*roll, int)) { everybody.Read = read }(everybody.Read)
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	everybody.Read = func(r *roll, _ bool) {
+	everybody.Read = func(r *roll, _ int) {
 		*r = roll{}
 		begun <- struct{}{}
 		<-goOn

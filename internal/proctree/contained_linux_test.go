@@ -94,8 +94,8 @@ func TestEmptyCgroupIsBelieved(t *testing.T) {
 	var lists int
 	fork := forkEachList(t, &lists)
 	read := everybody.Read
-	everybody.Read = func(r *roll, shared bool) {
-		read(r, shared)
+	everybody.Read = func(r *roll, others int) {
+		read(r, others)
 		fork(os.Getpid(), anywhere)
 	}
 	defer func() { everybody.Read = read }()

@@ -108,11 +108,11 @@ func TestCorpsesAreAskedOnce(t *testing.T) {
 // checks at its end is given out after that reading.
 func TestCorpsesAreStruckOffAfterTheReading(t *testing.T) {
 	skipDisabled(t, "loadavg")
-	defer func(read func(*roll, bool)) { everybody.Read = read }(everybody.Read)
+	defer func(read func(*roll, int)) { everybody.Read = read }(everybody.Read)
 	read := everybody.Read
-	everybody.Read = func(r *roll, shared bool) {
+	everybody.Read = func(r *roll, others int) {
 		burn(t, 1)
-		read(r, shared)
+		read(r, others)
 	}
 	inTime(t, func() bool {
 		struck := 0

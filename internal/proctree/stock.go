@@ -36,7 +36,7 @@ func censusFor(l lookout) *census.Census[roll] {
 	return everybody
 }
 
-func (r *roll) takeStock(bool) {
+func (r *roll) takeStock(int) {
 	r.begin()
 	pulse := newPulse()
 	for _, pid := range r.pids {

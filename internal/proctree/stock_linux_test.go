@@ -50,7 +50,7 @@ wait`
 	var r roll
 	await(t, func() bool {
 		clear(stockSilent)
-		r.takeStock(true)
+		r.takeStock(1)
 		return !slices.ContainsFunc(ofTest, func(pid int) bool {
 			i := slices.Index(r.pids, pid)
 			return i < 0 || !r.traits[i].known

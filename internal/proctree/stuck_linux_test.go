@@ -14,9 +14,9 @@ func TestLookWhoseListIsStuck(t *testing.T) {
 	s := startGated(t, "sleep 600 & echo ready $!; wait")
 	born := testproc.Ready(t, s.stdout)
 	s.tree.born.started, s.tree.born.serial = time.Time{}, 0 // every process is checked
-	defer func(read func(*roll, bool)) { everybody.Read = read }(everybody.Read)
+	defer func(read func(*roll, int)) { everybody.Read = read }(everybody.Read)
 	begun, goOn := make(chan struct{}, 1), make(chan struct{})
-	everybody.Read = func(*roll, bool) {
+	everybody.Read = func(*roll, int) {
 		begun <- struct{}{}
 		<-goOn
 	}
@@ -40,5 +40,5 @@ func TestLookWhoseListIsStuck(t *testing.T) {
 		}
 	}
 	close(goOn)
-	assert.Equal(t, born, pidsOf(s.tree.list()), "those in its group are known all the same")
+	assert.Equal(t, born, pidsOf(s.tree.list()), "the leader's children are known all the same")
 }
