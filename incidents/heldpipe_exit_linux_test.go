@@ -74,9 +74,14 @@ func startTelling(t *testing.T, host *exec.Cmd) io.Reader {
 	return r
 }
 
+// untilHeld has a shell wait until its background process holds its output. On amd64 Linux 5.10 does not tell where a
+// process sleeps, and Yama may forbid to ask for its system call.
+var untilHeld = fmt.Sprintf(`until grep -q userfault /proc/$!/task/*/wchan || grep -q '^%d ' /proc/$!/task/*/syscall 2>/dev/null
+do sleep 0.01; done`, syscall.SYS_WRITEV)
+
 // leavingHost leaves a background process that holds its pipe, and exits on demand.
 func leavingHost([]string) int {
-	cmd := exec.Command("sh", "-c", `"$0" stdout & until grep -q userfault /proc/$!/task/*/wchan; do sleep 0.01; done`, os.Args[0])
+	cmd := exec.Command("sh", "-c", `"$0" stdout & `+untilHeld, os.Args[0])
 	cmd.Env = append(os.Environ(), testproc.RoleVariable+"=hold-stream")
 	cmd.ExtraFiles = []*os.File{os.NewFile(3, "3")}
 	_, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(testrun.Unbounded), safeexec.WithBackground(safeexec.BackgroundLeave),

@@ -234,7 +234,7 @@ func TestHeldPipeIsLeft(t *testing.T) {
 		cmd.Env = append(os.Environ(), testproc.RoleVariable+"=hold-stream", releaseVariable+"="+fifo, "GORACE=atexit_sleep_ms=0")
 		return safeexec.Run(testproc.Deadline(t), cmd, safeexec.WithBackground(safeexec.BackgroundLeave), safeexec.WithDrainTimeout(testrun.Soon))
 	}
-	res, err := leave(`"$0" stdout 3>/dev/null & until grep -q userfault /proc/$!/task/*/wchan; do sleep 0.01; done`, exe)
+	res, err := leave(`"$0" stdout 3>/dev/null & `+untilHeld, exe)
 	require.NoError(t, err, "%s", res.Stderr.String())
 	require.Len(t, res.Left, 1)
 	require.Len(t, res.LeftPipes, 2)

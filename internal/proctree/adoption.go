@@ -21,7 +21,7 @@ func (t *Tree) ReapAdopted() {
 	if !t.adopts && !t.siblings || !sys.Enabled(sys.Sweep) || t.root == nil && t.born.childless() {
 		return
 	}
-	t.reading = environBudget
+	t.allot(time.Time{})
 	t.askLeader()
 	for range maxPasses { // a child reaped while the list is read can hide others
 		reaped := false

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -223,4 +224,56 @@ func TestWaitForAListIsNotTheLooks(t *testing.T) {
 	tree.allot(own.Add(time.Hour))
 	tree.waited(time.Minute)
 	assert.Equal(t, own.Add(time.Hour), tree.lookEnds, "its bound leaves room for that")
+}
+
+// A counter is a track that counts how often the first process is asked, and everybody with it.
+type counter struct{ passes *int }
+
+func (t counter) judge(c *candidate) verdict {
+	if c.pid == 1 {
+		*t.passes++
+	}
+	return unknown
+}
+
+// Instead of a list that cannot be had, each number is asked for, once, as long as there are few: that is what one
+// failing getdents64(2) costs. Another look is necessary only where there are too many numbers.
+func TestListThatFailsOnce(t *testing.T) {
+	defer func(read func(*roll, bool)) { everybody.Read = read }(everybody.Read)
+	few := pidMax.get() <= maxProbes
+	s := startGated(t, `(setsid sh -c 'echo ready $$; exec sleep 600' &); exit 0`)
+	daemon := testproc.Ready(t, s.stdout)[0]
+	s.tree.WaitLeader()
+	for _, alive := range []bool{true, false} {
+		if !alive {
+			require.NoError(t, syscall.Kill(daemon, syscall.SIGKILL))
+			waitDead(t, daemon)
+		}
+		lists, passes, looks := 0, 0, 0
+		everybody.Read = func(r *roll, shared bool) {
+			r.all(shared)
+			if lists++; lists == 1 {
+				r.pids, r.bearers, r.err = r.pids[:0], r.bearers[:0], syscall.ENOMEM
+			}
+		}
+		s.tree.Close() // it knows nobody
+		s.tree.born.started, s.tree.born.serial = time.Now().Add(-time.Hour), 0
+		s.tree.Until(time.Now().Add(time.Hour)) // whose looks need not keep to time
+		tracks := s.tree.tracks
+		s.tree.tracks = append([]track{counter{&passes}}, tracks...)
+		var found []*Member
+		for sure := false; !sure; looks++ {
+			found, sure = s.tree.Live()
+		}
+		s.tree.tracks = tracks
+		if few {
+			assert.Equal(t, 1, looks)
+			assert.Equal(t, lists, passes, "the numbers once, and each list")
+		} else {
+			assert.Equal(t, 2, looks)
+			assert.Equal(t, lists-1, passes, "each list")
+		}
+		assert.Equal(t, alive, slices.Equal([]int{daemon}, pidsOf(found)))
+		t.Logf("%d looks, %d lists", looks, lists)
+	}
 }

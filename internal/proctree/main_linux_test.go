@@ -138,8 +138,10 @@ func start(t *testing.T, cmd *exec.Cmd) *subject {
 	s.CloseParent()
 	t.Cleanup(func() {
 		if cmd.ProcessState == nil {
-			s.killAll()
-			await(t, func() bool { return len(s.members()) == 0 })
+			await(t, func() bool { // one look may miss what bears no other mark than its environment
+				s.killAll()
+				return len(s.members()) == 0
+			})
 		}
 		s.tree.Close()
 		s.mark.End()

@@ -66,7 +66,7 @@ func (environTrack) judge(c *candidate) verdict {
 	if m.env == "" || !c.thorough() || c.older() {
 		return unknown
 	}
-	if value, ok := c.tree.readRuns(c.pid); ok {
+	if value := c.readRuns(); value != "" {
 		c.byEnviron = c.runInEnviron(value)
 	}
 	return unknown
@@ -107,54 +107,77 @@ func numberIn(name string) uint32 {
 const (
 	environBound = 20 * time.Millisecond
 	maxStuck     = 16
-	// environBudget is for all of them in one look.
-	environBudget = 100 * time.Millisecond
-	// recalledBound is environBound for a tree that nothing else may find, even on a busy machine. Its budget
-	// is the look's own time, and a process that did not answer once is not asked again.
-	recalledBound = 250 * time.Millisecond
+	// patientBound is environBound for a process that was late, which on a busy machine says nothing; and at once
+	// where much depends on it: in a tree that was recalled, and for a process whose limit mark it is weighed against.
+	patientBound = 250 * time.Millisecond
+	// maxSilent is for how many processes a tree that was not recalled is patient.
+	maxSilent = 4
+)
+
+// A silence is how a process has not answered for its environment.
+type silence int
+
+const (
+	late   silence = iota + 1 // it is asked once more, with patience
+	silent                    // it is not asked again
 )
 
 var stuckReaders atomic.Int32
 
-// tooManyReaders reports whether nothing more is to be read. Trees that are recalled are ended many at once, and each
-// may have no other mark: they count their own.
-func (t *tracker) tooManyReaders() bool {
-	if t.recalled {
-		return t.readers != nil && t.readers.Load() >= maxStuck
-	}
-	return stuckReaders.Load() >= maxStuck
-}
+// environOf is set by tests.
+var environOf = procfs.Thread.Environ
 
-func (t *tracker) readRuns(pid int) (string, bool) {
-	if t.tooManyReaders() || t.reading <= 0 || t.silent[pid] {
-		return "", false
-	}
-	bound := environBound
-	if t.recalled {
-		bound = recalledBound
-	}
+// readRuns returns the value of the environment mark of the process, "" if it was not had. While another look may have
+// it, this one proves nothing, and a process with our limit mark, which it may have taken from another run of this
+// program, is not ours yet.
+//
+// Trees that are recalled are ended many at once, and each may have no other mark: they count their own readers. So do
+// processes that are asked with patience.
+func (c *candidate) readRuns() string {
+	t := c.tree
+	heard := t.silent[c.pid]
+	patient := t.recalled || (heard == late || c.disputed()) && len(t.silent) <= maxSilent
 	if t.readers == nil {
 		t.readers = new(atomic.Int32)
 	}
-	began := time.Now()
-	value, late := readRuns(pid, bound, t.readers)
-	t.reading -= time.Since(began)
-	if late && t.recalled {
-		if t.silent == nil {
-			t.silent = make(map[int]bool)
-		}
-		t.silent[pid] = true
+	bound, stuck := environBound, &stuckReaders
+	if patient {
+		bound, stuck = patientBound, t.readers
 	}
-	return value, value != ""
+	if heard == silent || stuck.Load() >= maxStuck {
+		return ""
+	}
+	if t.late() {
+		c.mishear()
+		return ""
+	}
+	value, inTime := readRuns(c.pid, bound, t.readers)
+	switch {
+	case inTime || !patient && len(t.silent) >= maxSilent:
+		return value
+	case t.silent == nil:
+		t.silent = make(map[int]silence)
+	}
+	t.silent[c.pid] = silent
+	if !patient {
+		t.silent[c.pid] = late
+		c.mishear()
+	}
+	return value
+}
+
+func (c *candidate) mishear() {
+	c.tree.unheard = true
+	c.unasked = c.byLimit == c.tree.mark.id && !c.tree.recalled
 }
 
 // readRuns returns the value of the environment mark of a process, "" if it has none. It reports whether the process
-// does not answer within the bound, and leaves one of the readers behind then.
-func readRuns(pid int, bound time.Duration, readers *atomic.Int32) (value string, late bool) {
+// has answered within the bound, and leaves one of the readers behind if not.
+func readRuns(pid int, bound time.Duration, readers *atomic.Int32) (value string, inTime bool) {
 	// Opened here: to the thread that reads, /proc may be another one.
 	thread, err := procfs.OpenThread(pid)
 	if err != nil {
-		return "", false
+		return "", true
 	}
 	answer := make(chan string, 1)
 	stuckReaders.Add(1)
@@ -163,15 +186,15 @@ func readRuns(pid int, bound time.Duration, readers *atomic.Int32) (value string
 		defer stuckReaders.Add(-1)
 		defer readers.Add(-1)
 		defer thread.Close()
-		value, _, _ := thread.Environ(Variable)
+		value, _, _ := environOf(thread, Variable)
 		answer <- value
 	}()
 	timer := time.NewTimer(bound)
 	defer timer.Stop()
 	select {
 	case value := <-answer:
-		return value, false
+		return value, true
 	case <-timer.C:
-		return "", true
+		return "", false
 	}
 }

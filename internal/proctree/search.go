@@ -10,7 +10,6 @@ import (
 // A search looks for members.
 type search struct {
 	cell
-	term
 	born     birth
 	until    time.Time    // of Until
 	young    bool         // the leader has just started
@@ -86,12 +85,9 @@ func (t *search) All() ([]*Member, bool) {
 
 // beginLook forgets what the last look came to.
 func (t *search) beginLook() {
-	t.spare, t.reading, t.blurred, t.complete = t.spare[:0], environBudget, false, false
+	t.spare, t.unheard, t.blurred, t.complete = t.spare[:0], false, false, false
 	clear(t.hidden)
 	t.allot(t.until)
-	if t.recalled {
-		t.reading = time.Until(t.lookEnds)
-	}
 }
 
 func (t *search) look() ([]*Member, bool) {
@@ -118,7 +114,7 @@ func (t *search) look() ([]*Member, bool) {
 	if !t.young {
 		t.descend()
 	}
-	return t.list(), sure && !t.blurred && !t.missed
+	return t.list(), sure && !t.blurred && !t.missed && !t.unheard
 }
 
 // maxPasses bounds looks that are repeated because the last one found a new member.

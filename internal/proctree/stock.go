@@ -78,11 +78,11 @@ func stockRuns(pid int) (runs string, known bool) {
 	if stockSilent[pid] || stockReaders.Load() >= maxStuck {
 		return "", false
 	}
-	runs, late := readRuns(pid, environBound, &stockReaders)
-	if late {
+	runs, known = readRuns(pid, environBound, &stockReaders)
+	if !known {
 		stockSilent[pid] = true
 	}
-	return runs, !late
+	return runs, known
 }
 
 // excludes reports whether what was read of the i-th process tells l that it is none of its.

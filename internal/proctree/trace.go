@@ -147,6 +147,7 @@ func (t *tracker) Owns(pid int) bool {
 	if m := t.members[pid]; m != nil {
 		return !t.dead(m)
 	}
+	t.allot(time.Time{})
 	t.askLeader()
 	return t.judge(pid, anywhere) == ours
 }

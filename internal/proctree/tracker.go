@@ -2,7 +2,6 @@ package proctree
 
 import (
 	"sync/atomic"
-	"time"
 
 	"github.com/seed841d8200/safeexec/internal/sys"
 )
@@ -10,6 +9,7 @@ import (
 // A tracker asks the tracks whether a process is of the tree.
 type tracker struct {
 	roster
+	term          // of the present look
 	mark          *Mark
 	tracks        []track
 	number        Tracks     // the track that goes by the leader's number
@@ -21,9 +21,9 @@ type tracker struct {
 	descending    bool       // from members to their children
 	blurred       bool       // a process is there that could not be told from the next one with its number
 
-	reading time.Duration // that this look may still spend on environments
+	unheard bool          // another look may have an environment that this one did not
 	readers *atomic.Int32 // of environments, under way; nil until there is one
-	silent  map[int]bool  // processes whose environment did not come in time; of a recalled tree
+	silent  map[int]silence
 }
 
 // judge asks the tracks about pid.
@@ -36,6 +36,9 @@ func (t *tracker) judge(pid int, from origin) verdict {
 		if v := track.judge(t.asked); v != unknown {
 			return v
 		}
+	}
+	if t.asked.unasked {
+		return unknown
 	}
 	switch run := settle(t.asked.byLimit, t.asked.bySlice, t.asked.byEnviron); {
 	case run == 0:

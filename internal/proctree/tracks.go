@@ -65,6 +65,7 @@ type candidate struct {
 	// The runs that its marks name, see [settle]; 0 where a mark names none, or was not read.
 	byLimit, bySlice, byEnviron uint32
 	inner                       uint32 // the inner number of the limit mark
+	unasked                     bool   // for its environment, which may say otherwise than its limit
 
 	limitRead bool
 	stat      procfs.Stat // if statRead and statErr is nil

@@ -10,11 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed841d8200/safeexec/internal/procfs"
+	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
 // What members have used is asked for as long as the look may take: a signal waits for it.
 func TestUsedEndsWithTheLook(t *testing.T) {
 	s := start(t, exec.Command("cat"))
+	testproc.WaitComm(t, s.cmd.Process.Pid, "cat") // until its exec is over it has the memory of this process
 	st, err := procfs.ReadStatNoComm(os.Getpid())
 	require.NoError(t, err)
 	s.tree.members = map[int]*Member{ // this process has used more memory than cat has

@@ -63,7 +63,7 @@ func TestHiddenProcesses(t *testing.T) {
 			continue
 		}
 		assert.Empty(t, got.Killed)
-		assert.Equal(t, 1, got.Hidden)
+		assert.Contains(t, []int{1, 2}, got.Hidden, "the program, and on a slow machine, where all are asked, the shell that is PID 1")
 	}
 }
 

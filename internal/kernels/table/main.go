@@ -2,7 +2,8 @@
 //
 //	.ci/kernels >kernels.out; go run ./internal/kernels/table kernels.out
 //
-// Each kernel may have an output of its own. One of a run that failed is refused.
+// Each kernel may have an output of its own, or several, which add up: on a slow machine the packages of one do not all
+// fit in the time of a run. One of a run that failed is refused.
 package main
 
 import (
@@ -35,11 +36,9 @@ func write(document string, outputs []string) error {
 		if err != nil {
 			return err
 		}
-		kernels, err := read(string(text))
-		if err != nil {
+		if all, err = read(all, string(text)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		all = append(all, kernels...)
 	}
 	text, err := os.ReadFile(document)
 	if err != nil {
@@ -63,37 +62,45 @@ type kernel struct {
 	facts               []string
 	has                 map[string]bool
 	binaries            []string
-	counts              string
+	counts              [3]int         // passed, failed, skipped
 	skipped             map[string]int // by the reason
 }
 
 var binary = regexp.MustCompile(`^  /(\S+)\.test: ok, `)
 
+const counts = "  %d passed, %d failed, %d skipped"
+
 var skip = regexp.MustCompile(`^  skipped: \S+: (.*)$`)
 
-// read reads an output of .ci/kernels.
-func read(text string) ([]kernel, error) {
-	var all []kernel
+// read adds an output of .ci/kernels to what was read of others.
+func read(all []kernel, text string) ([]kernel, error) {
+	last := -1
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		if version, ok := strings.CutPrefix(line, "== Linux "); ok {
-			all = append(all, kernel{
-				version: strings.TrimSuffix(version, " =="), has: map[string]bool{}, skipped: map[string]int{},
-			})
+			version = strings.TrimSuffix(version, " ==")
+			if last = slices.IndexFunc(all, func(k kernel) bool { return k.version == version }); last < 0 {
+				last = len(all)
+				all = append(all, kernel{version: version, has: map[string]bool{}, skipped: map[string]int{}})
+			}
 			continue
 		}
 		if strings.HasPrefix(line, "FAILED: ") {
 			return nil, errors.New(line)
 		}
-		if len(all) == 0 {
+		if last < 0 {
 			continue
 		}
-		k := &all[len(all)-1]
+		k := &all[last]
 		switch m := skip.FindStringSubmatch(line); {
 		case m != nil:
 			k.skipped[m[1]]++
 		case binary.MatchString(line):
-			k.binaries = append(k.binaries, "`"+binary.FindStringSubmatch(line)[1]+"`")
+			name := "`" + binary.FindStringSubmatch(line)[1] + "`"
+			if slices.Contains(k.binaries, name) {
+				return nil, fmt.Errorf("%s of Linux %s is there twice", name, k.version)
+			}
+			k.binaries = append(k.binaries, name)
 		case strings.HasPrefix(line, "  on "):
 			k.date = line[len("  on "):]
 		case strings.HasPrefix(line, "in force: "):
@@ -107,7 +114,11 @@ func read(text string) ([]kernel, error) {
 				k.has[name] = value == "true"
 			}
 		case strings.Contains(line, " passed, "):
-			k.counts = strings.TrimSpace(line)
+			var n [3]int
+			_, _ = fmt.Sscanf(line, counts, &n[0], &n[1], &n[2])
+			for i := range n {
+				k.counts[i] += n[i]
+			}
 		}
 	}
 	return all, nil
@@ -119,7 +130,7 @@ func format(all []kernel) (string, error) {
 		return "", errors.New("no kernel")
 	}
 	for _, k := range all {
-		if k.date == "" || k.name == "" || k.counts == "" || !slices.Equal(k.facts, all[0].facts) {
+		if k.date == "" || k.name == "" || k.counts == [3]int{} || !slices.Equal(k.facts, all[0].facts) {
 			return "", fmt.Errorf("linux %s: not all is told, or other things than of Linux %s", k.version, all[0].version)
 		}
 	}
@@ -149,7 +160,9 @@ func format(all []kernel) (string, error) {
 	head("tests, with their parts")
 	row("kernel", func(k kernel) string { return k.name })
 	row("on", func(k kernel) string { return k.date })
-	row("outcome", func(k kernel) string { return k.counts })
+	row("outcome", func(k kernel) string {
+		return strings.TrimSpace(fmt.Sprintf(counts, k.counts[0], k.counts[1], k.counts[2]))
+	})
 	row("of", func(k kernel) string { return strings.Join(k.binaries, ", ") })
 	reasons := map[string]bool{}
 	for _, k := range all {

@@ -21,7 +21,15 @@ in force: kernel=5.10.0-1-cloud-amd64 slice=false pidfd=true
 == Linux 6.12 ==
   on 2026-01-03
 in force: kernel=6.12.1-cloud-amd64 slice=true pidfd=true
-  5 passed, 0 failed, 0 skipped
+  3 passed, 0 failed, 0 skipped
+`
+
+const rest = `
+== Linux 6.12 ==
+  on 2026-01-03
+  /root.test: ok, 2 s
+  2 passed, 0 failed, 1 skipped
+  skipped: TestA: needs the program a|b
 `
 
 const table = "before\n" + begin + notice + `| in force | Linux 5.10 | Linux 6.12 |
@@ -32,12 +40,12 @@ const table = "before\n" + begin + notice + `| in force | Linux 5.10 | Linux 6.1
 | --- | --- | --- |
 | kernel | 5.10.0-1-cloud-amd64 | 6.12.1-cloud-amd64 |
 | on | 2026-01-02 | 2026-01-03 |
-| outcome | 3 passed, 0 failed, 2 skipped | 5 passed, 0 failed, 0 skipped |
-` + "| of | `internal-kernels` |  |" + `
+| outcome | 3 passed, 0 failed, 2 skipped | 5 passed, 0 failed, 1 skipped |
+` + "| of | `internal-kernels` | `root` |" + `
 
 | skipped, as the test says why | Linux 5.10 | Linux 6.12 |
 | --- | --- | --- |
-| needs the program a\|b | 2 | 0 |
+| needs the program a\|b | 2 | 1 |
 ` + end + "after\n"
 
 func TestTable(t *testing.T) {
@@ -49,7 +57,7 @@ func TestTable(t *testing.T) {
 		return path
 	}
 	put("doc", "before\n"+begin+"old\n"+end+"after\n")
-	require.NoError(t, write(doc, []string{put("out", output)}))
+	require.NoError(t, write(doc, []string{put("out", output), put("rest", rest)}))
 	written, err := os.ReadFile(doc)
 	require.NoError(t, err)
 	assert.Equal(t, table, string(written))
@@ -57,6 +65,7 @@ func TestTable(t *testing.T) {
 	for what, text := range map[string]string{
 		"failed":             output + "FAILED: Linux 6.1: the machine ended with 1\n",
 		"no kernel":          "",
+		"twice":              output + rest + rest,
 		"no verdict":         "== Linux 6.1 ==\n  on 2026-01-03\nin force: kernel=6.1 slice=true\n",
 		"of another version": output + "== Linux 6.1 ==\n  on 2026-01-03\nin force: kernel=6.1 slice=true\n  5 passed, 0 failed, 0 skipped\n",
 	} {
