@@ -239,7 +239,7 @@ func (t counter) judge(c *candidate) verdict {
 // Instead of a list that cannot be had, each number is asked for, once, as long as there are few: that is what one
 // failing getdents64(2) costs. Another look is necessary only where there are too many numbers.
 func TestListThatFailsOnce(t *testing.T) {
-	defer func(read func(*roll, bool)) { everybody.Read = read }(everybody.Read)
+	defer func(read func(*roll, int)) { everybody.Read = read }(everybody.Read)
 	few := pidMax.get() <= maxProbes
 	s := startGated(t, `(setsid sh -c 'echo ready $$; exec sleep 600' &); exit 0`)
 	daemon := testproc.Ready(t, s.stdout)[0]
@@ -250,8 +250,8 @@ func TestListThatFailsOnce(t *testing.T) {
 			waitDead(t, daemon)
 		}
 		lists, passes, looks := 0, 0, 0
-		everybody.Read = func(r *roll, shared bool) {
-			r.all(shared)
+		everybody.Read = func(r *roll, others int) {
+			r.all(others)
 			if lists++; lists == 1 {
 				r.pids, r.bearers, r.err = r.pids[:0], r.bearers[:0], syscall.ENOMEM
 			}
