@@ -304,8 +304,9 @@ const (
 	lookBound   = 500 * time.Millisecond
 	looksBound  = 10 * lookBound
 	askingBound = 3 * lookBound
-	// Looks for the holders of pipes: one at the end of the drain timeout, and five when it has passed.
-	holdersBound = 6 * engine.HolderBound
+	// Looks for the holders of two pipes when the drain timeout has passed, eight at the most, with the time between
+	// them, and a call on each pipe that is late.
+	holdersBound = 8*engine.HolderBound + 200*time.Millisecond
 )
 
 // ending is how long a run may go on after its deadline: the sum of all that can take time then. It is

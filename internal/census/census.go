@@ -49,7 +49,7 @@ func (c *Census[T]) Take(until time.Time) (list *List[T], waited time.Duration) 
 	select {
 	case c.turn <- struct{}{}:
 	case <-late.C:
-		c.waiting.Add(-1)
+		c.leave()
 		return nil, time.Since(began)
 	}
 	others := int(c.waiting.Add(-1))
@@ -66,6 +66,18 @@ func (c *Census[T]) Take(until time.Time) (list *List[T], waited time.Duration) 
 		return list, waited
 	case <-late.C:
 		return nil, waited
+	}
+}
+
+// leave ends the waiting of an asker that has no list. The last one to wait takes the last list along.
+func (c *Census[T]) leave() {
+	if c.waiting.Add(-1) > 0 {
+		return
+	}
+	select {
+	case c.turn <- struct{}{}:
+		c.endTurn()
+	default: // the turn's holder sees to it
 	}
 }
 

@@ -17,6 +17,10 @@ type HeadTail struct {
 	buf   []byte
 	next  int
 	total int64
+	// lent is how much of Space a read that has not returned may still write to.
+	lent int
+	// split is the length of the head in a buf that Kept has made without such a part; zero otherwise.
+	split int
 }
 
 // Limit sets how many bytes are kept, before the first Write. The zero HeadTail keeps none.
@@ -96,9 +100,23 @@ func (b *HeadTail) Took(n int) {
 	}
 }
 
+// Lend says that a read into the first n bytes of Space has not returned; with 0, that none is under way.
+func (b *HeadTail) Lend(n int) { b.lent = n }
+
+// Lent reports whether a read into Space has not returned.
+func (b *HeadTail) Lent() bool { return b.lent > 0 }
+
 // Kept puts the ring in order and returns the head and the tail. The head is all that came, and
-// the tail empty, when nothing was dropped. Both alias the buffer, which takes no more writes.
+// the tail empty, when nothing was dropped. Both alias the buffer, which takes no more writes. A read that has not
+// returned may write at any time, also after this: what it may write to is left out.
 func (b *HeadTail) Kept() (head, tail []byte) {
+	if b.lent > 0 {
+		b.buf, b.split = b.Copy()
+		b.lent = 0
+	}
+	if b.split > 0 {
+		return b.buf[:b.split:b.split], b.buf[b.split:]
+	}
 	if b.total <= int64(b.limit) {
 		return b.buf, nil
 	}
@@ -113,10 +131,10 @@ func (b *HeadTail) Kept() (head, tail []byte) {
 // Copy returns copies of what Kept returns, one behind the other, and the length of the first. The buffer may be
 // written to afterwards.
 func (b *HeadTail) Copy() (data []byte, head int) {
-	if b.total <= int64(b.limit) {
+	if b.total <= int64(b.limit) && (b.lent == 0 || len(b.buf) < b.limit) {
 		return bytes.Clone(b.buf), len(b.buf)
 	}
-	return slices.Concat(b.buf[:b.head()], b.buf[b.next:], b.buf[b.head():b.next]), b.head()
+	return slices.Concat(b.buf[:b.head()], b.buf[b.next+b.lent:], b.buf[b.head():b.next]), b.head()
 }
 
 // Bytes returns what Kept returns, the tail right behind the head.

@@ -186,3 +186,43 @@ func TestSpace(t *testing.T) {
 	_, _ = b.Write(make([]byte, 2*minSpace))
 	assert.Len(t, b.Space(), minSpace, "the tail; the head is full")
 }
+
+// A read that was left behind may write into the ring at any time: what it may write to is left out, the rest is whole.
+func TestHeadTailLeavesOutWhatIsLent(t *testing.T) {
+	const limit, lent = 1 << 16, 20_000
+	for _, total := range []int{limit - 30_000, limit, limit + 5000} {
+		var b HeadTail
+		b.Limit(limit)
+		all := make([]byte, total)
+		for i := range all {
+			all[i] = byte(i % 251)
+		}
+		_, _ = b.Write(all)
+		space := b.Space()
+		if space = space[:min(lent, len(space))]; total >= limit {
+			require.Len(t, space, lent)
+		}
+		scribble := func() {
+			for i := range space {
+				space[i] = 0xff
+			}
+		}
+		b.Lend(lent)
+		scribble()
+		data, split := b.Copy()
+		head, tail := b.Kept()
+		scribble()
+		assert.Equal(t, data, b.Bytes())
+		assert.Len(t, head, split)
+		assert.Equal(t, all[:len(head)], head)
+		assert.Equal(t, all[total-len(tail):], tail)
+		if total < limit {
+			assert.Len(t, head, total)
+			continue
+		}
+		assert.Len(t, head, limit/2)
+		assert.Len(t, tail, limit/2-lent)
+		again, rest := b.Kept()
+		assert.Equal(t, [][]byte{head, tail}, [][]byte{again, rest})
+	}
+}

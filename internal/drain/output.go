@@ -44,7 +44,6 @@ type Output struct {
 	source Source        // what it returned
 	chunks int32         // put into the pump
 	held   *chunk        // a call that has not returned reads into it
-	direct bool          // a call that has not returned reads into keep
 	ended  bool
 
 	stopAt    int64        // -1: no limit on the total
@@ -112,7 +111,7 @@ func (o *Output) Pull(limit int) State {
 	if o.held != nil {
 		return o.pull(o.held, len(o.held.buf))
 	}
-	if o.direct {
+	if o.direct() {
 		return o.fill(cmp.Or(max(limit, 0), largeSize))
 	}
 	if o.pump != nil && !o.pump.Room() {
@@ -150,6 +149,9 @@ func (o *Output) pull(c *chunk, n int) State {
 	return o.state(n, err)
 }
 
+// direct reports whether a call that has not returned reads into keep.
+func (o *Output) direct() bool { return o.keep != nil && o.keep.Lent() }
+
 // readsIntoKeep reports whether to read straight into keep. Where the ring is shorter than a turn that takes many small
 // reads, which cost more than to copy what stays of a large one.
 func (o *Output) readsIntoKeep() bool {
@@ -164,11 +166,16 @@ func (o *Output) fill(limit int) State {
 		space := o.keep.Space()
 		space = space[:min(len(space), limit-moved)]
 		n, err := o.read(space)
-		o.direct = errors.Is(err, ErrHeld)
+		held := errors.Is(err, ErrHeld)
+		if !held {
+			o.keep.Lend(0)
+		} else if !o.direct() { // or it is the same read, which may have been given more
+			o.keep.Lend(len(space))
+		}
 		o.keep.Took(n)
 		o.total.Add(int64(n))
 		o.delivered += int64(n)
-		if n == 0 && moved > 0 && (errors.Is(err, syscall.EAGAIN) || o.direct) {
+		if n == 0 && moved > 0 && (errors.Is(err, syscall.EAGAIN) || held) {
 			return Moved
 		}
 		moved += n

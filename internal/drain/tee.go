@@ -22,7 +22,7 @@ type tee struct {
 // Tee makes an Output that captures write to w as well, as [Output.Stream] does, beginning with the next byte. What is
 // kept does not depend on w. It reports false, and does nothing, while a process holds up a read.
 func (o *Output) Tee(w io.Writer, notify func()) bool {
-	if o.direct || o.held != nil {
+	if o.direct() || o.held != nil {
 		return false
 	}
 	o.tee = &tee{before: o.Total()}

@@ -98,6 +98,8 @@ func (r *drainer) settleOutput(fd int, now, giveUp, writers time.Time) time.Time
 			return time.Time{}
 		}
 		s.Owed = 0
+	} else {
+		s.NotHeld()
 	}
 	next := r.settlePipe(fd, now, giveUp, writers)
 	if !s.End.Open() && s.Out.Finish() {

@@ -140,6 +140,19 @@ func TestTimeAloneHoldsNoPipe(t *testing.T) {
 	assert.Empty(t, r.Facts.Holders)
 }
 
+// A call that is late has its time, however long ago another one was.
+func TestEachLateCallHasItsTime(t *testing.T) {
+	r, _ := drained(t, &Config{Drain: never, NoReport: true}, func() {})
+	s := &r.Streams.Each[1]
+	s.Capture(100)
+	long, now := time.Now().Add(-time.Hour), time.Now()
+	first := s.HeldUntil(long, long)
+	assert.Equal(t, first, s.HeldUntil(long, now))
+	(&drainer{Run: r}).settleOutput(1, now, now.Add(never), now.Add(never))
+	assert.Equal(t, now.Add(first.Sub(long)), s.HeldUntil(long, now))
+	r.Streams.Close(s)
+}
+
 // While the goroutine of a Writer is in a read that a process holds, the drain sleeps, and gives up the pipe in time.
 func TestDrainSleepsWhileAReadIsHeld(t *testing.T) {
 	source := heldSource{make(chan struct{}), make(chan struct{})}

@@ -176,3 +176,32 @@ func as(t *testing.T, uid uintptr, f func()) {
 	}()
 	require.Zero(t, <-done)
 }
+
+// A call that was late counts the large pipes once, whichever call it was and whether it is repeated.
+func TestLateGrowCountsOnce(t *testing.T) {
+	patient(t)
+	before := largePipes.Load()
+	comesBack := func(e *End, c call) {
+		h := takeHand()
+		h.call, h.n = c, 1<<12
+		h.state.Store(back)
+		e.late = h
+	}
+	var e End
+	child, err := e.Output()
+	require.NoError(t, err)
+	defer child.Close()
+	comesBack(&e, callGrow)
+	require.True(t, e.Grow(), "again")
+	assert.Equal(t, before+1, largePipes.Load())
+	comesBack(&e, callShrink)
+	_, err = e.Unread()
+	require.NoError(t, err)
+	assert.Equal(t, before, largePipes.Load())
+	comesBack(&e, callGrow)
+	_, err = e.Unread()
+	require.NoError(t, err)
+	assert.Equal(t, before+1, largePipes.Load())
+	e.Close()
+	assert.Equal(t, before, largePipes.Load())
+}

@@ -42,9 +42,13 @@ func (e *End) do(c call, p []byte, n int) (int, error) {
 		}
 		e.late = nil
 		same, n, err := h.call == c && (c != callResize || h.n == n), h.n, h.err
-		if h.call == callGrow && err == nil {
+		switch {
+		case err != nil || same: // the caller counts the large pipes
+		case h.call == callGrow:
 			e.small = n
 			largePipes.Add(1)
+		case h.call == callShrink:
+			e.leaveLarge()
 		}
 		h.giveBack()
 		if same {

@@ -23,20 +23,28 @@ func (t *Tree) ReapAdopted() {
 	}
 	t.allot(time.Time{})
 	t.askLeader()
-	for range maxPasses { // a child reaped while the list is read can hide others
-		reaped := false
-		dead, _ := deadChildren.Take(time.Now().Add(lookTime))
-		if dead == nil {
-			return
-		}
-		for _, pid := range dead.Of {
-			reaped = t.reapAdopted(pid) || reaped
-		}
-		dead.Release()
-		if !reaped {
+	until := time.Now().Add(lookTime) // for the lists of others, in all passes
+	for range maxPasses {             // a child reaped while the list is read can hide others
+		if !t.reapListed(until) {
 			return
 		}
 	}
+}
+
+// reapListed reaps what a list shows, and reports whether it reaped one. If no list of others is to be had in time, it
+// makes its own: nothing else reaps these zombies later.
+func (t *Tree) reapListed(until time.Time) (reaped bool) {
+	var pids []int
+	if dead, _ := deadChildren.Take(until); dead != nil {
+		defer dead.Release()
+		pids = dead.Of
+	} else {
+		pids = listDeadChildren()
+	}
+	for _, pid := range pids {
+		reaped = t.reapAdopted(pid) || reaped
+	}
+	return reaped
 }
 
 // reapAdopted reaps our child pid if it is a zombie of the tree. The pidfd pins it against other code in
@@ -65,13 +73,15 @@ func (t *Tree) reapAdopted(pid int) bool {
 	return true
 }
 
-// deadChildren lists our zombies, but not the leaders of runs, which reap those themselves.
-var deadChildren = census.New(func(dead *[]int, _ int) {
-	*dead = slices.DeleteFunc(ourChildren(), func(pid int) bool {
+var deadChildren = census.New(func(dead *[]int, _ int) { *dead = listDeadChildren() })
+
+// listDeadChildren lists our zombies, but not the leaders of runs, which reap those themselves.
+func listDeadChildren() []int {
+	return slices.DeleteFunc(ourChildren(), func(pid int) bool {
 		exited, err := sys.ExitedUnreaped(pid)
 		return err != nil || !exited || runLedBy(pid) != 0
 	})
-})
+}
 
 // ourChildren lists our children, zombies included.
 func ourChildren() []int {

@@ -131,8 +131,8 @@ var environOf = procfs.Thread.Environ
 // it, this one proves nothing, and a process with our limit mark, which it may have taken from another run of this
 // program, is not ours yet.
 //
-// Trees that are recalled are ended many at once, and each may have no other mark: they count their own readers. So do
-// processes that are asked with patience.
+// Trees that are recalled are ended many at once, and each may have no other mark: they count only their own readers. So
+// do processes that are asked with patience.
 func (c *candidate) readRuns() string {
 	t := c.tree
 	heard := t.silent[c.pid]
@@ -140,18 +140,19 @@ func (c *candidate) readRuns() string {
 	if t.readers == nil {
 		t.readers = new(atomic.Int32)
 	}
-	bound, stuck := environBound, &stuckReaders
+	bound, count := environBound, []*atomic.Int32{&stuckReaders, t.readers}
 	if patient {
-		bound, stuck = patientBound, t.readers
+		bound, count = patientBound, count[1:]
 	}
-	if heard == silent || stuck.Load() >= maxStuck {
+	if heard == silent || count[0].Load() >= maxStuck {
 		return ""
 	}
-	if t.late() {
+	left := t.left()
+	if left < bound/2 { // the next look has more for it
 		c.mishear()
 		return ""
 	}
-	value, inTime := readRuns(c.pid, bound, t.readers)
+	value, inTime := readRuns(c.pid, min(bound, left), count...)
 	switch {
 	case inTime || !patient && len(t.silent) >= maxSilent:
 		return value
@@ -172,22 +173,27 @@ func (c *candidate) mishear() {
 }
 
 // readRuns returns the value of the environment mark of a process, "" if it has none. It reports whether the process
-// has answered within the bound, and leaves one of the readers behind if not.
-func readRuns(pid int, bound time.Duration, readers *atomic.Int32) (value string, inTime bool) {
+// has answered within the bound; if not, a reader is left behind, which each of the counters counts.
+func readRuns(pid int, bound time.Duration, count ...*atomic.Int32) (value string, inTime bool) {
 	// Opened here: to the thread that reads, /proc may be another one.
 	thread, err := procfs.OpenThread(pid)
 	if err != nil {
 		return "", true
 	}
 	answer := make(chan string, 1)
-	stuckReaders.Add(1)
-	readers.Add(1)
+	var over atomic.Bool // one of the two has come to its end: the other one counts
+	countAll := func(n int32) {
+		for _, c := range count {
+			c.Add(n)
+		}
+	}
 	go func() {
-		defer stuckReaders.Add(-1)
-		defer readers.Add(-1)
-		defer thread.Close()
 		value, _, _ := environOf(thread, Variable)
+		thread.Close()
 		answer <- value
+		if !over.CompareAndSwap(false, true) {
+			countAll(-1)
+		}
 	}()
 	timer := time.NewTimer(bound)
 	defer timer.Stop()
@@ -195,6 +201,11 @@ func readRuns(pid int, bound time.Duration, readers *atomic.Int32) (value string
 	case value := <-answer:
 		return value, true
 	case <-timer.C:
+	}
+	countAll(1)
+	if over.CompareAndSwap(false, true) {
 		return "", false
 	}
+	countAll(-1)
+	return <-answer, true
 }

@@ -62,6 +62,14 @@ func (l *term) waited(d time.Duration) {
 	}
 }
 
+// left returns what is left of the look's time.
+func (l *term) left() time.Duration {
+	if l.lookEnds.IsZero() {
+		return lookTime
+	}
+	return time.Until(l.lookEnds)
+}
+
 func (l *term) late() bool { return !l.lookEnds.IsZero() && !time.Now().Before(l.lookEnds) }
 
 // Live looks for live members of the tree other than the leader, known ones included. It reports false if it could not

@@ -1,7 +1,6 @@
 package stdio
 
 import (
-	"bytes"
 	"io"
 	"os"
 	"time"
@@ -23,7 +22,7 @@ type Stream struct {
 	Owed     int           // bytes that were in the pipe when it was given up, if Final
 	Look     time.Duration // between two looks for the holders of the pipe
 	NextLook time.Time
-	overdue  time.Time // when it was Held for the first time after the drain timeout
+	overdue  time.Time // since when it is Held after the drain timeout
 	Final    bool      // Owed is set
 	Finished bool      // nothing of it is under way any more
 	Lost     bool      // a call on the pipe was left behind
@@ -179,6 +178,9 @@ func (s *Stream) HeldUntil(given, now time.Time) time.Time {
 	return s.overdue.Add(callTime)
 }
 
+// NotHeld says that no call is late: the next one that is has its own time.
+func (s *Stream) NotHeld() { s.overdue = time.Time{} }
+
 // callTime is more than a call on a pipe takes that no process holds, on a busy machine.
 const callTime = 50 * time.Millisecond
 
@@ -210,9 +212,6 @@ func (s *Stream) Summary() Kept {
 	if s.Kind.Keeps() {
 		head, tail := s.Keep.Kept()
 		o.Data, o.Head = s.Keep.Bytes(), len(head)
-		if s.Lost {
-			o.Data = bytes.Clone(o.Data) // a call that returns late writes to the buffer behind it
-		}
 		o.Dropped = o.Total - int64(len(head)+len(tail))
 	}
 	return o
