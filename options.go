@@ -46,7 +46,7 @@ type config struct {
 	complete bool // a truncated stdout is an error; set by Output and CombinedOutput
 }
 
-// defaults is the only place where defaults are set.
+// defaults is the only place where defaults are set that are not the zero value.
 func defaults() config {
 	return config{Config: engine.Config{
 		Grace:       DefaultGracePeriod,
@@ -270,8 +270,8 @@ func WithStartRetry(d time.Duration) Option { return startRetryOption(d) }
 // machine takes to schedule it. It counts from the call on.
 //
 // The sum is the timeout, [ReportBound] unless [WithoutReport] is given, the time of
-// [WithDiagnosticSignal], linger, grace period, kill timeout and drain timeout, a tenth of a second to
-// name the holders of a pipe, 50 ms for the context to agree that its deadline has passed, a tenth of
+// [WithDiagnosticSignal], linger, grace period, kill timeout and drain timeout, a second to
+// name the holders of pipes, 50 ms for the context to agree that its deadline has passed, a tenth of
 // a second to remove a cgroup, [WithContainment], a second for the function of [WithRedact], a second to
 // give a terminal back, [WithTerminal], and five seconds for looks at the tree, each of which may take half a second
 // although its bound has passed: a quarter to wait for a list of all processes, which runs share, and one of its own.

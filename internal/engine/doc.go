@@ -1,9 +1,9 @@
 // Package engine does the work of a run and returns facts. It knows neither options nor the public types that facts
-// become. Run.Supervise is the life of a command. Each phase has a file, and a type with what only that phase knows:
+// become. Run.Supervise is the life of a command. Most phases have a file, and a type around Run with what only that phase knows; the rest are methods of Run:
 //
 //	config.go    its settings           facts.go     what it returns      errors.go  why nothing was started
-//	start.go     examine, pipes, spawn  guarded.go   guard, cgroup, descriptors      stopped.go  the exec stop
-//	run.go       Begin, Supervise, observe   reason.go    why a run must end   requests.go  requests from outside
+//	start.go     examine, pipes, spawn  guarded.go   guard, cgroup          descriptors.go  the audit  stopped.go  the exec stop
+//	run.go       Begin, Supervise, observe   reason.go    whether and why a run must end   requests.go  requests from outside
 //	background.go  what the leader left behind       report.go  why it is stuck      terminal.go  lent, and taken back
 //	drain.go     the last bytes         reap.go      the leader's numbers are given up     conclude.go  after the end
 //

@@ -215,9 +215,9 @@ func (r *drainer) leavePipe(fd int, now time.Time) bool {
 	reaper{r.Run}.listLeft()
 	elsewhere := true
 	for _, h := range holders {
-		who := ladder.Identity(h.Process)
+		id := ladder.Identity(h.Process)
 		switch {
-		case slices.ContainsFunc(r.Facts.Left, func(p proctree.Process) bool { return ladder.Identity(p) == who }):
+		case slices.ContainsFunc(r.Facts.Left, func(p proctree.Process) bool { return ladder.Identity(p) == id }):
 			elsewhere = false
 		case !h.Starting && h.Alive():
 			r.addHolder(h.Process, h.FDs)

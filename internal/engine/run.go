@@ -33,7 +33,7 @@ type Run struct {
 	deadline  time.Time // of the whole run
 	mark      time.Time // when the present phase began
 	byContext bool      // the context's deadline passed, but its own timer has not fired yet
-	left      bool      // by background: the tree lives on, and is signaled no more
+	left      bool      // by background: the tree lives on, and gets no more signals
 	over      bool      // Supervise has come to its end
 
 	questions Questions // which wake the poller as well
@@ -58,7 +58,7 @@ type Host interface {
 }
 
 // Begin starts the command. On error nothing runs and nothing is left open; a command that was refused for its
-// configuration is unchanged, and can be used again. The caller sets Facts.Program and Facts.Started before.
+// configuration is unchanged, and can be used again. The caller must have set Facts.Program and Facts.Started.
 func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) error {
 	now := r.Facts.Started
 	r.ctx, r.cmd, r.cfg, r.host = ctx, cmd, cfg, host
@@ -102,7 +102,7 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 // What can happen at the same time, and why each order ends the same way:
 //
 //   - Exit and deadline: observe looks for the exit once more before it accepts the deadline, and an exit wins. A
-//     command that exits in time is never reported as timed out.
+//     command that exits in time is not reported as timed out.
 //   - Exit, then the deadline, cancellation or Stop during linger or drain: the command's own status stands. They cut
 //     the linger short, and the drain timeout counts from then at the latest. During BackgroundWait they end the tree,
 //     and are the cause.
@@ -114,8 +114,8 @@ func (r *Run) Begin(ctx context.Context, cmd *exec.Cmd, cfg *Config, host Host) 
 //   - SetTimeout and deadline: one compare-and-swap decides. Either the run goes on, or SetTimeout reports that it came
 //     too late.
 //   - The leader dies of a signal while stop waits: it stays a zombie until reap, so its group's number stays ours.
-//   - A descendant is born while its parent is killed: the next look at the tree finds it. Only a look that finds the
-//     tree empty ends stop before its bound.
+//   - A descendant is born while its parent is killed: the next look at the tree finds it. Before its bound,
+//     stop ends only when a look finds the tree empty, or where no look could ever prove that.
 func (r *Run) Supervise() {
 	// The pidfd is lent for the whole life: the caller has cmd.Process, and may Wait for it or Release it.
 	if r.actor != nil || !r.Tree.LendPidfd(r.superviseWith) {
@@ -123,8 +123,8 @@ func (r *Run) Supervise() {
 	}
 }
 
-// superviseWith is Supervise with the leader's pidfd, -1 where there is none. For a fake command the phases do what its
-// test sees of them.
+// superviseWith is Supervise with the leader's pidfd, -1 where there is none. With a fake command each phase does only
+// what a test can observe.
 func (r *Run) superviseWith(pidfd int) {
 	defer r.rescue()
 	if r.Lent != nil {

@@ -131,8 +131,8 @@ var environOf = procfs.Thread.Environ
 // it, this one proves nothing, and a process with our limit mark, which it may have taken from another run of this
 // program, is not ours yet.
 //
-// Trees that are recalled are ended many at once, and each may have no other mark: they count only their own readers. So
-// do processes that are asked with patience.
+// Trees that are recalled are ended many at once, and each may have no other mark: they count only their own readers.
+// So do processes that are asked with patience.
 func (c *candidate) readRuns() string {
 	t := c.tree
 	heard := t.silent[c.pid]

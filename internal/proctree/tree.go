@@ -1,7 +1,10 @@
 // Package proctree finds the processes of a command's tree, signals them, and proves them gone.
 //
-// A tree is found by tracks, each a way to tell from a PID alone whether the process belongs to the
-// tree. The PIDs worth asking about are those of the birth window.
+// A track is one sign that a process belongs to the tree. Each may say that it does not know, and together they decide.
+// They are asked about the PIDs that were given out since the leader's, the birth window, or about all PIDs where that
+// window is not known.
+//
+// It is one package because the tracks check each other: apart, each would show the others what it keeps.
 package proctree
 
 import (
@@ -73,8 +76,9 @@ func (t *Tree) Init(o Origin) {
 	}
 }
 
-// MarkBorn gives the limit mark to the processes that the leader started before it had the mark itself. Call it right
-// after the start: later children inherit the mark. If no process was born yet, that costs one reading of the last PID.
+// MarkBorn gives the limit mark to the processes that the leader started before it had the mark itself, unless the time
+// slice marks them. Call it right after the start: later children inherit the mark. If no process was born yet, that
+// costs one reading of the last PID.
 func (t *Tree) MarkBorn() {
 	if childless := t.born.place(); childless || t.mark.tracks&TrackLimit == 0 {
 		return
