@@ -193,7 +193,8 @@ func limited(t *testing.T, memory string) (dir string) {
 		if os.Mkdir(dir, 0o755) != nil {
 			continue
 		}
-		t.Cleanup(func() { testproc.Wait(t, func() bool { _ = os.Remove(dir); return !exists(dir) }) })
+		made := dir // not what the next round makes
+		t.Cleanup(func() { testproc.Wait(t, func() bool { _ = os.Remove(made); return !exists(made) }) })
 		if exists(file) && os.WriteFile(file, []byte(memory), 0) == nil {
 			return dir
 		}
