@@ -1,7 +1,6 @@
 package guard_test
 
 import (
-	"bufio"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -121,9 +120,12 @@ func containers(t *testing.T) func(*testing.T) string {
 }
 
 // manager runs systemd as a user's manager, in a PID namespace and a cgroup of its own, with none of the units that the
-// user has but the bus. That takes a /run that looks as if systemd had booted the machine.
+// user has but the bus. That takes a /run that looks as if systemd had booted the machine. It says ready, or no, and ends
+// with its standard input, so with the test, however that ends. Until then it reaps, as a first process should.
 const manager = `
 name=$1
+trap 'echo no' EXIT
+exec 3<&0 </dev/null
 for dir in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
 	[ ! -e $dir/cgroup.procs ] || { mkdir -p $dir/$name && echo 0 >$dir/$name/cgroup.procs; } || exit
 done
@@ -131,10 +133,8 @@ mount -t tmpfs tmpfs /run && mkdir -p -m 700 /run/systemd/system $XDG_RUNTIME_DI
 /lib/systemd/systemd --user --unit=dbus.socket >/dev/null 2>&1 &
 for try in 1 2 3 4 5 6 7 8 9 10; do
 	sleep 0.5
-	! timeout 10 systemd-run --user --pipe --wait --quiet echo ready || break
+	! timeout 10 systemd-run --user --pipe --wait --quiet echo ready || { cat <&3 & wait $!; exit; }
 done
-echo no
-wait
 `
 
 const runtimeDirectory = "XDG_RUNTIME_DIR=/run/user/0"
@@ -152,7 +152,7 @@ func unitsOf(manager int) func(string) func(*testing.T) func(*testing.T) string 
 				for _, name := range []string{
 					hostVariable, logVariable, tokenVariable, testproc.DisableVariable, "GORACE", "TMPDIR",
 				} {
-					command += " ${" + name + "+-E " + name + "}"
+					command += fmt.Sprintf(` ${%s+-E "%[1]s=$%[1]s"}`, name)
 				}
 				command += fmt.Sprintf(` --pipe --wait sh -c 'exec %d>/proc/$0/fd/%[1]d && exec "$@"' $$`, canaryFD)
 			}
@@ -174,20 +174,27 @@ func startManager(t *testing.T) int {
 	if err != nil || testproc.Unprivileged() {
 		return 0
 	}
+	args := []string{"--mount", "--pid", "--fork", "--mount-proc", "--kill-child"}
+	if exec.Command(unshare, append(args, "true")...).Run() != nil {
+		return 0
+	}
+	removeStale()
 	name := fmt.Sprintf("safeexec-test-%d-%d", os.Getpid(), rand.Uint32())
 	t.Cleanup(func() { removeCgroups(t, name) })
-	cmd := exec.Command(unshare, "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", manager, "sh", name)
+	cmd := exec.Command(unshare, append(args, "sh", "-c", manager, "sh", name)...)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		return strings.HasPrefix(entry, "DBUS_SESSION_BUS_ADDRESS=")
 	}), runtimeDirectory, "HOME="+t.TempDir())
 	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	_, err = cmd.StdinPipe() // open until Wait
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+	if testproc.ReadLine(t, out) != "ready" {
 		return 0
 	}
 	return cmd.Process.Pid
@@ -195,18 +202,36 @@ func startManager(t *testing.T) int {
 
 // removeCgroups removes what the manager has made, once it and all below it are gone.
 func removeCgroups(t *testing.T, name string) {
-	for _, root := range []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
-		var dirs []string
-		_ = filepath.WalkDir(filepath.Join(root, name), func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				dirs = append(dirs, path)
-			}
-			return nil
-		})
-		for _, dir := range slices.Backward(dirs) {
-			testproc.Wait(t, func() bool { _ = os.Remove(dir); return !exists(dir) })
+	for _, dir := range madeAs(name) {
+		testproc.Wait(t, func() bool { _ = os.Remove(dir); return !exists(dir) })
+	}
+}
+
+// removeStale removes what managers have made whose test was killed. What is not empty stays.
+func removeStale() {
+	for _, dir := range madeAs("safeexec-test-*-*") {
+		_, name, _ := strings.Cut(dir, "safeexec-test-")
+		if pid, _, _ := strings.Cut(name, "-"); !exists("/proc/" + pid) {
+			_ = os.Remove(dir)
 		}
 	}
+}
+
+// madeAs returns the managers' cgroups whose name matches, and those below them, which come first.
+func madeAs(pattern string) (dirs []string) {
+	for _, root := range []string{"systemd", "unified", "."} {
+		tops, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup", root, pattern))
+		for _, top := range tops {
+			_ = filepath.WalkDir(top, func(path string, d os.DirEntry, err error) error {
+				if err == nil && d.IsDir() {
+					dirs = append(dirs, path)
+				}
+				return nil
+			})
+		}
+	}
+	slices.Reverse(dirs)
+	return dirs
 }
 
 func exists(path string) bool {
