@@ -10,6 +10,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,7 +20,10 @@ import (
 	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
-func init() { testproc.Roles["audit-unprivileged"] = auditUnprivileged }
+func init() {
+	testproc.Roles["audit-unprivileged"] = auditUnprivileged
+	answerBound = time.Minute // on a busy machine; for the roles too
+}
 
 // open returns the descriptor of a file, and closes it when the test ends.
 func open(t *testing.T, path string, flags int) int {
@@ -204,8 +208,11 @@ func TestSocketOf(t *testing.T) {
 
 // TestWithin leaves behind what does not answer.
 func TestWithin(t *testing.T) {
-	t.Parallel()
-	assert.Equal(t, 7, *within(func(fd int) *int { return &fd }, 7))
+	found := within(func(fd int) *int { return &fd }, 7)
+	require.NotNil(t, found)
+	assert.Equal(t, 7, *found)
+	defer func(bound time.Duration) { answerBound = bound }(answerBound)
+	answerBound = time.Millisecond
 	answer, left := make(chan struct{}), make(chan struct{})
 	assert.Nil(t, within(func(fd int) *int { defer close(left); <-answer; return &fd }, 7))
 	close(answer)

@@ -94,8 +94,8 @@ func kindOf(link string) (kind, target string) {
 	return KindUnknown, link
 }
 
-// answerBound is how long one pipe or socket is asked.
-const answerBound = 100 * time.Millisecond
+// answerBound is how long one pipe or socket is asked. Tests set it.
+var answerBound = 100 * time.Millisecond
 
 // within returns what f finds out about a pipe or socket. If f does not return in time, within leaves it
 // behind and returns nil: a process at the other end can hold the lock for ever, while its memory does not come.
