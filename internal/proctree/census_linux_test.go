@@ -249,31 +249,38 @@ func TestListThatFailsOnce(t *testing.T) {
 			require.NoError(t, syscall.Kill(daemon, syscall.SIGKILL))
 			waitDead(t, daemon)
 		}
-		lists, passes, looks := 0, 0, 0
-		everybody.Read = func(r *roll, others int) {
-			r.all(others)
-			if lists++; lists == 1 {
-				r.pids, r.bearers, r.err = r.pids[:0], r.bearers[:0], syscall.ENOMEM
+		inTime(t, func() bool {
+			lists, passes, looks, unheard := 0, 0, 0, false
+			everybody.Read = func(r *roll, others int) {
+				r.all(others)
+				if lists++; lists == 1 {
+					r.pids, r.bearers, r.err = r.pids[:0], r.bearers[:0], syscall.ENOMEM
+				}
 			}
-		}
-		s.tree.Close() // it knows nobody
-		s.tree.born.started, s.tree.born.serial = time.Now().Add(-time.Hour), 0
-		s.tree.Until(time.Now().Add(time.Hour)) // whose looks need not keep to time
-		tracks := s.tree.tracks
-		s.tree.tracks = append([]track{counter{&passes}}, tracks...)
-		var found []*Member
-		for sure := false; !sure; looks++ {
-			found, sure = s.tree.Live()
-		}
-		s.tree.tracks = tracks
-		if few {
-			assert.Equal(t, 1, looks)
-			assert.Equal(t, lists, passes, "the numbers once, and each list")
-		} else {
-			assert.Equal(t, 2, looks)
-			assert.Equal(t, lists-1, passes, "each list")
-		}
-		assert.Equal(t, alive, slices.Equal([]int{daemon}, pidsOf(found)))
-		t.Logf("%d looks, %d lists", looks, lists)
+			s.tree.Close() // it knows nobody
+			s.tree.born.started, s.tree.born.serial = time.Now().Add(-time.Hour), 0
+			s.tree.Until(time.Now().Add(time.Hour)) // whose looks need not keep to time
+			tracks := s.tree.tracks
+			s.tree.tracks = append([]track{counter{&passes}}, tracks...)
+			var found []*Member
+			for sure := false; !sure; looks++ {
+				found, sure = s.tree.Live()
+				unheard = unheard || s.tree.unheard
+			}
+			s.tree.tracks = tracks
+			if unheard { // of a process, in time, on a busy machine: another look was necessary for that
+				return false
+			}
+			if few {
+				assert.Equal(t, 1, looks)
+				assert.Equal(t, lists, passes, "the numbers once, and each list")
+			} else {
+				assert.Equal(t, 2, looks)
+				assert.Equal(t, lists-1, passes, "each list")
+			}
+			assert.Equal(t, alive, slices.Equal([]int{daemon}, pidsOf(found)))
+			t.Logf("%d looks, %d lists", looks, lists)
+			return true
+		})
 	}
 }

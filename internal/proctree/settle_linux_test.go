@@ -222,6 +222,7 @@ func TestLateEnvironmentIsAskedForAgain(t *testing.T) {
 	})
 	assert.False(t, s.tree.unheard)
 
+	await(t, func() bool { return stuckReaders.Load() == 0 }) // those left behind wait at goOn
 	goOn = make(chan struct{})
 	s.tree.silent = nil
 	assert.Equal(t, unknown, look())
