@@ -2,6 +2,7 @@ package tree_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -123,8 +124,12 @@ func TestKillTreeTermIgnored(t *testing.T) {
 		cmd := testproc.Command("ignore", "TERM")
 		cmd.SysProcAttr = attr
 		p := grow(t, cmd)
-		res, err := safeexec.KillTree(testproc.Deadline(t), p.root(), safeexec.WithGracePeriod(grace))
-		require.NoError(t, err)
+		res, err := safeexec.KillTree(context.Background(), p.root(), safeexec.WithGracePeriod(grace),
+			safeexec.WithKillTimeout(testrun.Unbounded))
+		if !errors.Is(err, safeexec.ErrTreeUnseen) { // the last look, on a machine too busy for it to be believed
+			require.NoError(t, err)
+		}
+		assert.Empty(t, res.Survivors)
 		p.WaitGone(t)
 		assert.GreaterOrEqual(t, res.Took, grace)
 		require.Error(t, p.cmd.Wait())
