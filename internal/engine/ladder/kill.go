@@ -115,9 +115,11 @@ func (k *kill) CutShort(syscall.Signal) bool {
 
 // takeStock records which processes are gone and which are alive.
 func (k *kill) takeStock(end *TreeEnd) {
-	members, sure := k.Tree.Live()
+	var members []*proctree.Member
+	if end.Sure = k.Empty; !k.Empty {
+		members, end.Sure = k.Tree.Live()
+	}
 	k.Tree.ReapAdopted()
-	end.Sure = sure
 	end.Hidden = k.Tree.Hidden()
 	alive := make(map[proctree.Process]bool)
 	for _, m := range members {
