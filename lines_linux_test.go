@@ -349,7 +349,7 @@ func TestLinesOfAProcess(t *testing.T) {
 		for range p.Lines(t.Context()) {
 			more.Close()
 			testproc.Wait(t, func() bool { waits, _ := safeexec.OutputWaits(p); return waits }) // for this loop
-			if err := p.SetTimeout(time.Millisecond); err != nil { // it has written all, and the drain timeout counts
+			if err := p.SetTimeout(time.Millisecond); err != nil {                              // it has written all, and the drain timeout counts
 				require.ErrorIs(t, err, os.ErrProcessDone)
 			}
 			_, err := p.Wait() // is bounded all the same
