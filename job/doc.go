@@ -22,6 +22,8 @@
 //
 // A job that is started within a Run of package safeexec belongs to that run, which ends it.
 //
+// It is one package because records, holders and restarts are one protocol between processes.
+//
 // # When the program is killed
 //
 // SIGKILL of the program leaves, by the step that it came in:
