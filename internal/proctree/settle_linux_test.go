@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -197,8 +198,10 @@ func TestLateEnvironmentIsAskedForAgain(t *testing.T) {
 	pid := testproc.Ready(t, s.stdout)[0]
 	s.tree.WaitLeader()
 	s.tree.mark.tracks &^= TrackSlice
+	s.tree.readers = new(atomic.Int32)
+	noReaders := func() bool { return s.tree.readers.Load() == 0 } // is left behind
 	defer func(read func(procfs.Thread, string) (string, procfs.EnvironAnswer, error)) {
-		await(t, func() bool { return stuckReaders.Load() == 0 })
+		await(t, noReaders)
 		environOf = read
 	}(environOf)
 	goOn := make(chan struct{})
@@ -222,16 +225,16 @@ func TestLateEnvironmentIsAskedForAgain(t *testing.T) {
 	})
 	assert.False(t, s.tree.unheard)
 
-	await(t, func() bool { return stuckReaders.Load() == 0 }) // those left behind wait at goOn
+	await(t, noReaders) // they wait at goOn
 	goOn = make(chan struct{})
 	s.tree.silent = nil
 	assert.Equal(t, unknown, look())
 	assert.True(t, s.tree.unheard)
 	assert.Equal(t, unknown, look())
 	assert.False(t, s.tree.unheard, "it keeps its environment back")
-	readers := stuckReaders.Load()
+	readers := s.tree.readers.Load()
 	assert.Equal(t, unknown, look())
-	assert.Equal(t, readers, stuckReaders.Load(), "it is not asked again")
+	assert.Equal(t, readers, s.tree.readers.Load(), "it is not asked again")
 	close(goOn)
 	clear(s.tree.silent)
 }
