@@ -141,6 +141,7 @@ func (n noted) Wait(until time.Time) ([]poll.Event, error) {
 
 // A pipe that a process holds is not looked at again before the call on it returns.
 func TestReaderSleepsWhileAPipeIsHeld(t *testing.T) {
+	testproc.NeedsMissingPages(t)
 	testproc.NoLeaks(t)
 	d := New(1)
 	reserve(t, d, 1)

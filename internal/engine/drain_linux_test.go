@@ -84,6 +84,7 @@ func readerHolds(t *testing.T, child *os.File) (letGo func()) {
 
 // A pipe that is left and held by a reader, without a writer, is given up at the drain timeout.
 func TestLeftPipeHeldByAReader(t *testing.T) {
+	testproc.NeedsMissingPages(t)
 	var letGo func()
 	r, poller := drained(t, &Config{Drain: 100 * time.Millisecond, NoReport: true}, func() { letGo() })
 	r.left = true
@@ -103,6 +104,7 @@ func TestLeftPipeHeldByAReader(t *testing.T) {
 // Where the drain timeout is over, since the Writer takes its time, a call on the pipe that is late for a moment is
 // waited for.
 func TestLateCallAfterTheDrainTimeout(t *testing.T) {
+	testproc.NeedsMissingPages(t)
 	r, poller := drained(t, &Config{Drain: time.Nanosecond, NoReport: true}, func() {})
 	s := &r.Streams.Each[1]
 	s.Capture(1 << 20)

@@ -180,6 +180,7 @@ func TestCommandsOwnDeadline(t *testing.T) {
 // Where the pipes of StdoutPipe and StderrPipe are held, so that closing them is left behind, the context of the
 // command's own is not asked: that would close them once more.
 func TestCommandsOwnContextBehindHeldPipes(t *testing.T) {
+	testproc.NeedsMissingPages(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	own, _ := gated(t, "echo some; echo some >&2; exec >&- 2>&-; read x <&3")
 	cmd := exec.CommandContext(ctx, own.Path, own.Args[1:]...)

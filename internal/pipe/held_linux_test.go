@@ -47,6 +47,7 @@ func within(t *testing.T, letGo func(), f func()) {
 
 // A process that has opened the other direction of its end holds the pipe also where no process has its end any more.
 func TestHeldWithoutAWriter(t *testing.T) {
+	testproc.NeedsMissingPages(t)
 	testproc.NoLeaks(t)
 	var e End
 	child, err := e.Output()
@@ -68,6 +69,7 @@ func TestHeldWithoutAWriter(t *testing.T) {
 
 // The same for the other direction, once a write has found no reader.
 func TestHeldAfterTheLastReader(t *testing.T) {
+	testproc.NeedsMissingPages(t)
 	testproc.NoLeaks(t)
 	var e End
 	child, err := e.Input()
