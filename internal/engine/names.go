@@ -1,6 +1,13 @@
 package engine
 
 import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+
 	"github.com/seed841d8200/safeexec/internal/cgroup"
 	"github.com/seed841d8200/safeexec/internal/discard"
 	"github.com/seed841d8200/safeexec/internal/engine/ladder"
@@ -79,33 +86,46 @@ const (
 	TrackAdoption    = proctree.TrackAdoption
 )
 
-// Functions of other packages.
-var (
-	// Direct reports whether a stream of the command's bypasses this process.
-	Direct = stdio.Direct
-	// MadeByPipe reports whether a file of the command's is the end that StdinPipe or its kin made for the child.
-	MadeByPipe = stdio.MadeByPipe
-	// PipesAreSeen reports whether os/exec keeps what StdoutPipe and its kin opened where it is looked for.
-	PipesAreSeen = stdio.PipesAreSeen
-	// Alone returns a Writer that is called by one goroutine at a time, if there is a lock for it.
-	Alone = stdio.Alone
-	// KillTree ends the tree of a root, as the ladder says.
-	KillTree = ladder.KillTree
-	// Hold holds the process that began at a time, HoldProcess one that os has.
-	Hold        = proctree.Hold
-	HoldProcess = proctree.HoldProcess
-	// Inspect returns what is known of a process.
-	Inspect = proctree.Inspect
-	// BootID names this boot of the machine.
-	BootID = proctree.BootID
-	// Foreign reports whether /proc is of another namespace.
-	Foreign = proctree.Foreign
-	// SetSubreaper has this process adopt orphans.
-	SetSubreaper = proctree.SetSubreaper
-	// ParseTracks reads what Tracks writes.
-	ParseTracks = proctree.ParseTracks
-	// NamesCgroup reports whether a command names a cgroup to be born in.
-	NamesCgroup = cgroup.Named
-	// RemoveStaleCgroups ends what is left of runs whose process has died.
-	RemoveStaleCgroups = cgroup.RemoveStale
-)
+// Direct reports whether a stream of the command's bypasses this process.
+func Direct(stream any) bool { return stdio.Direct(stream) }
+
+// MadeByPipe reports whether a file of the command's is the end that StdinPipe or its kin made for the child.
+func MadeByPipe(cmd *exec.Cmd, file *os.File) bool { return stdio.MadeByPipe(cmd, file) }
+
+// Alone returns a Writer that is called by one goroutine at a time, if there is a lock for it.
+func Alone(w io.Writer, lock *sync.Mutex) io.Writer { return stdio.Alone(w, lock) }
+
+// PipesAreSeen reports whether os/exec keeps what StdoutPipe and its kin opened where it is looked for.
+func PipesAreSeen() bool { return stdio.PipesAreSeen() }
+
+// KillTree ends the tree of root, as the ladder says.
+func KillTree(ctx context.Context, root *Root, rungs ladder.Rungs) (TreeEnd, error) {
+	return ladder.KillTree(ctx, root, rungs)
+}
+
+// Inspect returns what is known of a process.
+func Inspect(pid int) Process { return proctree.Inspect(pid) }
+
+// BootID names this boot of the machine.
+func BootID() string { return proctree.BootID() }
+
+// Foreign reports whether /proc is of another namespace.
+func Foreign() bool { return proctree.Foreign() }
+
+// SetSubreaper has this process adopt orphans.
+func SetSubreaper() error { return proctree.SetSubreaper() }
+
+// ParseTracks reads what Tracks writes.
+func ParseTracks(text string) (tracks Tracks, unknown string) { return proctree.ParseTracks(text) }
+
+// Hold holds the process that began at a time, HoldProcess one that os has.
+func Hold(pid int, start uint64) (*Root, error) { return proctree.Hold(pid, start) }
+
+// HoldProcess is Hold for a process that os has.
+func HoldProcess(p *os.Process) (*Root, error) { return proctree.HoldProcess(p) }
+
+// NamesCgroup reports whether a command names a cgroup to be born in.
+func NamesCgroup(attr *syscall.SysProcAttr) bool { return cgroup.Named(attr) }
+
+// RemoveStaleCgroups ends what is left of runs whose process has died.
+func RemoveStaleCgroups(parent string) (int, error) { return cgroup.RemoveStale(parent) }
