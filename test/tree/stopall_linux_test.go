@@ -30,7 +30,7 @@ func stopAll(args []string) int {
 		fmt.Println("of none:", err)
 		return 1
 	}
-	told := make(chan struct{}, 16)
+	told, ended := make(chan struct{}, 16), make(chan struct{}, 16)
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	ends := map[string]int{}
@@ -50,6 +50,7 @@ func stopAll(args []string) int {
 						told <- struct{}{}
 					}
 				}))
+			ended <- struct{}{}
 			mu.Lock()
 			defer mu.Unlock()
 			ends[fmt.Sprint(res.Cause, " ", res.Signal, " ", errors.Is(err, safeexec.ErrStopped))]++
@@ -61,6 +62,7 @@ func stopAll(args []string) int {
 	go func() { done <- safeexec.StopAll(context.Background()) }() // a second one waits for the same
 	for range 6 {
 		<-told
+		<-ended // of the others, before anything is killed
 	}
 	// What begins later is not touched.
 	if _, err := safeexec.Run(context.Background(), exec.Command("true"), safeexec.WithTimeout(testrun.Bound)); err != nil {
