@@ -164,14 +164,18 @@ func TestDrainSleepsWhileAReadIsHeld(t *testing.T) {
 	s := &r.Streams.Each[1]
 	s.Stream(testproc.PlainWriter{Writer: io.Discard}, nil, r.Wake)
 	s.Out.Lend(func() drain.Source { return source })
+	child := int(s.Child.Fd())
+	require.NoError(t, unix.SetNonblock(child, true))  // the pipe is full where the Writer's goroutine gets no time
 	for lent := false; !lent; lent = s.Out.Drawing() { // it is, once it goes on for a while
-		_, err := s.Child.WriteString("some")
-		require.NoError(t, err)
+		if _, err := unix.Write(child, []byte("some")); err != unix.EAGAIN {
+			require.NoError(t, err)
+		}
 		r.Streams.Pull(1)
 	}
 	<-source.reads
-	_, err := s.Child.WriteString("owed")
-	require.NoError(t, err)
+	if _, err := unix.Write(child, []byte("owed")); err != unix.EAGAIN { // else the pipe is full of what is owed
+		require.NoError(t, err)
+	}
 
 	(&drainer{Run: r}).drain()
 	assert.Less(t, poller.waits, fewWaits)
