@@ -201,7 +201,7 @@ func (r *Run) stop() {
 
 // Step waits until something happens, until the given time at the latest, and moves bytes.
 func (r *Run) Step(until time.Time) {
-	for _, e := range r.Await(until) {
+	for _, e := range r.Await(r.Streams.Until(until)) {
 		switch {
 		case e.Token == ladder.TokenCgroup:
 			r.LookAtLeaf()
@@ -225,6 +225,7 @@ func (r *Run) Step(until time.Time) {
 	if r.Blind && !r.Exited {
 		r.Exited = leader{r}.exited()
 	}
+	r.Streams.Settle(time.Now())
 	r.questions.Answer()
 }
 

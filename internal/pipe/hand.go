@@ -32,6 +32,7 @@ const (
 	callShrink
 	callResize
 	callClose
+	callFinish
 )
 
 // The states of a hand.
@@ -53,6 +54,9 @@ type hand struct {
 	n      int
 	err    error
 	notify func() // called when it is back, late or left
+
+	ends  [3]ownEnd    // of callFinish, besides files
+	begun atomic.Int32 // of ends: a bit for each, and noMore
 
 	over   *atomic.Bool // by leave
 	closes bool         // by leaveToClose
@@ -98,7 +102,7 @@ func takeHand() *hand {
 
 // giveBack lets go of what the hand worked on.
 func (h *hand) giveBack() {
-	h.p, h.files, h.err, h.notify, h.over, h.closes = nil, [3]*os.File{}, nil, nil, nil, false
+	h.p, h.files, h.ends, h.err, h.notify, h.over, h.closes = nil, [3]*os.File{}, [3]ownEnd{}, nil, nil, nil, false
 	if h.spare {
 		spares.Lock()
 		defer spares.Unlock()
@@ -186,6 +190,8 @@ func (h *hand) make() {
 		h.err = sys.ResizePTY(h.fd, uint16(h.n>>16), uint16(h.n))
 	case callClose:
 		h.close()
+	case callFinish:
+		h.finish()
 	}
 }
 
@@ -214,18 +220,3 @@ func Both(a, b Closing) Closing {
 
 // Done reports whether it has come back.
 func (c Closing) Done() bool { return c.over == nil || c.over.Load() }
-
-// CloseFiles closes files that are ends of pipes; nil ones are skipped. Where a process holds one of the pipes
-// the rest happens behind the caller's back, and notify is called after it.
-func CloseFiles(files [3]*os.File, notify func()) Closing {
-	if files == [3]*os.File{} {
-		return Closing{}
-	}
-	h := takeHand()
-	h.call, h.files, h.notify = callClose, files, notify
-	if !h.begin() {
-		return h.leave()
-	}
-	h.giveBack()
-	return Closing{}
-}

@@ -16,6 +16,7 @@ import (
 type End struct {
 	fd     int
 	open   bool
+	atEnd  bool       // a Read has found, or would find, the end of the pipe
 	master bool       // it is no pipe, but the master of a pseudo-terminal
 	slave  uint64     // the key of its slave
 	small  int        // what it held before Grow, which took a place of largePipes; else 0
@@ -110,25 +111,25 @@ func (e *End) FD() int { return e.fd }
 
 // Read reads once. The error is EAGAIN when the pipe is empty; 0 and no error is its end.
 func (e *End) Read(p []byte) (int, error) {
-	if !e.open {
+	switch {
+	case e.atEnd:
+		return 0, nil
+	case !e.open:
 		return 0, os.ErrClosed
-	}
-	if e.late == nil && e.ended() {
+	case e.late == nil && !e.master && ended(e.fd):
+		e.atEnd = true
 		return 0, nil
 	}
 	n, err := e.do(callRead, p, 0)
 	return n, e.endOfMaster(err, nil)
 }
 
-// ended reports whether the pipe is at its end, and spares a hand what nearly every run asks once for each output. It
+// ended reports whether a pipe is at its end, and spares a hand what nearly every run asks once for each output. It
 // asks twice: the kernel looks at the bytes before it looks at the writers, the last of which may have written in
 // between.
-func (e *End) ended() bool {
-	if e.master {
-		return false
-	}
+func ended(fd int) bool {
 	for range 2 {
-		if found, err := sys.Ready(e.fd); err != nil || !found.Hangup || found.Readable {
+		if found, err := sys.Ready(fd); err != nil || !found.Hangup || found.Readable {
 			return false
 		}
 	}
@@ -205,7 +206,7 @@ func (e *End) Close() {
 	if !e.open {
 		return
 	}
-	e.open = false
+	e.open, e.atEnd = false, false
 	e.leaveLarge()
 	if e.late != nil {
 		late := e.late
