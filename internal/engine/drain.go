@@ -28,7 +28,6 @@ type drainer struct {
 // timeout. What is in the pipe at that moment is still read. To run into a bound proves nothing, so the pipe counts as
 // held only if it still has a writer then.
 func (r *drainer) drain() {
-	r.Streams.LetGo()
 	r.Streams.ReleasePTY()
 	begun := r.mark
 	last := begun.Add(r.cfg.Drain)
@@ -45,7 +44,7 @@ func (r *drainer) drain() {
 	writers := ladder.Later(last, r.deadline)
 	for {
 		now := time.Now()
-		r.Streams.Settle(now)
+		r.Streams.CloseEnded() // what Begin has pulled
 		if writers.After(last) && now.Before(writers) && r.reason(now) != CauseNone {
 			writers = ladder.Later(last, now.Add(r.cfg.Drain)) // canceled or stopped since
 			last = writers

@@ -201,12 +201,10 @@ func (r *Run) stop() {
 
 // Step waits until something happens, until the given time at the latest, and moves bytes.
 func (r *Run) Step(until time.Time) {
-	for _, e := range r.Await(r.Streams.Until(until)) {
+	for _, e := range r.Await(until) {
 		switch {
 		case e.Token == ladder.TokenCgroup:
 			r.LookAtLeaf()
-		case e.Token < ladder.TokenExit && !r.Streams.Each[e.Token].End.Open():
-			// closed by an event before this one
 		case e.Token == ladder.TokenExit:
 			r.Exited = true
 			leader{r}.unwatch()
@@ -225,7 +223,7 @@ func (r *Run) Step(until time.Time) {
 	if r.Blind && !r.Exited {
 		r.Exited = leader{r}.exited()
 	}
-	r.Streams.Settle(time.Now())
+	r.Streams.CloseEnded()
 	r.questions.Answer()
 }
 

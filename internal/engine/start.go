@@ -215,6 +215,7 @@ const (
 
 // spawn starts the command, from a fresh copy at each try, and begins to watch it.
 func (r starter) spawn(attr *syscall.SysProcAttr) error {
+	defer r.Streams.CloseChildEnds()
 	var until time.Time // of the last try
 	for delay := firstRetryDelay; ; delay = min(2*delay, lastRetryDelay) {
 		if err := r.takeTurn(); err != nil { // the first try has given its turn back
@@ -250,12 +251,10 @@ func (r starter) spawn(attr *syscall.SysProcAttr) error {
 			}
 		}
 	}
-	now := time.Now()
-	r.Streams.LastOutput = now
+	r.Streams.LastOutput = time.Now()
 	r.forget()
 	tty(r).watchStops()
 	r.Streams.Feed(r.cmd.Stdin)
-	r.Streams.Started(now)
 	return nil
 }
 

@@ -32,7 +32,7 @@ const (
 	callShrink
 	callResize
 	callClose
-	callFinish
+	callCloseEnds
 )
 
 // The states of a hand.
@@ -55,7 +55,7 @@ type hand struct {
 	err    error
 	notify func() // called when it is back, late or left
 
-	ends  [3]ownEnd    // of callFinish, besides files
+	ends  [3]ownEnd    // of callCloseEnds
 	begun atomic.Int32 // of ends: a bit for each, and noMore
 
 	over   *atomic.Bool // by leave
@@ -190,8 +190,8 @@ func (h *hand) make() {
 		h.err = sys.ResizePTY(h.fd, uint16(h.n>>16), uint16(h.n))
 	case callClose:
 		h.close()
-	case callFinish:
-		h.finish()
+	case callCloseEnds:
+		h.closeEnds()
 	}
 }
 
@@ -220,3 +220,18 @@ func Both(a, b Closing) Closing {
 
 // Done reports whether it has come back.
 func (c Closing) Done() bool { return c.over == nil || c.over.Load() }
+
+// CloseFiles closes files that are ends of pipes; nil ones are skipped. Where a process holds one of the pipes
+// the rest happens behind the caller's back, and notify is called after it.
+func CloseFiles(files [3]*os.File, notify func()) Closing {
+	if files == [3]*os.File{} {
+		return Closing{}
+	}
+	h := takeHand()
+	h.call, h.files, h.notify = callClose, files, notify
+	if !h.begin() {
+		return h.leave()
+	}
+	h.giveBack()
+	return Closing{}
+}

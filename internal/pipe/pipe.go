@@ -16,7 +16,6 @@ import (
 type End struct {
 	fd     int
 	open   bool
-	atEnd  bool       // a Read has found, or would find, the end of the pipe
 	master bool       // it is no pipe, but the master of a pseudo-terminal
 	slave  uint64     // the key of its slave
 	small  int        // what it held before Grow, which took a place of largePipes; else 0
@@ -111,25 +110,25 @@ func (e *End) FD() int { return e.fd }
 
 // Read reads once. The error is EAGAIN when the pipe is empty; 0 and no error is its end.
 func (e *End) Read(p []byte) (int, error) {
-	switch {
-	case e.atEnd:
-		return 0, nil
-	case !e.open:
+	if !e.open {
 		return 0, os.ErrClosed
-	case e.late == nil && !e.master && ended(e.fd):
-		e.atEnd = true
+	}
+	if e.late == nil && e.ended() {
 		return 0, nil
 	}
 	n, err := e.do(callRead, p, 0)
 	return n, e.endOfMaster(err, nil)
 }
 
-// ended reports whether a pipe is at its end, and spares a hand what nearly every run asks once for each output. It
+// ended reports whether the pipe is at its end, and spares a hand what nearly every run asks once for each output. It
 // asks twice: the kernel looks at the bytes before it looks at the writers, the last of which may have written in
 // between.
-func ended(fd int) bool {
+func (e *End) ended() bool {
+	if e.master {
+		return false
+	}
 	for range 2 {
-		if found, err := sys.Ready(fd); err != nil || !found.Hangup || found.Readable {
+		if found, err := sys.Ready(e.fd); err != nil || !found.Hangup || found.Readable {
 			return false
 		}
 	}
@@ -206,7 +205,7 @@ func (e *End) Close() {
 	if !e.open {
 		return
 	}
-	e.open, e.atEnd = false, false
+	e.open = false
 	e.leaveLarge()
 	if e.late != nil {
 		late := e.late

@@ -86,7 +86,7 @@ func (t *Terminal) Release(notify func()) pipe.Closing {
 	if kept == nil {
 		return pipe.Closing{}
 	}
-	return pipe.Finish([3]*os.File{kept}, [3]*pipe.End{}, notify)
+	return pipe.CloseFiles([3]*os.File{kept}, notify)
 }
 
 // Attr makes attr, of a process that leads a session, one whose process has its descriptor fd for its controlling

@@ -20,7 +20,6 @@ type Streams struct {
 	LastOutput time.Time
 	Idle       bool // LastOutput is of interest
 
-	letGo   time.Time       // when to close the child's ends, if its exit does not come first; zero if they are closed
 	pty     *pty.Terminal   // of the command; else nil
 	climber *ladder.Climber // its poller watches them
 }
@@ -28,84 +27,15 @@ type Streams struct {
 // Init makes the poller of c watch the streams.
 func (all *Streams) Init(c *ladder.Climber) { all.climber = c }
 
-// letGoAfter is how long the child's ends of outputs that are captured stay open here at most. Their end is of no
-// interest before the command's exit, and if that is soon one hand closes all: see [pipe.Finish].
-const letGoAfter = 50 * time.Millisecond
-
-// Started says that the child has its ends, so that they are closed here: with them the command's exit is the end of
-// the pipe.
-func (all *Streams) Started(now time.Time) {
-	for i := range all.Each {
-		s := &all.Each[i]
-		switch {
-		case s.Child == nil:
-		case s.Kind != StreamCaptured:
-			all.letGo = now
-		case all.letGo.IsZero():
-			all.letGo = now.Add(letGoAfter)
-		}
-	}
-	all.Settle(now)
-}
-
-// Until returns when to call Settle, the given time at the latest.
-func (all *Streams) Until(t time.Time) time.Time {
-	if all.letGo.IsZero() {
-		return t
-	}
-	return ladder.Earlier(t, all.letGo)
-}
-
-// LetGo makes it time to close the child's ends, whether or not the command has exited.
-func (all *Streams) LetGo() {
-	if !all.letGo.IsZero() {
-		all.letGo = ladder.Past
-	}
-}
-
-// Settle closes what nothing comes through any more: the child's ends, if it is time for that or the command has
-// exited, and ours of outputs that have ended.
-func (all *Streams) Settle(now time.Time) {
+// CloseChildEnds closes the child's ends, so that the command's exit is the end of the pipe.
+func (all *Streams) CloseChildEnds() {
 	var files [3]*os.File
-	exited := all.climber.Exited
-	if !all.letGo.IsZero() && (exited || !now.Before(all.letGo)) {
-		files = all.takeChildEnds()
-	}
-	mayEnd := exited && files != [3]*os.File{}
-	var ends [3]*pipe.End
-	for i := range all.Each {
-		s := &all.Each[i]
-		if s.Kind.IsOutput() && s.End.Open() && (s.Out.Ended() || mayEnd && s.Kind == StreamCaptured && s.Watched) {
-			all.Unwatch(s) // before: a child between fork and exec may have a copy
-			ends[i] = &s.End
-		}
-	}
-	if files == [3]*os.File{} && ends == [3]*pipe.End{} {
-		return
-	}
-	closing := pipe.Finish(files, ends, all.climber.Wake)
-	if files != [3]*os.File{} {
-		all.ChildEnds = closing
-	}
-	for i, end := range ends {
-		switch {
-		case end == nil:
-		case !end.Open():
-			all.Pull(i) // which finds the end
-		case all.Each[i].Out.Ended():
-			end.Close()
-		default:
-			all.watch(i, poll.Read)
-		}
-	}
-}
-
-func (all *Streams) takeChildEnds() (files [3]*os.File) {
 	for i := range all.Each {
 		files[i], all.Each[i].Child = all.Each[i].Child, nil
 	}
-	all.letGo = time.Time{}
-	return files
+	if files != [3]*os.File{} {
+		all.ChildEnds = pipe.CloseFiles(files, all.climber.Wake)
+	}
 }
 
 // Feed begins to read the caller's Reader. It comes after the start: one that fails reads nothing.
@@ -158,9 +88,23 @@ func (all *Streams) Close(s *Stream) {
 	}
 }
 
+// CloseEnded closes our ends of outputs that have ended.
+func (all *Streams) CloseEnded() {
+	var ends [3]*pipe.End
+	for i := range all.Each {
+		if s := &all.Each[i]; s.Kind.IsOutput() && s.Out.Ended() && s.End.Open() {
+			all.Unwatch(s)
+			ends[i] = &s.End
+		}
+	}
+	if ends != [3]*pipe.End{} {
+		pipe.CloseEnds(ends, all.climber.Wake)
+	}
+}
+
 // CloseAll gives up what a start that failed had opened.
 func (all *Streams) CloseAll() {
-	all.ChildEnds = pipe.Finish(all.takeChildEnds(), [3]*pipe.End{}, all.climber.Wake)
+	all.CloseChildEnds()
 	all.ReleasePTY()
 	for i := range all.Each {
 		all.Close(&all.Each[i])
@@ -202,7 +146,7 @@ func (all *Streams) Pull(fd int) {
 		all.watch(fd, poll.Read)
 	case drain.Blocked, drain.Drawn, drain.Held: // a wake-up comes when it goes on
 		all.Unwatch(s)
-	case drain.Ended: // Settle closes it
+	case drain.Ended: // CloseEnded closes it
 		all.Unwatch(s)
 	}
 	s.Blocked = state == drain.Blocked
