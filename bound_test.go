@@ -19,8 +19,8 @@ import (
 func TestBound(t *testing.T) {
 	base, err := safeexec.Bound(safeexec.WithTimeout(time.Second))
 	require.NoError(t, err)
-	assert.Greater(t, base, time.Second+safeexec.DefaultGracePeriod+safeexec.DefaultLinger+
-		safeexec.DefaultKillTimeout+safeexec.DefaultDrainTimeout)
+	assert.Equal(t, time.Second+safeexec.DefaultGracePeriod+safeexec.DefaultLinger+safeexec.DefaultKillTimeout+
+		safeexec.DefaultDrainTimeout+safeexec.ReportBound+6050*time.Millisecond, base, "as its comment says")
 	for name, c := range map[string]struct {
 		opt  safeexec.Option
 		more time.Duration

@@ -42,7 +42,7 @@ func (r *run) fill() {
 func (r *run) Played() {
 	r.fill()
 	f := &r.life.Facts
-	if change, ok := f.End.Change.(func(*Result)); ok && change != nil {
+	if change, ok := f.End.Change.(func(*Result)); ok {
 		change(&r.result)
 	}
 	f.Held[1] = len(r.result.Holders) > 0

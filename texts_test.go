@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/seed841d8200/safeexec/internal/diagnose"
 	"github.com/seed841d8200/safeexec/internal/engine"
 )
 
@@ -234,6 +235,18 @@ func TestLimitsInErrors(t *testing.T) {
 		"safeexec: reader of standard input does not return (waited 3s)",
 		"standard output: " + syscall.EIO.Error(),
 	}, texts)
+}
+
+// A report was taken when the look began. If nothing was found out in time, that is when the time was over.
+func TestWhenAReportWasTaken(t *testing.T) {
+	r := refused(t)
+	f := &r.life.Facts
+	f.Reported, f.Subject, f.Taken = true, 7, time.Unix(2, 0)
+	r.fillReport()
+	assert.Equal(t, f.Taken, r.result.Report.Taken)
+	f.Snapshot = &diagnose.Snapshot{Taken: time.Unix(1, 0)}
+	r.fillReport()
+	assert.Equal(t, f.Snapshot.Taken, r.result.Report.Taken)
 }
 
 func TestDescribe(t *testing.T) {

@@ -189,6 +189,23 @@ func TestFakeErrors(t *testing.T) {
 	assert.Equal(t, 124, res.TimeoutCode())
 }
 
+// What is no failure of the command alone is in the result, and beside a failure in the error.
+func TestFakeThatSucceeds(t *testing.T) {
+	t.Parallel()
+	outcome := Redacted(Outcome{Report: new(safeexec.Report)}, new(safeexec.RedactError))
+	outcome.Result = OOMKilled().Result // another process of its tree
+	res, err := safeexec.Run(fakeOne(t, outcome), exec.Command("tool"), bounded)
+	require.NoError(t, err)
+	assert.True(t, res.OOMKilled)
+	assert.Nil(t, res.Report, "it ended by itself")
+
+	outcome = StatusUnknown()
+	outcome.Result = OOMKilled().Result
+	_, err = safeexec.Run(fakeOne(t, outcome), exec.Command("tool"), bounded)
+	require.ErrorIs(t, err, safeexec.ErrStatusUnknown)
+	assert.ErrorIs(t, err, safeexec.ErrOOMKilled)
+}
+
 // The context and the timeout end a fake as they end a command.
 func TestFakeIsBounded(t *testing.T) {
 	t.Parallel()
