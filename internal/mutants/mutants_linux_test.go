@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,7 +26,8 @@ type mutant struct {
 	name     string
 	file     string // from the folder internal
 	old, new string // old occurs once in the file
-	tests    string // a regular expression of tests of the package
+	tests    string // a regular expression of tests of the package, or of that in the folder in
+	in       string // from the folder internal
 	off      string // the fast paths that are off, as in SAFEEXEC_TEST_DISABLE
 	lives    string // instead of tests: why none can notice it
 }
@@ -41,13 +43,21 @@ func (m mutant) mutated(t *testing.T) string {
 
 func (m mutant) path() string { return filepath.Join("..", filepath.FromSlash(m.file)) }
 
+// folder returns the folder of the tests.
+func (m mutant) folder() string {
+	if m.in == "" {
+		return filepath.Dir(m.path())
+	}
+	return filepath.Join("..", filepath.FromSlash(m.in))
+}
+
 // TestMutants shows that each mutant can still be made of the source, and in a soak that its tests fail then and
 // not otherwise.
 func TestMutants(t *testing.T) {
 	testproc.HasProgram(t, "go")
 	dir := t.TempDir()
 	sound := make(map[string]string) // the tests of each package without a change
-	for _, m := range mutants {
+	for _, m := range slices.Concat(mutants, procfsMutants, pipeMutants) {
 		t.Run(m.file+"/"+m.name, func(t *testing.T) {
 			text := m.mutated(t)
 			if m.lives != "" {
@@ -57,7 +67,7 @@ func TestMutants(t *testing.T) {
 			if !testproc.Soaking() {
 				return
 			}
-			folder := filepath.Dir(m.path())
+			folder := m.folder()
 			if sound[folder] == "" {
 				sound[folder] = filepath.Join(dir, filepath.Base(folder)+".test")
 				build(t, folder, sound[folder])
@@ -137,7 +147,7 @@ func build(t *testing.T, folder, program string, flags ...string) {
 func (m mutant) run(t *testing.T, program string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(testproc.WholeDeadline(t), program, "-test.v", "-test.timeout=2m", "-test.run", "^("+m.tests+")$")
-	cmd.Dir = filepath.Dir(m.path())
+	cmd.Dir = m.folder()
 	cmd.Env = append(os.Environ(), testproc.DisableVariable+"="+m.off, testproc.SoakVariable+"=")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
