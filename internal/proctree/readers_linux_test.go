@@ -40,6 +40,36 @@ func TestReadersCountOnceLeftBehind(t *testing.T) {
 	assert.Zero(t, mine.Load())
 }
 
+// A process in the middle of exec has no environment for a moment. Nobody takes that for an answer.
+func TestEnvironmentOfAProcessInExec(t *testing.T) {
+	cmd := exec.Command("sh", "-c", `exec sh -c "$0" "$0"`, `exec sh -c "$0" "$0"`) // for ever
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), Variable + "=run"}
+	require.NoError(t, cmd.Start())
+	defer func() {
+		assert.NoError(t, cmd.Process.Kill())
+		assert.Error(t, cmd.Wait())
+	}()
+	await(t, func() bool {
+		value, _, _ := procfs.ReadEnviron(cmd.Process.Pid, Variable)
+		return value == "run"
+	})
+	defer func(read func(procfs.Thread, string) (string, procfs.EnvironAnswer, error)) { environOf = read }(environOf)
+	read, met := environOf, 0
+	environOf = func(thread procfs.Thread, key string) (string, procfs.EnvironAnswer, error) {
+		value, answer, err := read(thread, key)
+		if value == "" {
+			met++
+		}
+		return value, answer, err
+	}
+	for ctx := testproc.Deadline(t); met < 20; {
+		require.NoError(t, ctx.Err(), "it was in exec %d times when it was asked", met)
+		value, inTime := readRuns(cmd.Process.Pid, time.Hour)
+		require.True(t, inTime)
+		require.Equal(t, "run", value)
+	}
+}
+
 // Zombies of the tree are reaped also where the list that others wait for does not come.
 func TestReapsWithoutTheListOfOthers(t *testing.T) {
 	skipDisabled(t, "limitmark")
