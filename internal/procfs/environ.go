@@ -68,7 +68,8 @@ const environLimit = 8 << 20
 // Reading needs PTRACE_MODE_READ_FSCREDS, see ptrace(2), and waits for the memory map of the
 // process, which one in trouble can hold for long.
 func ReadEnviron(pid int, key string) (value string, answer EnvironAnswer, err error) {
-	return readEnviron(file{place: inProcess, pid: pid, name: "environ"}, key)
+	value, answer, _, err = readEnviron(file{place: inProcess, pid: pid, name: "environ"}, key)
+	return value, answer, err
 }
 
 // A Thread is one that is held open, so that a thread of ours can read from it even if its mount namespace has
@@ -88,17 +89,43 @@ func OpenThread(pid int) (Thread, error) {
 // Close lets go of the thread.
 func (t Thread) Close() { t.dir.close() }
 
-// Environ is [ReadEnviron] of the thread's process.
+// ErrInExec is matched where a process was in the middle of execve(2) when it was asked: what it will have is not
+// there yet.
+var ErrInExec = errors.New("in the middle of exec")
+
+// Environ is [ReadEnviron] of the thread's process, but says with ErrInExec where that is why there is none.
 func (t Thread) Environ(key string) (value string, answer EnvironAnswer, err error) {
-	return readEnviron(t.dir.file("environ"), key)
+	value, answer, empty, err := readEnviron(t.dir.file("environ"), key)
+	if empty && err == nil {
+		var buf [statSize]byte
+		if n, failed := readOnce(t.dir.file("stat"), buf[:]); failed == nil && inExec(buf[:n]) {
+			err = ErrInExec
+		}
+	}
+	return value, answer, err
 }
 
-func readEnviron(f file, key string) (value string, answer EnvironAnswer, err error) {
+// inExec reports whether /proc/PID/stat is of a process that is in the middle of exec, or has an environment since:
+// its new memory is there before its code, and that is there once the environment is. Where ptrace(2) is not
+// permitted, the kernel puts 1 for the code.
+func inExec(stat []byte) bool {
+	n := numbers{line: stat[bytes.LastIndexByte(stat, ')')+1:]}
+	n.skip(20) // from state to starttime
+	size := n.uint(10, 64)
+	n.skip(2) // rss, rsslim
+	code := n.uint(10, 64)
+	n.skip(23) // from endcode to arg_end
+	begin, end := n.uint(10, 64), n.uint(10, 64)
+	return !n.bad && size != 0 && (code == 0 || begin != end)
+}
+
+func readEnviron(f file, key string) (value string, answer EnvironAnswer, empty bool, err error) {
 	type found struct {
 		value  string
 		answer EnvironAnswer
 	}
 	r, err := parseFile(f, environLimit, func(data []byte) (found, error) {
+		empty = len(data) == 0
 		if v, ok := LookupEnviron(data, key); ok {
 			return found{v, EnvironFound}, nil
 		}
@@ -109,11 +136,11 @@ func readEnviron(f file, key string) (value string, answer EnvironAnswer, err er
 	})
 	switch {
 	case r.answer == EnvironFound:
-		return r.value, EnvironFound, nil
+		return r.value, EnvironFound, false, nil
 	case errors.Is(err, ErrTooBig):
-		return "", EnvironUnknown, err
+		return "", EnvironUnknown, false, err
 	}
-	return "", r.answer, err
+	return "", r.answer, empty, err
 }
 
 // looksLikeEnviron reports whether data is still what exec put there: entries with an equals sign,

@@ -2,8 +2,10 @@ package procfs
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime"
 	"slices"
@@ -162,6 +164,32 @@ func TestReadEnviron(t *testing.T) {
 	_, answer, err = ReadEnviron(p.pid, "MARK")
 	assert.ErrorIs(t, err, fs.ErrNotExist)
 	assert.Equal(t, EnvironUnknown, answer)
+}
+
+// A process without an environment is not taken for one in the middle of exec.
+func TestEnvironOfNone(t *testing.T) {
+	cmd := exec.Command("cat")
+	cmd.Env = []string{}
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	_, err = io.WriteString(stdin, "x")
+	require.NoError(t, err)
+	_, err = io.ReadFull(stdout, make([]byte, 1))
+	require.NoError(t, err)
+	thread, err := OpenThread(cmd.Process.Pid)
+	require.NoError(t, err)
+	defer thread.Close()
+	_, answer, err := thread.Environ("MARK")
+	require.NoError(t, err)
+	assert.Equal(t, EnvironUnknown, answer)
+	stdin.Close()
+	waitExited(t, cmd.Process.Pid)
+	_, _, err = thread.Environ("MARK")
+	assert.NotErrorIs(t, err, ErrInExec)
+	assert.NoError(t, cmd.Wait())
 }
 
 // TestLeaderThatExited: what belongs to the threads that live on is not found at the leader.

@@ -60,6 +60,18 @@ func TestNumberIsPinnedWhenItCounts(t *testing.T) {
 	s.WaitGone(t)
 }
 
+// A thread of the kernel is not asked for marks, even if nothing is known any more of when the leader began.
+func TestKernelThreadIsNoDescendant(t *testing.T) {
+	st, err := procfs.ReadStat(2)
+	if err != nil || st.Flags&kernelThread == 0 {
+		t.Skip("the kernel's threads are not in this PID namespace")
+	}
+	tree := &Tree{}
+	tree.leaderReaped = true
+	assert.True(t, (&candidate{pid: 2, tree: &tree.tracker}).older())
+	assert.False(t, (&candidate{pid: os.Getpid(), tree: &tree.tracker}).older())
+}
+
 // The session of another run proves something as long as the leader pins its number.
 func TestSessionOfAnothersLeader(t *testing.T) {
 	skipDisabled(t, "limitmark")

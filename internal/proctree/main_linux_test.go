@@ -210,9 +210,12 @@ func await(t *testing.T, ok func() bool) {
 
 func (s *subject) members() []*Member { return membersOf(&s.tree) }
 
-// membersOf is Live where nothing hinders the look but a busy machine, whose looks are not all believed.
+// membersOf is Live where nothing hinders the look but a busy machine, whose looks are not all believed. On the slowest
+// ones lookTime is over before a look at all processes is.
 func membersOf(t *Tree) []*Member {
-	for range 200 {
+	defer func(until time.Time) { t.until = until }(t.until)
+	t.until = time.Now().Add(time.Hour)
+	for began := time.Now(); time.Since(began) < 5*time.Minute; {
 		if members, sure := t.Live(); sure {
 			return members
 		}

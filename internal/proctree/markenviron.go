@@ -1,6 +1,7 @@
 package proctree
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,8 +103,8 @@ func numberIn(name string) uint32 {
 }
 
 // Reading an environment waits for the memory of its process, which that one can withhold for ever:
-// userfaultfd(2). So it is done by a goroutine, which is left behind if it takes too long, and not at
-// all while too many are left behind. They end with the processes.
+// userfaultfd(2), and one in the middle of exec has none yet. So it is done by a goroutine, which is left behind if
+// it takes too long, and not at all while too many are left behind. They end with the processes.
 const (
 	environBound = 20 * time.Millisecond
 	maxStuck     = 16
@@ -188,7 +189,11 @@ func readRuns(pid int, bound time.Duration, count ...*atomic.Int32) (value strin
 		}
 	}
 	go func() {
-		value, _, _ := environOf(thread, Variable)
+		value, _, err := environOf(thread, Variable)
+		for errors.Is(err, procfs.ErrInExec) && !over.Load() {
+			time.Sleep(time.Millisecond) // nothing tells when it has one
+			value, _, err = environOf(thread, Variable)
+		}
 		thread.Close()
 		answer <- value
 		if !over.CompareAndSwap(false, true) {

@@ -22,7 +22,6 @@ func TestReadersCountOnceLeftBehind(t *testing.T) {
 	var mine, others atomic.Int32
 	goOn := make(chan struct{})
 	environOf = func(procfs.Thread, string) (string, procfs.EnvironAnswer, error) {
-		assert.Zero(t, mine.Load())
 		<-goOn
 		return "run", 0, nil
 	}
@@ -31,10 +30,44 @@ func TestReadersCountOnceLeftBehind(t *testing.T) {
 	assert.Equal(t, []int32{1, 1}, []int32{mine.Load(), others.Load()})
 	close(goOn)
 	await(t, func() bool { return mine.Load() == 0 && others.Load() == 0 })
+	environOf = func(procfs.Thread, string) (string, procfs.EnvironAnswer, error) {
+		assert.Zero(t, mine.Load())
+		return "run", 0, nil
+	}
 	value, inTime := readRuns(os.Getpid(), time.Hour, &mine)
 	assert.Equal(t, "run", value)
 	assert.True(t, inTime)
 	assert.Zero(t, mine.Load())
+}
+
+// A process in the middle of exec has no environment for a moment. Nobody takes that for an answer.
+func TestEnvironmentOfAProcessInExec(t *testing.T) {
+	cmd := exec.Command("sh", "-c", `exec sh -c "$0" "$0"`, `exec sh -c "$0" "$0"`) // for ever
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), Variable + "=run"}
+	require.NoError(t, cmd.Start())
+	defer func() {
+		assert.NoError(t, cmd.Process.Kill())
+		assert.Error(t, cmd.Wait())
+	}()
+	await(t, func() bool {
+		value, _, _ := procfs.ReadEnviron(cmd.Process.Pid, Variable)
+		return value == "run"
+	})
+	defer func(read func(procfs.Thread, string) (string, procfs.EnvironAnswer, error)) { environOf = read }(environOf)
+	read, met := environOf, 0
+	environOf = func(thread procfs.Thread, key string) (string, procfs.EnvironAnswer, error) {
+		value, answer, err := read(thread, key)
+		if value == "" {
+			met++
+		}
+		return value, answer, err
+	}
+	for ctx := testproc.Deadline(t); met < 20; {
+		require.NoError(t, ctx.Err(), "it was in exec %d times when it was asked", met)
+		value, inTime := readRuns(cmd.Process.Pid, time.Hour)
+		require.True(t, inTime)
+		require.Equal(t, "run", value)
+	}
 }
 
 // Zombies of the tree are reaped also where the list that others wait for does not come.

@@ -81,14 +81,14 @@ func (c *candidate) readStat() (*procfs.Stat, error) {
 	return &c.stat, c.statErr
 }
 
-// older reports whether the process is known to be older than the leader, so that it cannot descend
-// from it. Start times are exact to a tick of 10 ms; in the birth window no process is older.
+// older reports whether the process is known to be older than the leader, or is the kernel's own, so that it cannot
+// descend from it. Start times are exact to a tick of 10 ms; in the birth window no process is older.
 func (c *candidate) older() bool {
 	if c.from == birthWindow {
 		return false
 	}
 	st, err := c.readStat()
-	return err == nil && st.StartTime < c.tree.leaderStart()
+	return err == nil && (st.Flags&kernelThread != 0 || st.StartTime < c.tree.leaderStart())
 }
 
 // session is the track of the session's number. A process that has it descends from the leader, as long

@@ -32,6 +32,20 @@ func TestStopSelf(t *testing.T) {
 	assert.Equal(t, "continued", ReadLine(t, r))
 }
 
+// The name is there before the environment.
+func TestWaitCommIsAfterExec(t *testing.T) {
+	for range 100 {
+		cmd := exec.Command("sleep", "600")
+		require.NoError(t, cmd.Start())
+		WaitComm(t, cmd.Process.Pid, "sleep")
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", cmd.Process.Pid))
+		assert.NoError(t, err)
+		assert.NotEmpty(t, environ)
+		assert.NoError(t, cmd.Process.Kill())
+		assert.Error(t, cmd.Wait())
+	}
+}
+
 func TestFDs(t *testing.T) {
 	canary := NewCanary(t)
 	cmd := Command("fds")

@@ -17,6 +17,7 @@ type process struct {
 	comm      string
 	state     byte   // as in proc_pid_stat(5), but 'z' while the first thread alone has exited
 	start     uint64 // start time in clock ticks since boot, which tells a reused PID apart
+	execs     bool   // has its new memory, and not yet what goes there
 }
 
 func (p process) String() string {
@@ -35,7 +36,7 @@ func readProcess(pid int) (process, error) {
 		return process{}, fmt.Errorf("/proc/%d/stat: %q", pid, stat)
 	}
 	fields := strings.Fields(stat[last+1:])
-	if len(fields) < 20 {
+	if len(fields) < 24 {
 		return process{}, fmt.Errorf("/proc/%d/stat: %q", pid, stat)
 	}
 	ppid, err1 := strconv.Atoi(fields[1])
@@ -44,7 +45,8 @@ func readProcess(pid int) (process, error) {
 		state = 'z'
 	}
 	start, err2 := strconv.ParseUint(fields[19], 10, 64)
-	return process{pid, ppid, stat[open+1 : last], state, start}, errors.Join(err1, err2)
+	execs := fields[20] != "0" && fields[23] == "0" // vsize, startcode
+	return process{pid, ppid, stat[open+1 : last], state, start, execs}, errors.Join(err1, err2)
 }
 
 // pids lists the processes in /proc.
@@ -79,13 +81,13 @@ func WaitState(t testing.TB, pid int, states string) {
 	}
 }
 
-// WaitComm waits until the process bears the name, which it does from exec on, and fails the test at its
-// deadline.
+// WaitComm waits until the process bears the name, which it does from exec on, and until exec is over: before that
+// its environment is not there. It fails the test at its deadline.
 func WaitComm(t testing.TB, pid int, name string) {
 	t.Helper()
 	var p process
 	var err error
-	if !poll(t, func() bool { p, err = readProcess(pid); return err != nil || p.comm == name }) {
+	if !poll(t, func() bool { p, err = readProcess(pid); return err != nil || p.comm == name && !p.execs }) {
 		t.Fatalf("process %d is not called %q: %v", pid, name, p)
 	}
 	if err != nil {

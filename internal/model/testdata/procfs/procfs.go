@@ -23,6 +23,7 @@ type (
 )
 
 var (
+	ErrInExec    = procfs.ErrInExec
 	ParseLoadavg = procfs.ParseLoadavg
 	Ticks        = procfs.Ticks
 )
