@@ -212,7 +212,7 @@ func (s *subject) members() []*Member { return membersOf(&s.tree) }
 
 // membersOf is Live where nothing hinders the look but a busy machine, whose looks are not all believed.
 func membersOf(t *Tree) []*Member {
-	for range 200 {
+	for began := time.Now(); time.Since(began) < 5*time.Minute; {
 		if members, sure := t.Live(); sure {
 			return members
 		}
