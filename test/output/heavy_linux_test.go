@@ -106,7 +106,8 @@ func TestFloodStarvesNothing(t *testing.T) {
 			canary := testproc.WithCanary(t, cmd)
 			ctx, cancel := context.WithCancel(testproc.Deadline(t))
 			defer cancel()
-			p, err := safeexec.Start(ctx, cmd, safeexec.WithTimeout(testrun.Bound), safeexec.WithoutReport())
+			p, err := safeexec.Start(ctx, cmd, safeexec.WithTimeout(testrun.Unbounded), safeexec.WithoutReport(),
+				safeexec.WithDrainTimeout(testrun.Unbounded)) // a busy machine takes its time to check a chunk
 			require.NoError(t, err)
 			for fd := 1; fd <= 2; fd++ {
 				testproc.Wait(t, func() bool { return pipeSize(p.PID(), fd) > defaultPipe })
