@@ -180,7 +180,7 @@ func TestManyJobs(t *testing.T) {
 		require.NoError(t, err)
 		return len(tasks)
 	}
-	g := newGroup(t, group.Limit(64), group.Options(safeexec.WithTimeout(bound)))
+	g := newGroup(t, group.Limit(64), group.Options(safeexec.WithTimeout(bound), safeexec.WithDrainTimeout(bound)))
 	before := threads()
 	var jobs []*group.Job
 	for range n {
