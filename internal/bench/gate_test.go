@@ -21,8 +21,8 @@ func gate(what string, got, most float64) error {
 	return nil
 }
 
-// TestAllocs is the gate on allocations. Commands that run beside it would be counted in. What a busy machine adds, where
-// something is late, is not in a quarter of the runs.
+// TestAllocs is the gate on allocations. Commands that run beside it would be counted in. A quarter of the runs is free
+// of what a busy machine adds, where something is late.
 func TestAllocs(t *testing.T) {
 	each, command := make([]float64, 200), noop()
 	for i := range each {
