@@ -184,33 +184,36 @@ func hung(args []string) int {
 		}
 	}()
 	fmt.Println("starting")
-	ctx, cancel := context.WithTimeout(context.Background(), testrun.Soon)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "true")
-	if args[1] == "dir" {
-		cmd.Dir = args[2]
-	} else {
-		cmd.Path = filepath.Join(args[2], "program")
+	for timeout := testrun.Soon; ; timeout *= 2 { // until the machine comes so far in that time
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "true")
+		if args[1] == "dir" {
+			cmd.Dir = args[2]
+		} else {
+			cmd.Path = filepath.Join(args[2], "program")
+		}
+		began := time.Now()
+		if args[0] == "os" {
+			cmd.Cancel = func() error { fmt.Println("canceled"); return cmd.Process.Kill() }
+			err := cmd.Run()
+			fmt.Println("returned:", err)
+			return 0
+		}
+		before := beats.Load()
+		res, err := safeexec.Run(ctx, cmd)
+		fmt.Printf("returned after %v: %v\n", since(began), err)
+		switch {
+		case !errors.Is(err, safeexec.ErrStartStalled), !errors.Is(err, context.DeadlineExceeded):
+		case len(res.Abandoned) != 1 || res.Abandoned[0] != safeexec.AbandonedStart:
+		case cmd.Process != nil || beats.Load() == before:
+		default:
+			return 0
+		}
+		if fmt.Printf("%+v, %d beats\n", res, beats.Load()-before); timeout > testrun.Bound/4 {
+			return 1
+		}
 	}
-	began := time.Now()
-	if args[0] == "os" {
-		cmd.Cancel = func() error { fmt.Println("canceled"); return cmd.Process.Kill() }
-		err := cmd.Run()
-		fmt.Println("returned:", err)
-		return 0
-	}
-	before := beats.Load()
-	res, err := safeexec.Run(ctx, cmd)
-	fmt.Printf("returned after %v: %v\n", since(began), err)
-	switch {
-	case !errors.Is(err, safeexec.ErrStartStalled), !errors.Is(err, context.DeadlineExceeded):
-	case len(res.Abandoned) != 1 || res.Abandoned[0] != safeexec.AbandonedStart:
-	case cmd.Process != nil || beats.Load() == before:
-	default:
-		return 0
-	}
-	fmt.Printf("%+v, %d beats\n", res, beats.Load()-before)
-	return 1
 }
 
 func startHung(t *testing.T, library, what string) (role *exec.Cmd, stdout io.Reader, canary *testproc.Canary) {

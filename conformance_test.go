@@ -198,7 +198,7 @@ func blockedReader(t *testing.T) {
 	cmd := exec.Command("cat", "/dev/fd/3")
 	cmd.Stdin = reader
 	opensOnce(t, cmd, reader.Entered())
-	res, err := testrun.Run(t, cmd)
+	res, err := testrun.Run(t, cmd, safeexec.WithDrainTimeout(testrun.Soon))
 	assert.ErrorIs(t, err, safeexec.ErrReaderStuck)
 	assert.Equal(t, []safeexec.Abandoned{safeexec.AbandonedStdin}, res.Abandoned)
 	assert.True(t, res.Success())

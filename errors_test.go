@@ -133,6 +133,7 @@ func failures() []failure {
 			cmd.Stdout = &told{came: make(chan struct{})}
 		})
 	}
+	patient := []safeexec.Option{safeexec.WithGracePeriod(testrun.Unbounded)}
 	stuckReader := func(t *testing.T, cmd *exec.Cmd) {
 		r := testproc.NewStalledReader(nil)
 		t.Cleanup(r.Release)
@@ -150,8 +151,8 @@ func failures() []failure {
 		{"nul", command("true", "\x00"), nil, nil, false, false},
 		{"nul_in_variable", inEnv("A=\x00"), nil, nil, false, false},
 		{"timeout", shell("echo; sleep 61"), nil, []error{safeexec.ErrTimeout, context.DeadlineExceeded}, true, true},
-		{"timeout_and_exit", traps("5"), nil, []error{safeexec.ErrTimeout, context.DeadlineExceeded}, true, true},
-		{"timeout_and_exit_0", traps("0"), nil, []error{safeexec.ErrTimeout}, false, true},
+		{"timeout_and_exit", traps("5"), patient, []error{safeexec.ErrTimeout, context.DeadlineExceeded}, true, true},
+		{"timeout_and_exit_0", traps("0"), patient, []error{safeexec.ErrTimeout}, false, true},
 		{"idle", shell("sleep 61"), []safeexec.Option{safeexec.WithIdleTimeout(testrun.Soon)},
 			[]error{safeexec.ErrIdle, os.ErrDeadlineExceeded}, true, false},
 		{"output_limit", shell("yes"), []safeexec.Option{safeexec.WithOverflow(safeexec.OverflowStop)},

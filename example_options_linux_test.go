@@ -22,7 +22,7 @@ func ExampleWithTimeout() {
 
 // What the command has started in the background is given a minute to end by itself.
 func ExampleWithLinger() {
-	cmd := exec.Command("sh", "-c", "(sleep 0.05; echo later) & echo now")
+	cmd := exec.Command("sh", "-c", "echo now; (sleep 0.05; echo later) &")
 	res, err := safeexec.Run(context.Background(), cmd, safeexec.WithTimeout(time.Hour), safeexec.WithLinger(time.Minute))
 	fmt.Println(res.Stdout.String())
 	fmt.Println(err)

@@ -46,7 +46,7 @@ func (a *answering) Write(p []byte) (int, error) {
 }
 
 func ExampleProcess_Resize() {
-	cmd := exec.Command("sh", "-c", "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 600 & wait; done")
+	cmd := exec.Command("sh", "-c", "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done")
 	p, err := safeexec.Start(context.Background(), cmd, safeexec.WithTimeout(time.Minute), safeexec.WithPTY(24, 80))
 	if err != nil {
 		fmt.Println(err)

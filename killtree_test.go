@@ -148,7 +148,7 @@ func TestBackgroundProcessIsEnded(t *testing.T) {
 // What ends by itself within the linger is left to do so: its output is complete.
 func TestBackgroundProcessLingers(t *testing.T) {
 	testproc.NoLeaks(t)
-	res, err := safeexec.Run(testproc.Deadline(t), exec.Command("sh", "-c", "(sleep 0.2; echo late) & echo early"),
+	res, err := safeexec.Run(testproc.Deadline(t), exec.Command("sh", "-c", "echo early; (sleep 0.2; echo late) &"),
 		safeexec.WithLinger(testrun.Unbounded))
 	require.NoError(t, err)
 	assert.Equal(t, "early\nlate", res.Stdout.String())

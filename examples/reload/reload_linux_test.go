@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 // listen there again.
 func TestPortIsFree(t *testing.T) {
 	testproc.HasProgram(t, "setsid")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.77.0.1:0") // where no other program listens
 	require.NoError(t, err)
 	addr := l.Addr().String()
 	l.Close()

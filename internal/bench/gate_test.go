@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 )
 
@@ -20,13 +21,22 @@ func gate(what string, got, most float64) error {
 	return nil
 }
 
-// TestAllocs is the gate on allocations. Commands that run beside it would be counted in.
+// TestAllocs is the gate on allocations. Commands that run beside it would be counted in. A quarter of the runs is free
+// of what a busy machine adds, where something is late.
 func TestAllocs(t *testing.T) {
-	count, _, err := allocations(*named(subject), noop(), 200)
-	if err != nil {
-		t.Fatal(err)
+	each, command := make([]float64, 200), noop()
+	for i := range each {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := named(subject).run(&job{argv: command}); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		each[i] = float64(after.Mallocs - before.Mallocs)
 	}
-	t.Logf("%.1f allocations a run", count)
+	slices.Sort(each)
+	count := each[len(each)/4]
+	t.Logf("%g allocations a run, and %g at most", count, each[len(each)-1])
 	if err := gate("allocations of a run", count, maxAllocs); err != nil {
 		t.Error(err)
 	}

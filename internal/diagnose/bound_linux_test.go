@@ -120,15 +120,18 @@ func TestBounds(t *testing.T) {
 func TestFinishEarly(t *testing.T) {
 	const size = 20
 	pid := startTree(t, size)
-	done := make(chan struct{})
-	q := Begin(Target{PID: pid, Session: pid}, time.Minute, func() { close(done) })
-	q.Finish()
-	<-done
-	assert.True(t, q.Done())
-	s := q.Finish()
-	require.NotNil(t, s)
+	var s *Snapshot
+	testproc.Wait(t, func() bool { // until it is not held up, as on a busy machine, before it takes what there is
+		done := make(chan struct{})
+		q := Begin(Target{PID: pid, Session: pid}, time.Minute, func() { close(done) })
+		q.Finish()
+		<-done
+		assert.True(t, q.Done())
+		s = q.Finish()
+		require.NotNil(t, s)
+		return s.Omitted > 0
+	})
 	assert.Equal(t, pid, s.Processes[0].PID, "the root comes first whatever happens")
-	assert.Positive(t, s.Omitted)
 	inTree := 0
 	for _, p := range s.Processes {
 		if p.Role <= Member {

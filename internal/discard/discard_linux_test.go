@@ -120,7 +120,10 @@ func TestCloseEndsTheWriter(t *testing.T) {
 		require.NoError(t, err)
 		reaches(t, p, 4)
 		p.Close()
-		_, err = w.WriteString("tock")
+		testproc.Wait(t, func() bool { // the close may have been left to a hand that gets no time
+			_, err = w.WriteString("tock")
+			return err != nil
+		})
 		require.ErrorIs(t, err, syscall.EPIPE)
 		p.Close()
 		ends(t, p)

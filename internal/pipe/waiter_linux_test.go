@@ -2,6 +2,7 @@ package pipe
 
 import (
 	"io"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -35,6 +36,7 @@ func TestAwaitRoom(t *testing.T) {
 	require.NoError(t, err)
 	filled := fill(t, &e)
 	parked, done := make(chan struct{}), make(chan int)
+	park := sync.OnceFunc(func() { close(parked) }) // there may be another try, for room of before the pipe was full
 	go func() {
 		n := 0
 		w.AwaitRoom(func(pipe io.Writer) bool {
@@ -43,7 +45,7 @@ func TestAwaitRoom(t *testing.T) {
 				return true
 			}
 			assert.ErrorIs(t, err, syscall.EAGAIN)
-			parked <- struct{}{}
+			park()
 			return false
 		})
 		done <- n
@@ -67,10 +69,11 @@ func TestAwaitRoomEnds(t *testing.T) {
 		require.NoError(t, err)
 		fill(t, &e)
 		parked, done := make(chan struct{}), make(chan struct{})
+		park := sync.OnceFunc(func() { close(parked) })
 		go func() {
 			defer close(done)
 			w.AwaitRoom(func(io.Writer) bool {
-				close(parked)
+				park()
 				return false
 			})
 		}()

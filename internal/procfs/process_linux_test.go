@@ -21,15 +21,19 @@ import (
 func TestReadStatus(t *testing.T) {
 	const name = "a\nState:\tZ\\n"
 	p := startSubject(t, "comm", name)
-	s, err := ReadStatus(p.pid)
-	require.NoError(t, err)
-	stat, err := ReadStat(p.pid)
-	require.NoError(t, err)
+	var s Status
+	var err error
+	eventually(t, func() bool { // the runtime of the subject makes a thread when it likes to
+		s, err = ReadStatus(p.pid)
+		require.NoError(t, err)
+		stat, err := ReadStat(p.pid)
+		require.NoError(t, err)
+		return s.Threads == stat.NumThreads
+	}, "as many threads as in stat")
 	assert.Equal(t, name, s.Name)
 	assert.NotEqual(t, byte('Z'), s.State)
 	assert.Equal(t, p.pid, s.TGID)
 	assert.Equal(t, os.Getpid(), s.PPID)
-	assert.Equal(t, stat.NumThreads, s.Threads)
 	assert.Zero(t, s.TracerPID)
 	uid, gid := uint32(os.Getuid()), uint32(os.Getgid())
 	assert.Equal(t, [4]uint32{uid, uid, uid, uid}, s.UID)

@@ -110,16 +110,21 @@ func (c *Canary) Holders() []int {
 
 // Living describes the processes of the tree that live; it is empty if none does. Unlike WaitGone it does
 // not wait for their end. A process that is just being started elsewhere has a copy of our write end
-// until its exec, and is not one of them: so if somebody holds the pipe and /proc does not show who, it
-// looks again for two seconds. What hops from PID to PID for longer is living as well.
+// until its exec, and is not one of them: it is waited for, however busy the machine is. If somebody holds the pipe and
+// /proc does not show who, it looks again for two seconds. What hops from PID to PID for longer is living as well.
 func (c *Canary) Living() []string {
-	end := time.Now().Add(2 * time.Second)
+	begun := time.Now()
+	end := begun.Add(2 * time.Second)
 	for c.Alive() {
 		var list []string
 		for _, p := range holders(c.target) {
 			list = append(list, fmt.Sprint(p))
 		}
-		if len(list) == 0 && time.Now().After(end) {
+		switch now := time.Now(); {
+		case len(list) > 0:
+		case aboutToExec(c.target) && now.Sub(begun) < patience:
+			end = now.Add(2 * time.Second)
+		case now.After(end):
 			list = append(list, "somebody")
 		}
 		if len(list) > 0 {

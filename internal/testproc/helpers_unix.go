@@ -88,7 +88,7 @@ func termExit(args []string) int {
 
 // hear writes the number of each signal that it gets of those named.
 func hear(args []string) int {
-	heard := make(chan os.Signal, len(args))
+	heard := make(chan os.Signal, 64) // what it has no room for is dropped
 	for _, name := range args {
 		signal.Notify(heard, signalNamed(name))
 	}

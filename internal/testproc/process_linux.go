@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -154,15 +155,22 @@ func holders(target string) []process {
 // holds reports whether pid has the file open to keep. What is close-on-exec does not count: a child
 // that another test starts at this moment has a copy of everything between its fork and its exec.
 func holds(pid int, target string) bool {
+	return has(pid, target, func(fdinfo string) bool { return !closeOnExec(fdinfo) })
+}
+
+// aboutToExec reports whether a process other than this one has the file open until its exec.
+func aboutToExec(target string) bool {
+	return slices.ContainsFunc(pids(), func(pid int) bool { return pid != os.Getpid() && has(pid, target, closeOnExec) })
+}
+
+// has reports whether pid has the file open under a descriptor of the kind.
+func has(pid int, target string, kind func(fdinfo string) bool) bool {
 	dir := fmt.Sprintf("/proc/%d/", pid)
 	entries, _ := os.ReadDir(dir + "fd")
-	for _, e := range entries {
-		if link, err := os.Readlink(dir + "fd/" + e.Name()); err == nil && link == target &&
-			!closeOnExec(dir+"fdinfo/"+e.Name()) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		link, err := os.Readlink(dir + "fd/" + e.Name())
+		return err == nil && link == target && kind(dir+"fdinfo/"+e.Name())
+	})
 }
 
 // closeOnExec reads the flags of a descriptor, in octal, from its fdinfo (proc_pid_fdinfo(5)).

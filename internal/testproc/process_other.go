@@ -31,3 +31,5 @@ func descendants() []string { return nil }
 func holders(target string) []process { return nil }
 
 func holds(pid int, target string) bool { return false }
+
+func aboutToExec(target string) bool { return false }

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // A Witness proves that a tree of real programs is gone. Daemons close descriptors that they do not
@@ -69,11 +68,8 @@ func (w *Witness) marked(pid int) bool {
 
 // kill ends who is left. What pins a number is the handle, opened before the second look at the mark.
 func (w *Witness) kill(t testing.TB) {
-	for range 100 {
+	if !poll(t, func() bool {
 		list := w.living()
-		if len(list) == 0 {
-			return
-		}
 		for _, p := range list {
 			proc, err := os.FindProcess(p.pid)
 			if err != nil {
@@ -84,7 +80,8 @@ func (w *Witness) kill(t testing.TB) {
 			}
 			proc.Release()
 		}
-		time.Sleep(10 * time.Millisecond)
+		return len(list) == 0
+	}) {
+		t.Errorf("could not be killed: %v", w.Alive())
 	}
-	t.Errorf("could not be killed: %v", w.Alive())
 }

@@ -30,7 +30,7 @@ func flood(t *testing.T, atOnce, runs int, opts ...safeexec.Option) {
 		group.Go(func() {
 			for range next {
 				res, err := safeexec.Run(t.Context(), exec.Command(path, "hello"),
-					safeexec.WithTimeout(testrun.Bound), safeexec.Options(opts...))
+					safeexec.WithTimeout(testrun.Bound), safeexec.WithDrainTimeout(testrun.Bound), safeexec.Options(opts...))
 				if errors.Is(err, safeexec.ErrTreeUnseen) {
 					t.Log("the machine is too busy for a look to be believed:", err)
 					err = nil

@@ -180,6 +180,10 @@ func leavesDaemon(t *testing.T) bool {
 	if len(res.Left) == 0 {
 		// The one in the middle of the double fork may still be on its way out.
 		i := slices.IndexFunc(res.Holders, func(h safeexec.Holder) bool { return h.PID == daemon })
+		if i < 0 && res.HoldersPartial {
+			release(t, &res, canary)
+			return false
+		}
 		require.GreaterOrEqual(t, i, 0, "%+v", res.Holders)
 		assert.Subset(t, res.Holders[i].FDs, []int{1, 2})
 		assert.True(t, res.LeftPipes[0].HeldElsewhere)

@@ -234,7 +234,6 @@ func TestExplainHungFile(t *testing.T) {
 	report := testrun.Explained(t, pid, `^\d+ cat is (blocked|in uninterruptible sleep) in (read|open|openat)\((\d+ → file)?\)`)
 	assert.True(t, report.Found)
 	assert.Contains(t, report.String(), file)
-	assert.Less(t, report.Took, explainBound)
 }
 
 func TestExplainPipe(t *testing.T) {

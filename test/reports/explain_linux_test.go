@@ -157,9 +157,6 @@ os.read(r, 1)
 	assert.False(t, report.Deadlock, report)
 }
 
-// explainBound is what Explain waits at most.
-const explainBound = time.Second
-
 func TestExplainNobody(t *testing.T) {
 	t.Parallel()
 	for _, pid := range []int{0, -1, 1 << 30} {

@@ -369,8 +369,9 @@ func TestWithFDsRefused(t *testing.T) {
 
 // TestNonblockIsLeftAlone looks at files of the caller that a start touches, and at one that it
 // does not: O_NONBLOCK belongs to the open file, which others may share.
+//
+// No other test runs meanwhile: a command that it starts would inherit what is not close-on-exec here.
 func TestNonblockIsLeftAlone(t *testing.T) {
-	t.Parallel()
 	nonblock := func(fd int) bool {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 		require.NoError(t, err)

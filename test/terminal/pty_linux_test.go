@@ -216,7 +216,7 @@ func TestPTYInterrupt(t *testing.T) {
 	testproc.NoLeaks(t)
 	keys, in := io.Pipe()
 	out := newScreen()
-	cmd := testproc.Shell(`trap 'echo; echo interrupted; exit 0' INT; echo ready; while :; do sleep 600 & wait; done`)
+	cmd := testproc.Shell(`trap 'echo; echo interrupted; exit 0' INT; echo ready; while :; do sleep 0.05; done`)
 	cmd.Stdin, cmd.Stdout = keys, out
 	p := startPTY(t, cmd)
 	out.await(t, p, "ready")
@@ -244,7 +244,7 @@ func TestPTYRaw(t *testing.T) {
 func TestPTYResize(t *testing.T) {
 	testproc.NoLeaks(t)
 	out := newScreen()
-	cmd := testproc.Shell(`trap 'stty size; exit 0' WINCH; stty size; echo ready; while :; do sleep 600 & wait; done`)
+	cmd := testproc.Shell(`trap 'stty size; exit 0' WINCH; stty size; echo ready; while :; do sleep 0.05; done`)
 	cmd.Stdout = out
 	p := startPTY(t, cmd)
 	out.await(t, p, "ready")

@@ -41,7 +41,7 @@ func TestWaitForBackground(t *testing.T) {
 	}{
 		{"(sleep 0.3; echo late) & exit 3", "late", 3},
 		{"(sleep 0.3; echo late) & exit 0", "late", 0},
-		{"(sleep 0.2; (sleep 0.2; echo later) & echo late) & echo now", "now\nlate\nlater", 0},
+		{"echo now; (sleep 0.2; echo late; (sleep 0.2; echo later) & exit 0) & exit 0", "now\nlate\nlater", 0},
 		{"(sleep 0.3; exit 7) >/dev/null 2>&1 & exit 0", "", 0},
 		{"(sleep 0.2; echo late) & kill -KILL $$", "late", -1},
 		{"exit 0", "", 0},
@@ -214,7 +214,7 @@ func TestSignalWhileWaiting(t *testing.T) {
 
 func TestWaitWithOutput(t *testing.T) {
 	t.Parallel()
-	out, err := safeexec.CombinedOutput(testproc.Deadline(t), testproc.Shell("(sleep 0.2; echo late >&2) & echo now"), waits, safeexec.WithFDProof())
+	out, err := safeexec.CombinedOutput(testproc.Deadline(t), testproc.Shell("echo now; (sleep 0.2; echo late >&2) &"), waits, safeexec.WithFDProof())
 	if errors.Is(err, safeexec.ErrProofRefused) {
 		t.Skip(err)
 	}

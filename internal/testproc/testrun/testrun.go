@@ -46,10 +46,12 @@ func Warm() {
 	}
 }
 
-// Run runs a command that is meant to return within Bound.
+// Run runs a command that is meant to return within Bound. It is given as long for its output: a machine that stands
+// still for the default time to drain may have left an end of a pipe open here.
 func Run(t testing.TB, cmd *exec.Cmd, opts ...safeexec.Option) (safeexec.Result, error) {
 	t.Helper()
-	res, err := safeexec.Run(t.Context(), cmd, append([]safeexec.Option{safeexec.WithTimeout(Bound)}, opts...)...)
+	bounds := []safeexec.Option{safeexec.WithTimeout(Bound), safeexec.WithDrainTimeout(Bound)}
+	res, err := safeexec.Run(t.Context(), cmd, append(bounds, opts...)...)
 	t.Logf("returned after %v: %v", res.Times.Total.Round(time.Millisecond), err)
 	assert.Less(t, res.Times.Total, Bound)
 	return res, err
