@@ -17,7 +17,7 @@ func TestReadEnvironOfATitle(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "environ")
 	for text, want := range map[string]EnvironAnswer{"": EnvironUnknown, "a title\x00": EnvironUnknown, "A=1\x00": EnvironAbsent} {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		_, answer, err := readEnviron(file{name: ".." + path}, "B")
+		_, answer, _, err := readEnviron(file{name: ".." + path}, "B")
 		require.NoError(t, err)
 		assert.Equal(t, want, answer, "%q", text)
 	}
@@ -28,10 +28,10 @@ func TestReadEnvironBeyondItsBound(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "environ")
 	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("A=1\x00"), environLimit/4+1), 0o600))
 	f := file{name: ".." + path}
-	_, answer, err := readEnviron(f, "B")
+	_, answer, _, err := readEnviron(f, "B")
 	require.ErrorIs(t, err, ErrTooBig)
 	assert.Equal(t, EnvironUnknown, answer)
-	value, answer, err := readEnviron(f, "A")
+	value, answer, _, err := readEnviron(f, "A")
 	require.NoError(t, err)
 	assert.Equal(t, EnvironFound, answer)
 	assert.Equal(t, "1", value)
