@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -334,21 +333,20 @@ func TestThreadOfTheCaller(t *testing.T) {
 				defer others[i].End()
 			}
 		}
-		outcome := make(chan string)
-		go func() {
-			runtime.LockOSThread() // for good: it ends with the goroutine
+		var outcome string
+		testproc.OwnThread(func() {
 			before, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
 			if err == nil { // the system call counts from 40 downward
 				err = syscall.Setpriority(syscall.PRIO_PROCESS, 0, min(20-before+3, 19))
 			}
 			if err != nil {
-				outcome <- err.Error()
+				outcome = err.Error()
 				return
 			}
 			res, err := safeexec.Run(testproc.Deadline(t), exec.Command("nice"))
 			std, stdErr := exec.Command("nice").Output()
-			outcome <- fmt.Sprint(errors.Join(err, stdErr), res.Stdout.String() == strings.TrimSpace(string(std)), " ", before != 20 || res.Stdout.String() == "3")
-		}()
-		assert.Equal(t, "<nil> true true", <-outcome)
+			outcome = fmt.Sprint(errors.Join(err, stdErr), res.Stdout.String() == strings.TrimSpace(string(std)), " ", before != 20 || res.Stdout.String() == "3")
+		})
+		assert.Equal(t, "<nil> true true", outcome)
 	}
 }

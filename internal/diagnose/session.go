@@ -9,6 +9,9 @@ import (
 // sessions lists the processes of the machine by session, once for all reports that ask at the same time.
 var sessions = census.New(func(list *map[int][]int, _ int) {
 	*list = make(map[int][]int)
+	if procfs.Foreign() { // to the thread that makes the list
+		return
+	}
 	everyone, _ := procfs.PIDs()
 	for _, pid := range everyone {
 		if sid, err := sys.Session(pid); err == nil {

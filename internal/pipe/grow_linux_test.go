@@ -3,7 +3,6 @@ package pipe
 import (
 	"errors"
 	"os"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -165,16 +164,13 @@ func TestGrowBeyondTheAllowance(t *testing.T) {
 // as runs f on a thread that is somebody else, and that ends with it.
 func as(t *testing.T, uid uintptr, f func()) {
 	t.Helper()
-	done := make(chan unix.Errno)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
-		_, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid)
-		if errno == 0 {
+	var errno unix.Errno
+	testproc.OwnThread(func() {
+		if _, _, errno = unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); errno == 0 {
 			f()
 		}
-		done <- errno
-	}()
-	require.Zero(t, <-done)
+	})
+	require.Zero(t, errno)
 }
 
 // A call that was late counts the large pipes once, whichever call it was and whether it is repeated.

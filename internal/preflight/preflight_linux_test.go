@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -268,10 +267,7 @@ func TestNothingElseIsOpened(t *testing.T) {
 func TestThreadOfItsOwn(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(dir+"/sub", 0o700))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	testproc.OwnThread(func() {
 		if !assert.NoError(t, syscall.Unshare(syscall.CLONE_FS)) || !assert.NoError(t, syscall.Chdir(dir)) {
 			return
 		}
@@ -279,8 +275,7 @@ func TestThreadOfItsOwn(t *testing.T) {
 		l.wait(t)
 		assert.False(t, l.BadDir())
 		assert.True(t, sys.SeesAlike(sys.ThreadID()))
-	}()
-	<-done
+	})
 	assert.ErrorIs(t, look(t, "sub", "/bin/true"), syscall.ENOENT)
 	assert.NoError(t, look(t, dir+"/sub", "/bin/true"))
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -27,12 +26,9 @@ func init() {
 
 // A /proc of a PID namespace below ours does not know this process. Only a thread with another mount namespace sees it.
 func TestForeignWithoutANumber(t *testing.T) {
-	may := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		may <- unix.Unshare(unix.CLONE_NEWNS)
-	}()
-	if err := <-may; err != nil {
+	var err error
+	ownThread(func() { err = unix.Unshare(unix.CLONE_NEWNS) })
+	if err != nil {
 		t.Skip("needs to make namespaces: ", err)
 	}
 	cmd := exec.Command("/proc/self/exe")
@@ -41,16 +37,13 @@ func TestForeignWithoutANumber(t *testing.T) {
 	mounts, err := os.Open("/proc/" + strconv.Itoa(inner.pid) + "/ns/mnt")
 	require.NoError(t, err)
 	defer mounts.Close()
-	foreign := make(chan error)
-	go func() {
-		runtime.LockOSThread() // likewise
-		err := errors.Join(unix.Unshare(unix.CLONE_FS), unix.Setns(int(mounts.Fd()), unix.CLONE_NEWNS))
-		if err == nil && !Foreign() {
-			err = errors.New("it counts as our own")
-		}
-		foreign <- err
-	}()
-	require.NoError(t, <-foreign)
+	foreign := false
+	ownThread(func() {
+		err = errors.Join(unix.Unshare(unix.CLONE_FS), unix.Setns(int(mounts.Fd()), unix.CLONE_NEWNS))
+		foreign = Foreign()
+	})
+	require.NoError(t, err)
+	assert.True(t, foreign)
 	assert.False(t, Foreign(), "to other threads")
 }
 

@@ -390,6 +390,10 @@ func everyPID(l lookout, f visit, after, pidMax int) (whole bool, at reading) {
 		l.begin()
 	}
 	r := &all.Of
+	if errors.Is(r.err, ErrForeign) { // to the thread that made the list, which need not have the mounts of this one
+		r = new(roll)
+		r.begin()
+	}
 	pids, err := r.pids, r.err
 	absent := errors.Is(err, fs.ErrNotExist) || err == nil && len(pids) == 0 // not mounted, or something else is
 	partial := err != nil || len(pids) == 0 || pids[0] != 1

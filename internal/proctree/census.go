@@ -22,9 +22,17 @@ type roll struct {
 }
 
 func (r *roll) begin() {
-	*r = roll{pids: r.pids[:0], bearers: r.bearers[:0], traits: r.traits[:0], at: readKernel()}
+	*r = roll{pids: r.pids[:0], bearers: r.bearers[:0], traits: r.traits[:0]}
+	if isForeign() {
+		r.err = ErrForeign
+		return
+	}
+	r.at = readKernel()
 	r.pids, r.err = procfs.AppendPIDs(r.pids)
 }
+
+// isForeign is set by tests.
+var isForeign = procfs.Foreign
 
 // all lists all processes. If one look alone asks, the marks are not read here: it reads those of its candidates
 // anyway.

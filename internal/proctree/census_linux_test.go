@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -282,5 +283,25 @@ func TestListThatFailsOnce(t *testing.T) {
 			t.Logf("%d looks, %d lists", looks, lists)
 			return true
 		})
+	}
+}
+
+// A list that was made by a thread to which /proc is another namespace's is none for a thread that has our own: that one
+// makes a list itself.
+func TestListOfAnotherNamespace(t *testing.T) {
+	defer func(before func() bool) { isForeign = before }(isForeign)
+	var asked atomic.Int32
+	for _, tt := range []struct {
+		name  string
+		mine  bool
+		whole bool
+	}{{"to the maker of the list", true, true}, {"to the one that asks", false, pidMax.get() <= maxProbes}} {
+		asked.Store(0)
+		isForeign = func() bool { return asked.Add(1) == 1 || !tt.mine }
+		found := false
+		whole, _ := everyPID(nil, func(pid int, _ origin) { found = found || pid == os.Getpid() }, 1, pidMax.get())
+		assert.Equal(t, tt.whole, whole, tt.name)
+		assert.Equal(t, tt.whole, found, tt.name)
+		assert.Equal(t, int32(2), asked.Load(), tt.name)
 	}
 }

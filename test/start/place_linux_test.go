@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"testing"
 
@@ -43,10 +42,7 @@ func TestThreadOfItsOwn(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	require.NoError(t, os.MkdirAll(dir+"/sub", 0o755))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	testproc.OwnThread(func() {
 		if !assert.NoError(t, unix.Unshare(unix.CLONE_FS)) || !assert.NoError(t, unix.Chdir(dir)) {
 			return
 		}
@@ -57,8 +53,7 @@ func TestThreadOfItsOwn(t *testing.T) {
 		real, err := filepath.EvalSymlinks(dir)
 		assert.NoError(t, err)
 		assert.Equal(t, real+"/sub", res.Stdout.String())
-	}()
-	<-done
+	})
 }
 
 // TestDeadWorkingDirectory has $PWD on a file system that does not answer, where os/exec looks for the
