@@ -46,8 +46,10 @@ func TestKilledInTheGracePeriod(t *testing.T) {
 	t.Parallel()
 	for name, script := range map[string]string{
 		"of the leader": `trap '[ -z "$asked" ] || exit; asked=1; echo asked' TERM; echo started; while :; do sleep 1; done`,
-		"of what is left": `(trap 'echo asked; exec sleep 7040' TERM; echo started; while :; do sleep 1; done) &
-			read -r _`,
+		// The leader waits, so that it is not left before it can be told. What is left hears the guard at any time: a
+		// signal between the trap and the exec would be forgotten.
+		"of what is left": `(trap 'trap - TERM; echo asked; exec sleep 7040' TERM; echo started; while :; do sleep 1; done) &
+			wait`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
