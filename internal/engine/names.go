@@ -118,7 +118,7 @@ func SetSubreaper() error { return proctree.SetSubreaper() }
 // ParseTracks reads what Tracks writes.
 func ParseTracks(text string) (tracks Tracks, unknown string) { return proctree.ParseTracks(text) }
 
-// Hold holds the process that began at a time, HoldProcess one that os has.
+// Hold holds the process that has pid, if it began at start; 0 is any time.
 func Hold(pid int, start uint64) (*Root, error) { return proctree.Hold(pid, start) }
 
 // HoldProcess is Hold for a process that os has.

@@ -177,12 +177,7 @@ func as(t *testing.T, uid uintptr, f func()) {
 func TestLateGrowCountsOnce(t *testing.T) {
 	patient(t)
 	before := largePipes.Load()
-	comesBack := func(e *End, c call) {
-		h := takeHand()
-		h.call, h.n = c, 1<<12
-		h.state.Store(back)
-		e.late = h
-	}
+	comesBack := func(e *End, c call) { cameBack(e, c, 1<<12, nil) }
 	var e End
 	child, err := e.Output()
 	require.NoError(t, err)

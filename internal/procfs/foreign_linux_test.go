@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/seed841d8200/safeexec/internal/testproc"
 )
 
 func init() {
@@ -27,7 +29,7 @@ func init() {
 // A /proc of a PID namespace below ours does not know this process. Only a thread with another mount namespace sees it.
 func TestForeignWithoutANumber(t *testing.T) {
 	var err error
-	ownThread(func() { err = unix.Unshare(unix.CLONE_NEWNS) })
+	testproc.OwnThread(func() { err = unix.Unshare(unix.CLONE_NEWNS) })
 	if err != nil {
 		t.Skip("needs to make namespaces: ", err)
 	}
@@ -38,7 +40,7 @@ func TestForeignWithoutANumber(t *testing.T) {
 	require.NoError(t, err)
 	defer mounts.Close()
 	foreign := false
-	ownThread(func() {
+	testproc.OwnThread(func() {
 		err = errors.Join(unix.Unshare(unix.CLONE_FS), unix.Setns(int(mounts.Fd()), unix.CLONE_NEWNS))
 		foreign = Foreign()
 	})

@@ -144,22 +144,3 @@ func eventually(t testing.TB, cond func() bool, what string) {
 	}
 	require.Fail(t, "never: "+what)
 }
-
-// ownThread calls f on a thread that ends after it, and is not the first, whose mounts are those of /proc/self.
-func ownThread(f func()) {
-	done := make(chan struct{})
-	var run func()
-	run = func() {
-		runtime.LockOSThread()
-		if syscall.Gettid() == os.Getpid() {
-			go run()
-			<-done // meanwhile the other one cannot come to the first thread
-			runtime.UnlockOSThread()
-			return
-		}
-		defer close(done)
-		f()
-	}
-	go run()
-	<-done
-}
