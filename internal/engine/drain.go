@@ -44,7 +44,6 @@ func (r *drainer) drain() {
 	writers := ladder.Later(last, r.deadline)
 	for {
 		now := time.Now()
-		r.Streams.CloseEnded() // what Begin has pulled
 		if writers.After(last) && now.Before(writers) && r.reason(now) != CauseNone {
 			writers = ladder.Later(last, now.Add(r.cfg.Drain)) // canceled or stopped since
 			last = writers

@@ -205,6 +205,8 @@ func (r *Run) Step(until time.Time) {
 		switch {
 		case e.Token == ladder.TokenCgroup:
 			r.LookAtLeaf()
+		case e.Token < ladder.TokenExit && !r.Streams.Each[e.Token].End.Open():
+			// closed by an event before this one
 		case e.Token == ladder.TokenExit:
 			r.Exited = true
 			leader{r}.unwatch()
@@ -223,7 +225,6 @@ func (r *Run) Step(until time.Time) {
 	if r.Blind && !r.Exited {
 		r.Exited = leader{r}.exited()
 	}
-	r.Streams.CloseEnded()
 	r.questions.Answer()
 }
 

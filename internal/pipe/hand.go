@@ -32,7 +32,6 @@ const (
 	callShrink
 	callResize
 	callClose
-	callCloseEnds
 )
 
 // The states of a hand.
@@ -54,9 +53,6 @@ type hand struct {
 	n      int
 	err    error
 	notify func() // called when it is back, late or left
-
-	ends  [3]ownEnd    // of callCloseEnds
-	begun atomic.Int32 // of ends: a bit for each, and noMore
 
 	over   *atomic.Bool // by leave
 	closes bool         // by leaveToClose
@@ -102,7 +98,7 @@ func takeHand() *hand {
 
 // giveBack lets go of what the hand worked on.
 func (h *hand) giveBack() {
-	h.p, h.files, h.ends, h.err, h.notify, h.over, h.closes = nil, [3]*os.File{}, [3]ownEnd{}, nil, nil, nil, false
+	h.p, h.files, h.err, h.notify, h.over, h.closes = nil, [3]*os.File{}, nil, nil, nil, false
 	if h.spare {
 		spares.Lock()
 		defer spares.Unlock()
@@ -190,8 +186,6 @@ func (h *hand) make() {
 		h.err = sys.ResizePTY(h.fd, uint16(h.n>>16), uint16(h.n))
 	case callClose:
 		h.close()
-	case callCloseEnds:
-		h.closeEnds()
 	}
 }
 

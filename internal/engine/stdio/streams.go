@@ -88,20 +88,6 @@ func (all *Streams) Close(s *Stream) {
 	}
 }
 
-// CloseEnded closes our ends of outputs that have ended.
-func (all *Streams) CloseEnded() {
-	var ends [3]*pipe.End
-	for i := range all.Each {
-		if s := &all.Each[i]; s.Kind.IsOutput() && s.Out.Ended() && s.End.Open() {
-			all.Unwatch(s)
-			ends[i] = &s.End
-		}
-	}
-	if ends != [3]*pipe.End{} {
-		pipe.CloseEnds(ends, all.climber.Wake)
-	}
-}
-
 // CloseAll gives up what a start that failed had opened.
 func (all *Streams) CloseAll() {
 	all.CloseChildEnds()
@@ -146,8 +132,8 @@ func (all *Streams) Pull(fd int) {
 		all.watch(fd, poll.Read)
 	case drain.Blocked, drain.Drawn, drain.Held: // a wake-up comes when it goes on
 		all.Unwatch(s)
-	case drain.Ended: // CloseEnded closes it
-		all.Unwatch(s)
+	case drain.Ended:
+		all.Close(s)
 	}
 	s.Blocked = state == drain.Blocked
 }
